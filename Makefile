@@ -1,0 +1,75 @@
+# The verbs. Bare `make` prints them. Every verb sets itself up in .venv on first use.
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BASE_PYTHON ?= python3
+PYTHON := .venv/bin/python
+INSTALLED := .venv/.installed
+export PYTHON
+
+.PHONY: help setup train runs show diff patched check-patches diff-upstream save-patches port-patches \
+	lint test test-all clean
+
+help:
+	@awk 'BEGIN {FS = " ## "} \
+	  /^## / {printf "\n%s\n", substr($$0, 4)} \
+	  /^[a-z-]+:.* ## / {sub(/:.*/, "", $$1); printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+## Training
+train: $(INSTALLED) ## RUN=25022601 [PROFILE=tiny] [GPUS=n] [ARGS="--flag=x"] [FORCE=1] [DRY_RUN=1]; no RUN: list the runs
+	@if [[ -z "$(RUN)" ]]; then $(PYTHON) -m extensions.logbook runs; \
+	else $(PYTHON) -m extensions.logbook path "$(RUN)" > /dev/null && exec train/"$(RUN)".sh; fi
+
+runs: $(INSTALLED) ## all runs of the logbook, as a table
+	@$(PYTHON) -m extensions.logbook runs
+
+show: $(INSTALLED) ## RUN=25022601: one run's header, facts and flags
+	@$(PYTHON) -m extensions.logbook show "$(RUN)"
+
+diff: $(INSTALLED) ## A=25022501 B=25022601: the flags that differ
+	@$(PYTHON) -m extensions.logbook diff "$(A)" "$(B)"
+
+## Upstream and our patches
+patched: $(INSTALLED) ## build sd-scripts-runtime/patched/ (only when pin or series changed)
+	@$(PYTHON) -m extensions.upstream.patches build
+
+check-patches: $(INSTALLED) ## each patch parses, is listed, has a reason, applies, exports unchanged
+	@$(PYTHON) -m extensions.upstream.patches check
+
+diff-upstream: $(INSTALLED) ## everything that we change in upstream
+	@$(PYTHON) -m extensions.upstream.patches diff
+
+save-patches: $(INSTALLED) ## commits made in sd-scripts-runtime/patched/ go back to patches/
+	@$(PYTHON) -m extensions.upstream.patches save
+
+port-patches: $(INSTALLED) ## UPSTREAM=<ref>: try the series on another upstream commit
+	@$(PYTHON) -m extensions.upstream.patches port "$(UPSTREAM)"
+
+## The house
+setup: $(INSTALLED) ## install everything into .venv (every verb does it by itself)
+
+lint: $(INSTALLED) ## ruff and shellcheck
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+	@.venv/bin/shellcheck -x train/*.sh train/lib/*.sh sd-scripts-runtime/configs/*.sh .ci/run
+
+test: $(INSTALLED) ## the tests of every day
+	@$(PYTHON) -m pytest -m "not slow"
+
+test-all: $(INSTALLED) ## all tests, the 39 runs among them (about an hour)
+	@$(PYTHON) -m pytest
+
+clean: ## remove the patched trees and the stand-ins; logs, models and outputs stay
+	@rm -rf sd-scripts-runtime/{patched*,check-patches*,port-patches*,models/standins,datasets/standins}
+
+# torch first and alone: its index pages are slow, and the rest then finds it installed.
+$(INSTALLED): pyproject.toml
+	@command -v $(BASE_PYTHON) > /dev/null || { echo "error: no $(BASE_PYTHON); install Python 3.10 to 3.12 or give BASE_PYTHON=" >&2; exit 2; }
+	@$(BASE_PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' \
+	  || { echo "error: $(BASE_PYTHON) is not Python 3.10 to 3.12; give BASE_PYTHON=python3.11" >&2; exit 2; }
+	@echo "setting up .venv (once; some minutes) …"
+	@[[ -x $(PYTHON) ]] || $(BASE_PYTHON) -m venv .venv
+	@$(PYTHON) -m pip install --quiet --upgrade pip
+	@$(PYTHON) -m pip install --quiet "$$(grep -o 'torch==[0-9.]*' pyproject.toml | head -1)" "$$(grep -o 'torchvision==[0-9.]*' pyproject.toml)"
+	@$(PYTHON) -m pip install --quiet --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""The plugin layer: what a run lists in --extensions, and the trainers that call it."""

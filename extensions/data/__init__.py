@@ -1,0 +1,1 @@
+"""The data side: metadata index, buckets, latents, sampler."""

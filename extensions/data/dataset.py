@@ -1,0 +1,121 @@
+"""The historical data set, through upstream's `--dataset_class` door; the reference trainer's, too.
+
+Upstream's own fine-tuning data set ignores `train_resolution` at the pin, matches each image to its npz by
+prefix (quadratic), and expects another npz layout. This one reads the historical layout as it is. One item
+is one batch (upstream's loaders have batch size 1 and leave batching to the data set), so texts of a batch
+are tokenized together and padded to the batch's own longest.
+"""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from extensions import manager
+from extensions.data import latents, metadata
+
+
+class LatentsDataset(torch.utils.data.Dataset):
+    """Batches of cached latents with their texts.
+
+    The constructor's arguments are what upstream passes; everything else comes from the run's flags
+    (--in_json, --train_data_dir, --train_batch_size, --seed). UserError for metadata or latents that
+    cannot be used, before any model is loaded.
+    """
+
+    def __init__(self, tokenizer, max_token_length, resolution, debug_dataset):
+        self.args = manager.args()
+        self.folder = Path(self.args.train_data_dir)
+        self.metadata = metadata.read(self.args.in_json)
+        latents.require_all(self.folder, self.metadata)
+        self.batch_size = self.args.train_batch_size
+        self.seed = self.args.seed or 0
+        self.epoch = 0
+        self.tokenize_strategy = None
+        self.batches = bucketed(*self.metadata.sizes(), self.batch_size, self.seed)
+        # Read by upstream's trainers and their log.
+        self.datasets = [self]
+        self.num_train_images = len(self.metadata)
+        self.num_reg_images = 0
+        self.image_data = {}
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> dict:
+        """One batch: latents float32 (b, 4, h/8, w/8), token ids, sizes int64 (b, 2) as (h, w)."""
+        samples = [self.metadata[int(row)] for row in self.batches[index]]
+        cached = [latents.read(self.folder, s.key, s.width, s.height) for s in samples]
+        texts = [self.text_of(sample) for sample in samples]
+        return {
+            "latents": torch.stack([torch.from_numpy(item.latents) for item in cached]),
+            "images": None,
+            "captions": texts,
+            "input_ids_list": self.token_ids(texts),
+            "text_encoder_outputs_list": None,
+            "loss_weights": torch.ones(len(samples)),
+            "original_sizes_hw": torch.tensor([item.original_size[::-1] for item in cached]),
+            "crop_top_lefts": torch.tensor([item.crop[::-1] for item in cached]),
+            "target_sizes_hw": torch.tensor([(s.height, s.width) for s in samples]),
+            "alpha_masks": None,
+            "image_keys": [sample.key for sample in samples],
+        }
+
+    def text_of(self, sample) -> str:
+        """What a plugin composes; without one caption and tags joined, as upstream does."""
+        draw = random.Random(f"{self.seed}:{self.epoch}:{sample.key}")
+        text = manager.current().hook.compose_text(
+            caption=sample.caption, tags=sample.tags, key=sample.key, draw=draw, args=self.args
+        )
+        if text is not None:
+            return text
+        return self.args.caption_separator.join(part for part in (sample.caption, sample.tags) if part)
+
+    def token_ids(self, texts: list[str]) -> list[torch.Tensor]:
+        """One int64 tensor (b, chunks, 77) a text encoder."""
+        return list(self.tokenize_strategy.tokenize(texts))
+
+    # --- what upstream's trainers call ---
+
+    def set_current_strategies(self) -> None:
+        from library.strategy_base import TokenizeStrategy
+
+        self.tokenize_strategy = TokenizeStrategy.get_strategy()
+
+    def set_current_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def set_current_step(self, step: int) -> None:
+        """Upstream's tag warm-up counts steps; no policy here depends on them."""
+
+    def set_max_train_steps(self, steps: int) -> None:
+        """The same."""
+
+    def verify_bucket_reso_steps(self, steps: int) -> None:
+        """The latents are made already: their sizes were checked when the metadata were read."""
+
+    def is_latent_cacheable(self) -> bool:
+        return True
+
+    def is_text_encoder_output_cacheable(self, cache_supports_dropout: bool = False) -> bool:
+        return False
+
+    def new_cache_latents(self, vae, accelerator) -> None:
+        """--cache_latents has nothing left to do: the latents are on disk."""
+
+
+def bucketed(widths: np.ndarray, heights: np.ndarray, batch_size: int, seed: int) -> list[np.ndarray]:
+    """Rows grouped into batches of one size each; an array of row numbers a batch.
+
+    Rows are shuffled within their bucket by `seed`; the last batch of a bucket may be smaller, no row is
+    left out. With batches of one image the list is one view into a single array, not millions of lists.
+    """
+    order = np.random.default_rng(seed).permutation(len(widths))
+    order = order[np.lexsort((heights[order], widths[order]))]
+    if batch_size == 1:
+        return order.reshape(-1, 1)
+    same = (np.diff(widths[order]) == 0) & (np.diff(heights[order]) == 0)
+    bounds = [0, *(np.flatnonzero(~same) + 1), len(order)]
+    spans = zip(bounds[:-1], bounds[1:], strict=True)
+    return [order[i : min(i + batch_size, end)] for start, end in spans for i in range(start, end, batch_size)]

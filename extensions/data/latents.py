@@ -1,0 +1,70 @@
+"""Cached latents, one `<id>.npz` an image, as the historical data keeps them."""
+
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from extensions.data.metadata import Metadata
+from extensions.errors import UserError
+
+# A set of this size is opened whole before training (some seconds); a larger one is checked as it is
+# read, because opening 12.4 million archives would take hours.
+OPEN_ALL = 20_000
+
+
+@dataclass(frozen=True)
+class Latents:
+    """latents: float32 (4, h/8, w/8), not scaled. original_size: (w, h). crop: (left, top), pixels."""
+
+    latents: np.ndarray
+    original_size: tuple[int, int]
+    crop: tuple[int, int]
+
+
+def path_of(folder: Path, key: str) -> Path:
+    """Where the latents of an image lie."""
+    return folder / f"{key}.npz"
+
+
+def read(folder: Path, key: str, width: int, height: int) -> Latents:
+    """Read one file. UserError: missing, corrupt, of another size, or not finite."""
+    path = path_of(folder, key)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            latents = archive["latents"].astype(np.float32, copy=False)
+            original = archive["original_size"]
+            crop = archive["crop_ltrb"]
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing, but the metadata list {key!r}; make it again or take it out") from None
+    except (zipfile.BadZipFile, ValueError, KeyError, OSError, EOFError) as error:
+        raise UserError(f"{path} is corrupt ({error}); make it again or take {key!r} out of the metadata") from None
+    if latents.shape != (4, height // 8, width // 8):
+        raise UserError(f"{path}: latents are {latents.shape}, train_resolution {width}x{height} says otherwise")
+    if not np.isfinite(latents).all():
+        raise UserError(f"{path}: latents hold NaN or infinity; make them again or take {key!r} out")
+    return Latents(latents, (int(original[0]), int(original[1])), (int(crop[0]), int(crop[1])))
+
+
+def require_all(folder: Path, metadata: Metadata) -> None:
+    """UserError unless every id has a file; small sets are opened and read as well.
+
+    One directory scan and a join in Arrow: 12.4 million `stat` calls would take longer than the scan.
+    """
+    if not folder.is_dir():
+        raise UserError(f"no such folder of latents: {folder}")
+    with os.scandir(folder) as entries:
+        present = pa.array([e.name[:-4] for e in entries if e.name.endswith(".npz")], pa.string())
+    keys = metadata.table.column("key")
+    missing = keys.filter(pc.invert(pc.is_in(keys, value_set=present)))
+    if len(missing):
+        example = missing[0].as_py()
+        raise UserError(f"{len(missing)} of {len(metadata)} ids have no latents in {folder}, e.g. {example}.npz")
+    if len(metadata) <= OPEN_ALL:
+        for row in range(len(metadata)):
+            sample = metadata[row]
+            read(folder, sample.key, sample.width, sample.height)

@@ -1,0 +1,143 @@
+"""Every hook, in the order in which a run calls them.
+
+A plugin is a file of this package with a class `Plugin`; a method of it that is marked with
+`@hookimpl` and named like one of these functions is called at that moment. It may take any subset
+of the arguments, by name. Both trainers call the same hooks with the same meaning.
+
+Counting, everywhere: a *micro-step* is one forward and backward pass on one process; an *optimizer
+step* is one update of the weights (gradient accumulation x micro-steps); *samples* are images over
+all processes. A hook never mixes them.
+
+Hooks marked "first result" stop at the first plugin that does not return None.
+"""
+
+import pluggy
+
+NAMESPACE = "sdxl_trainer"
+
+hookspec = pluggy.HookspecMarker(NAMESPACE)
+hookimpl = pluggy.HookimplMarker(NAMESPACE)
+
+
+# --- before anything is loaded ---------------------------------------------------------------
+
+
+@hookspec
+def add_arguments(parser):
+    """Add the plugin's own flags to the trainer's parser (`argparse.ArgumentParser`)."""
+
+
+@hookspec
+def check_arguments(args):
+    """Refuse what cannot work. Called once the flags are parsed, before data or model are read.
+
+    args: the trainer's `argparse.Namespace`. Raise `UserError` with one line.
+    """
+
+
+# --- in the data loader's workers, for each sample and batch ------------------------------------
+
+
+@hookspec(firstresult=True)
+def compose_text(caption, tags, key, draw, args):
+    """The text that one sample is trained on, as `str`. First result.
+
+    caption, tags: `str`, "" where the metadata have none. key: the sample's id. draw: a
+    `random.Random` seeded from (run seed, epoch, key) only. Without a plugin: caption, separator,
+    tags, as upstream joins them.
+    """
+
+
+@hookspec(firstresult=True)
+def tokenize(texts, tokenizers):
+    """Token ids of a batch of texts. First result.
+
+    texts: list of b `str`. tokenizers: one `CLIPTokenizer` a text encoder (SDXL 2, SD2 1).
+    Returns a list, one int64 tensor (b, n chunks, 77) a tokenizer. Without a plugin: the trainer's own.
+    """
+
+
+# --- once, on every process ---------------------------------------------------------------------
+
+
+@hookspec
+def models_loaded(models):
+    """The models are in memory, nothing is frozen or wrapped yet.
+
+    models: `extensions.models.Models` (unet, text_encoders, vae).
+    """
+
+
+@hookspec
+def select_parameters(models, groups):
+    """Freeze parameters or take them out of the optimizer's groups, in place.
+
+    Called right before the optimizer is built, after the trainer's own `requires_grad_`. groups: list
+    of {"params": [Parameter, …], "lr": float}. Parameters with `requires_grad` False and groups that
+    are left empty are removed after all plugins had their turn.
+    """
+
+
+@hookspec
+def training_begins(run):
+    """Everything is prepared and the counters are known; the first batch is not read yet.
+
+    run: `extensions.loop.Run` (args, accelerator, optimizer, lr_scheduler, dataloader, counters).
+    """
+
+
+@hookspec(firstresult=True)
+def first_optimizer_step(run):
+    """The number of optimizer steps that count as done at the start, as `int`. First result; else 0."""
+
+
+@hookspec(firstresult=True)
+def epoch_range(run, epochs):
+    """The epochs to run, as an iterable of `int` below `epochs`. First result; else `range(epochs)`."""
+
+
+@hookspec(firstresult=True)
+def epoch_batches(run, epoch):
+    """The batches of one epoch, as an iterable. First result; else the data loader itself."""
+
+
+# --- in the loop --------------------------------------------------------------------------------
+
+
+@hookspec(firstresult=True)
+def encode_tokens(input_ids, tokenizers, text_encoders, projection, clip_skip):
+    """Hidden states of a batch of token ids. First result.
+
+    input_ids: list, one int64 tensor (b, n, 77) a text encoder. text_encoders: the models as the
+    trainer calls them (they may be wrapped by DDP). projection: SDXL's unwrapped second text encoder's
+    `text_projection`, None for SD2. clip_skip: as upstream's flag, or None.
+    Returns [states (b, tokens, dim) …, pooled (b, dim)]; SD2: [states].
+    """
+
+
+@hookspec
+def micro_step_ended(run, loss, batch):
+    """One forward and backward pass is done. loss: `float`, this process's. batch: the trainer's dict."""
+
+
+@hookspec
+def optimizer_step_ended(run):
+    """The weights were updated; `run.optimizer_steps` already counts it."""
+
+
+@hookspec
+def checkpoint_metadata(models, optimizer_steps):
+    """`dict` of `str` to `str` for the safetensors metadata of a checkpoint about to be written."""
+
+
+@hookspec
+def checkpoint_saved(path, optimizer_steps):
+    """A checkpoint stands under its final name."""
+
+
+# --- at the end ---------------------------------------------------------------------------------
+
+
+@hookspec
+def run_ended(error):
+    """The trainer returned (error None) or raised (the exception). Called once on every process."""

@@ -1,0 +1,1 @@
+"""From a launcher's facts to a finished run: profile, checks, run folder, process, record."""

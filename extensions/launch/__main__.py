@@ -1,0 +1,110 @@
+"""`train/<run>.sh` ends here: python -m extensions.launch RUN FACTS… SCRIPT FLAGS…"""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+from extensions import checkpoint
+from extensions.errors import UserError
+from extensions.launch import checks, command, process, request, run_folder, tiny
+from extensions.launch.request import Request
+from extensions.paths import LOGS, PATCHED, ROOT
+from extensions.reporting import exit_with
+
+
+def main(arguments: list[str]) -> int:
+    """Launch one run; its exit code."""
+    asked = request.read(arguments)
+    if asked.tiny:
+        tiny.apply(asked)
+    if not asked.cpu:
+        attention(asked)
+    for note in asked.notes:
+        print(note, file=sys.stderr, flush=True)
+    if asked.dry_run:
+        return dry_run(asked)
+    checks.check(asked)
+    return train(asked)
+
+
+def attention(asked: Request) -> None:
+    """A missing xformers becomes PyTorch's own attention, which is the same function."""
+    if "xformers" in asked.flags and importlib.util.find_spec("xformers") is None:
+        asked.flags.drop("xformers")
+        asked.flags.put("sdpa")
+        asked.notes.append("xformers is not installed: --xformers becomes --sdpa")
+
+
+def dry_run(asked: Request) -> int:
+    """Print the command and run nothing."""
+    folder = LOGS / asked.run / run_folder.stamp()
+    words = complete(asked, folder, PATCHED)
+    print(run_folder.shell(words, command.environment(asked)))
+    return 0
+
+
+def complete(asked: Request, folder: Path, tree: Path) -> list[str]:
+    """The command line, with the flags that only a launch can know."""
+    asked.flags.put("logging_dir", str(folder / "tensorboard"))
+    if "record_run" in (asked.flags.get("extensions") or "").split(","):
+        asked.flags.put("run_folder", str(folder))
+    return command.build(asked, tree)
+
+
+def train(asked: Request) -> int:
+    """Build the patched tree, write the record, run, and finish the record."""
+    from extensions.upstream import tree
+
+    patched = tree.ensure(asked.reference or None)
+    folder = run_folder.create(asked)
+    words = complete(asked, folder, patched)
+    environment = command.environment(asked)
+    run_folder.write_command(folder, words, environment)
+    run_folder.write_manifest(folder, asked, words)
+    print(f"run folder: {folder.relative_to(ROOT)}", flush=True)
+    code = process.run(words, environment, folder / "train.log")
+    run_folder.finish(folder, code)
+    report(asked, folder, code)
+    return code
+
+
+def report(asked: Request, folder: Path, code: int) -> None:
+    """Say where things are; after a failure, how to go on."""
+    if code == 0:
+        print(f"done: {asked.output}\nrecord: {folder.relative_to(ROOT)}")
+        return
+    print(f"stopped with exit code {code}; log: {(folder / 'train.log').relative_to(ROOT)}", file=sys.stderr)
+    print(f"to go on: {continuation(asked)}", file=sys.stderr)
+
+
+def continuation(asked: Request) -> str:
+    """The command that continues from the newest checkpoint, or starts again where there is none."""
+    profile = f" PROFILE={asked.profile}" if asked.profile else ""
+    again = f"make train RUN={asked.run}{profile}"
+    newest = max(asked.output.glob("*.safetensors"), key=lambda p: p.stat().st_mtime, default=None)
+    if newest is None:
+        return again
+    steps = checkpoint.read_header(newest).metadata.get("sdxl_trainer.optimizer_steps")
+    if steps is None:
+        return f"{again} FORCE=1"
+    plugins = [name for name in (asked.flags.get("extensions") or "").split(",") if name]
+    if "resume_at_step" not in plugins:
+        plugins.append("resume_at_step")
+    return (
+        f"{again} FORCE=1 ARGS='--pretrained_model_name_or_path=\"{newest}\" --initial_step={steps} "
+        f"--skip_until_initial_step --extensions={','.join(plugins)}'"
+    )
+
+
+def entry() -> int:
+    """`main` with errors as one line."""
+    try:
+        return main(sys.argv[1:])
+    except UserError as error:
+        return exit_with(error)
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(entry())

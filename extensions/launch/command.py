@@ -1,0 +1,69 @@
+"""The process that trains: accelerate's launcher, torchrun on CPUs, numactl in front where asked."""
+
+import os
+import shutil
+import socket
+import sys
+from pathlib import Path
+
+from extensions.errors import UserError
+from extensions.launch.request import Request
+from extensions.paths import CONFIGS
+
+MODULE = "extensions.upstream"
+
+
+def build(request: Request, tree: Path) -> list[str]:
+    """The command line, as a list of words."""
+    trainer = ["-m", MODULE, str(tree), request.script, *request.flags.words()]
+    return [*numactl(request), *launcher(request), *trainer]
+
+
+def launcher(request: Request) -> list[str]:
+    """What starts the processes.
+
+    One CPU process needs no launcher. Several are torchrun's: accelerate's launcher starts one process
+    on a CPU whatever its configuration says. GPUs are accelerate's, with a configuration by purpose.
+    """
+    if request.cpu and request.gpus == 1:
+        return [sys.executable]
+    if request.cpu:
+        return [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={request.gpus}",
+                f"--master_port={free_port()}"]  # fmt: skip
+    return [sys.executable, "-m", "accelerate.commands.launch", f"--config_file={config(request)}",
+            f"--num_processes={request.gpus}"]  # fmt: skip
+
+
+def config(request: Request) -> Path:
+    """accelerate's configuration for this run: one GPU or several.
+
+    DeepSpeed has none of its own: upstream builds its plugin from --deepspeed and --zero_stage, and a
+    second source of accumulation or stage would silently win.
+    """
+    return CONFIGS / ("one_gpu.yaml" if request.gpus == 1 else "multi_gpu.yaml")
+
+
+def numactl(request: Request) -> list[str]:
+    """Bind cores and memory to a NUMA node. UserError where numactl is missing."""
+    if request.numa is None:
+        return []
+    if shutil.which("numactl") is None:
+        raise UserError(f"NUMA={request.numa} needs numactl, which is not installed; install it or set NUMA=")
+    return ["numactl", f"--cpunodebind={request.numa}", f"--membind={request.numa}"]
+
+
+def free_port() -> int:
+    """A TCP port that is free now: two tiny runs at once must not meet."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def environment(request: Request) -> dict[str, str]:
+    """Variables of the training process, on top of the caller's."""
+    chosen = {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
+    if request.cpu:
+        threads = max(1, (os.cpu_count() or 1) // request.gpus)
+        chosen |= {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu",
+                   "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}  # fmt: skip
+    return chosen

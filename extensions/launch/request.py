@@ -1,0 +1,90 @@
+"""What is to be launched: the launcher's facts and the caller's environment, checked for form."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from extensions.errors import UserError
+from extensions.launch.flags import Flags
+
+PROFILES = ("", "tiny")
+
+
+@dataclass
+class Request:
+    """One launch. `facts`: what the launcher says besides flags. `notes`: lines to show before it starts."""
+
+    run: str
+    script: str
+    flags: Flags
+    gpus: int
+    gpus_asked: bool = False
+    parent: str = ""
+    ramdisk: bool = False
+    numa: int | None = None
+    profile: str = ""
+    tiny_steps: int = 16
+    dry_run: bool = False
+    force: bool = False
+    reference: str = ""
+    cpu: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def tiny(self) -> bool:
+        return self.profile == "tiny"
+
+    @property
+    def output(self) -> Path:
+        """The folder of this run's checkpoints."""
+        return Path(self.flags.get("output_dir") or f"model_out_{self.run}")
+
+    def path(self, flag: str) -> Path:
+        """A path that a flag gives. UserError when the launcher has no such flag."""
+        value = self.flags.get(flag)
+        if not value:
+            raise UserError(f"train/{self.run}.sh has no --{flag}")
+        return Path(value)
+
+
+def read(arguments: list[str], environment=os.environ) -> Request:
+    """The request of `train/lib/launch.sh`: RUN NAME=VALUE… SCRIPT FLAGS…. UserError for a malformed one."""
+    run, rest = arguments[0], list(arguments[1:])
+    facts = {}
+    while rest and "=" in rest[0] and not rest[0].startswith("-"):
+        name, _, value = rest.pop(0).partition("=")
+        facts[name] = value
+    if not rest or rest[0].startswith("-"):
+        raise UserError(f"train/{run}.sh: launch needs a trainer first, e.g. launch sdxl_train.py \"${{flags[@]}}\"")
+    flags = Flags(rest[1:])
+    flags.update(Flags.of_text(environment.get("ARGS", "")))
+    profile = environment.get("PROFILE", "")
+    if profile not in PROFILES:
+        raise UserError(f"PROFILE={profile} is unknown; there is PROFILE=tiny, or none for the real run")
+    return Request(
+        run=run,
+        script=rest[0],
+        flags=flags,
+        gpus=count("GPUS", facts.get("GPUS") or "1", least=1),
+        gpus_asked=bool(environment.get("GPUS")),
+        parent=facts.get("PARENT", ""),
+        ramdisk=facts.get("RAMDISK", "0") == "1",
+        numa=count("NUMA", facts["NUMA"], least=0) if facts.get("NUMA") else None,
+        profile=profile,
+        tiny_steps=count("TINY_STEPS", environment.get("TINY_STEPS") or "16", least=1),
+        dry_run=environment.get("DRY_RUN") == "1",
+        force=environment.get("FORCE") == "1",
+        reference=facts.get("SD_SCRIPTS_REF") or environment.get("SD_SCRIPTS_REF", ""),
+        cpu=profile == "tiny",
+    )
+
+
+def count(name: str, text: str, least: int) -> int:
+    """A whole number from the environment. UserError for anything else or anything smaller."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise UserError(f"{name}={text} is not a whole number from {least} up")
+    return value

@@ -1,0 +1,146 @@
+"""The run folder: command.sh and manifest.json, written before the first step.
+
+The launcher can be edited afterwards; this record cannot. What is saved later refers to it.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+from datetime import datetime, timezone
+from pathlib import Path
+
+from extensions.launch.request import Request
+from extensions.paths import LOGS, ROOT, RUNTIME
+from extensions.saving import write_text
+from extensions.upstream import git, submodule, tree
+
+PACKAGES = (
+    "torch", "torchvision", "accelerate", "transformers", "diffusers", "safetensors", "bitsandbytes", "deepspeed",
+    "lion-pytorch", "pytorch-optimizer", "xformers", "numpy", "pyarrow", "pluggy", "tensorboard",
+)  # fmt: skip
+BLOCK = 1 << 22
+
+
+def stamp() -> str:
+    """UTC, sortable, unique to the second."""
+    return datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+
+
+def create(request: Request) -> Path:
+    """A new, empty folder for this launch; a second launch in the same second gets a suffix."""
+    base = LOGS / request.run / stamp()
+    for number in range(1000):
+        folder = base if number == 0 else base.with_name(f"{base.name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+    raise FileExistsError(base)
+
+
+def write_command(folder: Path, command: list[str], environment: dict[str, str]) -> None:
+    """command.sh: the exact command, to be read and to be run again."""
+    script = f"#!/usr/bin/env bash\ncd {shlex.quote(str(ROOT))}\n{shell(command, environment)}\n"
+    write_text(folder / "command.sh", script)
+    (folder / "command.sh").chmod(0o755)
+
+
+def shell(command: list[str], environment: dict[str, str]) -> str:
+    """The command as one shell line, variables in front."""
+    variables = [f"{name}={shlex.quote(value)}" for name, value in environment.items()]
+    return " ".join([*variables, shlex.join(command)])
+
+
+def write_manifest(folder: Path, request: Request, command: list[str]) -> None:
+    """manifest.json with everything known before the start."""
+    write_text(folder / "manifest.json", json.dumps(manifest(folder, request, command), indent=1, ensure_ascii=False) + "\n")
+
+
+def manifest(folder: Path, request: Request, command: list[str]) -> dict:
+    """What the run is made of."""
+    return {
+        "run": request.run,
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "profile": request.profile or "full",
+        "parent": request.parent or None,
+        "trainer": "sd-scripts",
+        "script": request.script,
+        "extensions": (request.flags.get("extensions") or "").split(","),
+        "flags": request.flags.as_dict(),
+        "processes": request.gpus,
+        "command": command,
+        "sd_scripts_commit": tree.resolve(submodule.SUBMODULE, request.reference) if request.reference else submodule.pin(),
+        "patch_series_sha256": tree.series_hash(),
+        **project(folder),
+        "packages": versions(),
+        "hardware": hardware(),
+        "base_model": fingerprint(request.path("pretrained_model_name_or_path")),
+        "metadata": fingerprint(request.path("in_json")),
+        "ended": None,
+        "exit_code": None,
+    }
+
+
+def project(folder: Path) -> dict:
+    """Our commit; what differs from it goes to changes.diff beside the manifest."""
+    commit = git.run(ROOT, "rev-parse", "HEAD").stdout.strip()
+    diff = git.run(ROOT, "diff", "HEAD", "--ignore-submodules=dirty").stdout
+    if diff:
+        write_text(folder / "changes.diff", diff)
+    return {"project_commit": commit, "project_changes": "changes.diff" if diff else None}
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that make a difference."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"python": platform.python_version(), **found}
+
+
+def hardware() -> dict:
+    """Cores, memory (bytes) and GPUs."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {"cpus": os.cpu_count(), "memory_bytes": memory, "gpus": gpus, "machine": platform.machine()}
+
+
+def fingerprint(path: Path) -> dict:
+    """Path, size (bytes) and sha256 of a file.
+
+    Seven gigabytes take some ten seconds, so that a hash is kept for the file's size and time.
+    """
+    facts = path.stat()
+    key = f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns}"
+    cache = RUNTIME / "sha256.json"
+    known = json.loads(cache.read_text()) if cache.is_file() else {}
+    if key not in known:
+        known[key] = sha256(path)
+        write_text(cache, json.dumps(known, indent=1))
+    return {"path": str(path), "bytes": facts.st_size, "sha256": known[key]}
+
+
+def sha256(path: Path) -> str:
+    """Of a file, in blocks."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def finish(folder: Path, exit_code: int) -> None:
+    """Add end and exit code to the manifest."""
+    path = folder / "manifest.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts |= {"ended": datetime.now(timezone.utc).isoformat(timespec="seconds"), "exit_code": exit_code}
+    write_text(path, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")

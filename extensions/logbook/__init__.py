@@ -1,0 +1,1 @@
+"""What the runs are: read from the launchers themselves, shown, and told apart."""

@@ -1,0 +1,173 @@
+"""The runs, as their launchers state them: each is asked for its facts (LAUNCH_FACTS=1), not parsed as text.
+
+Paths are asked for under their variables' names, so that a run reads `$BASE_215C` on every machine.
+"""
+
+import difflib
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from extensions.errors import UserError
+from extensions.launch import request
+from extensions.logbook import header, steps
+from extensions.paths import LAUNCHERS
+
+BASES = {"$BASE_215C": "215c", "$BASE_255B": "255b", "$BASE_255C": "255c", "$BASE_21B": "21b"}
+DATASETS = {"$META_20": "20", "$META_6K": "6k", "$META_6K_SD2": "6k_sd2", "$META_12M": "12.4M"}
+FOLDERS = ("MODELS", "DATASETS", "OUTPUT", "TOKENIZERS", "DATA_20", "DATA_6K", "DATA_6K_SD2", "DATA_12M")
+PATTERN = "[0-9]*.sh"
+SECONDS = 20
+
+
+@dataclass
+class Run:
+    """One run. Steps are optimizer steps; `steps` is the whole schedule's, None where the images are unknown.
+
+    base, data: aliases of the logbook (a segment has its first ancestor's base), else the path's own name.
+    unet_percent: share of the U-Net that trains, as named (63, 68, 71, 100). tte: on, off or only.
+    lr_te: None when the text encoders stay as they are. ga: micro-steps an optimizer step.
+    flags: name to value; True for a switch, a list for several values.
+    """
+
+    run: str
+    session: str
+    script: str
+    base: str
+    data: str
+    gpus: int
+    unet_percent: int
+    tte: str
+    optimizer: str
+    lr_unet: float
+    lr_te: float | None
+    ga: int
+    epochs: int | None
+    steps: int | None
+    parent: str
+    start_step: int
+    stop_step: int | None
+    ramdisk: bool
+    numa: int | None
+    extensions: list[str]
+    words: str
+    flags: dict[str, str | bool | list[str]] = field(repr=False, default_factory=dict)
+
+
+def read_all(folder: Path = LAUNCHERS) -> dict[str, Run]:
+    """All runs by number, in order. UserError names a launcher that cannot state its facts."""
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        runs = list(pool.map(read, sorted(folder.glob(PATTERN))))
+    return with_bases({run.run: run for run in runs})
+
+
+def find(runs: dict[str, Run], name: str) -> Run:
+    """The run of that number, or of `model_out_<number>`. UserError with near ones for an unknown one."""
+    number = name.removeprefix("model_out_")
+    if number in runs:
+        return runs[number]
+    near = difflib.get_close_matches(number, runs, n=3, cutoff=0.6)
+    hint = f"near it: {', '.join(near)}" if near else "make runs lists all"
+    raise UserError(f"there is no run {name}; {hint}")
+
+
+def read(path: Path) -> Run:
+    """One launcher's run, its base not yet followed to an ancestor. UserError if its facts make no sense."""
+    try:
+        return run_of(request.read(ask(path), environment={}), header.read(path))
+    except ValueError as error:
+        raise UserError(f"train/{path.name}: {error}") from None
+
+
+def ask(path: Path) -> list[str]:
+    """What the launcher hands to `launch`: run, NAME=VALUE facts, trainer, flags."""
+    try:
+        done = subprocess.run(
+            ["bash", str(path)], env=environment(), capture_output=True, text=True, timeout=SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise UserError(f"train/{path.name} states no facts within {SECONDS} s") from None
+    if done.returncode or not done.stdout:
+        said = done.stderr.strip().splitlines() or ["it never calls launch"]
+        raise UserError(f"train/{path.name} states no facts: {said[-1]}")
+    return done.stdout.split("\0")[:-1]
+
+
+def environment() -> dict[str, str]:
+    """Variables named by themselves, and none of the caller's: GPUS=2 must not change the table."""
+    names = [*(name[1:] for name in (*BASES, *DATASETS)), *FOLDERS]
+    fixed = {"PATH": os.environ.get("PATH", os.defpath), "LAUNCH_FACTS": "1"}
+    return fixed | {name: f"${name}" for name in names}
+
+
+def run_of(facts: request.Request, head: header.Header) -> Run:
+    """The run in the logbook's terms, from what `launch` was given."""
+    flags = facts.flags
+    base, data = flags.get("pretrained_model_name_or_path", ""), flags.get("in_json", "")
+    data = DATASETS.get(data, Path(data).name)
+    tte, lr_unet, lr_te = rates(flags)
+    stop = flags.number("stop_at_step")
+    return Run(
+        run=facts.run,
+        session=head.session,
+        script=facts.script,
+        base=BASES.get(base, Path(base).name),
+        data=data,
+        gpus=facts.gpus,
+        unet_percent=flags.number("unet_percent", 100),
+        tte=tte,
+        optimizer=flags.get("optimizer_type", "AdamW"),
+        lr_unet=lr_unet,
+        lr_te=lr_te,
+        ga=flags.number("gradient_accumulation_steps", 1),
+        epochs=flags.number("max_train_epochs") or None,
+        steps=total_steps(facts, data),
+        parent=facts.parent,
+        start_step=flags.number("initial_step"),
+        stop_step=stop or None,
+        ramdisk=facts.ramdisk,
+        numa=facts.numa,
+        extensions=[name for name in flags.get("extensions", "").split(",") if name],
+        words=head.words,
+        flags=flags.as_dict(),
+    )
+
+
+def rates(flags) -> tuple[str, float, float | None]:
+    """(text encoders on, off or only; the U-Net's rate; theirs), with upstream's fallbacks."""
+    unet = float(flags.get("learning_rate", "2e-6"))
+    if "train_text_encoder" not in flags:
+        return "off", unet, None
+    own = flags.get("learning_rate_te1") or flags.get("learning_rate_te")
+    encoders = unet if own is None else float(own)
+    return ("on" if unet else "only"), unet, encoders
+
+
+def total_steps(facts: request.Request, data: str) -> int | None:
+    """Optimizer steps of the whole schedule. Epochs win over a number of steps, as in upstream."""
+    flags = facts.flags
+    epochs = flags.number("max_train_epochs")
+    if not epochs:
+        return flags.number("max_train_steps") or None
+    if data not in steps.IMAGES:
+        return None
+    batch_size = flags.number("train_batch_size", 1)
+    accumulation = flags.number("gradient_accumulation_steps", 1)
+    return steps.count(steps.IMAGES[data], epochs, facts.gpus, batch_size, accumulation).optimizer_steps
+
+
+def with_bases(runs: dict[str, Run]) -> dict[str, Run]:
+    """The same runs, with the base of each segment taken from the run at the head of its chain."""
+    return {name: replace(run, base=runs[first(runs, name)].base) for name, run in runs.items()}
+
+
+def first(runs: dict[str, Run], name: str) -> str:
+    """The first ancestor of a run. UserError for a parent that is not there or a chain that closes."""
+    seen = [name]
+    while parent := runs[seen[-1]].parent:
+        if parent not in runs or parent in seen:
+            raise UserError(f"train/{seen[-1]}.sh: its PARENT={parent} is not a run before it")
+        seen.append(parent)
+    return seen[-1]

@@ -1,0 +1,84 @@
+"""What the patched lines of a trainer call: five one-line calls, each a fan-out to the plugins.
+
+With no plugin each of them gives the trainer back exactly what it had, so that the patched trainer
+equals upstream bit for bit.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from extensions import manager
+
+
+@dataclass
+class Run:
+    """The state of one run on one process, as plugins see it.
+
+    optimizer_steps: updates of the weights so far, counted from the start of the whole run (a resumed
+    one begins at its start step). micro_steps: forward and backward passes of this process in this
+    launch. samples: images over all processes in this launch.
+    """
+
+    args: Any
+    accelerator: Any
+    optimizer: Any
+    lr_scheduler: Any
+    dataloader: Any
+    optimizer_steps: int = 0
+    micro_steps: int = 0
+    samples: int = 0
+    epoch: int = 0
+
+    @property
+    def optimizer_steps_per_epoch(self) -> int:
+        """Updates an epoch; a last, incomplete accumulation counts as one (upstream's rule)."""
+        accumulation = self.args.gradient_accumulation_steps
+        return -(-len(self.dataloader) // accumulation)
+
+    def learning_rates(self) -> list[float]:
+        """The current learning rate of each parameter group, in the optimizer's order."""
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+
+_run: Run | None = None
+
+
+def begin(args, accelerator, optimizer, lr_scheduler, dataloader, progress_bar) -> int:
+    """The loop's counter at the start, in optimizer steps; tells the plugins that training begins."""
+    global _run
+    _run = Run(args, accelerator, optimizer, lr_scheduler, dataloader)
+    hook = manager.current().hook
+    _run.optimizer_steps = hook.first_optimizer_step(run=_run) or 0
+    progress_bar.update(_run.optimizer_steps)
+    hook.training_begins(run=_run)
+    return _run.optimizer_steps
+
+
+def epochs(count: int):
+    """The epochs of the loop: `range(count)`, or what a plugin makes of it."""
+    chosen = manager.current().hook.epoch_range(run=_run, epochs=count)
+    return range(count) if chosen is None else chosen
+
+
+def batches(dataloader, epoch: int):
+    """The batches of an epoch: the data loader itself, or what a plugin makes of it."""
+    _run.epoch = epoch
+    chosen = manager.current().hook.epoch_batches(run=_run, epoch=epoch)
+    return dataloader if chosen is None else chosen
+
+
+def micro_step_ended(optimizer_steps: int, loss: float, batch: dict) -> None:
+    """Count a micro-step; where the trainer's counter moved, an optimizer step too."""
+    updated = optimizer_steps != _run.optimizer_steps
+    _run.optimizer_steps = optimizer_steps
+    _run.micro_steps += 1
+    _run.samples += len(batch["captions"]) * _run.accelerator.num_processes
+    hook = manager.current().hook
+    hook.micro_step_ended(run=_run, loss=loss, batch=batch)
+    if updated:
+        hook.optimizer_step_ended(run=_run)
+
+
+def current() -> Run | None:
+    """This process's run; None before `begin`."""
+    return _run

@@ -1,0 +1,27 @@
+"""How a run's end is told: one line for what a user can mend, a traceback for what is ours."""
+
+import sys
+import traceback
+
+from extensions.errors import UserError
+
+USER_ERROR = 2
+
+
+def exit_with(error: BaseException | None) -> int:
+    """The exit code for how a run ended, after saying why on stderr."""
+    if error is None:
+        return 0
+    if isinstance(error, UserError):
+        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
+        return USER_ERROR
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    traceback.print_exception(error)
+    return 130 if isinstance(error, KeyboardInterrupt) else 1
+
+
+def one_line(error: UserError) -> str:
+    """The message. One raised in a data-loader worker arrives wrapped in the worker's traceback."""
+    last = str(error).strip().splitlines()[-1]
+    return last.removeprefix("extensions.errors.UserError: ")

@@ -1,0 +1,196 @@
+"""Prompts of any length, cut into chunks of 75 tokens the way AUTOMATIC1111's web UI cuts them.
+
+The rule (A1111, `modules/sd_hijack_clip.py`, default settings): tokens fill chunks of 75, each wrapped in
+its own BOS and EOS (77). When a chunk is full and its last comma lies within the last 20 tokens, what
+follows that comma moves to the next chunk. The word BREAK ends a chunk. A short chunk is filled up with
+EOS; for encoders whose pad token is not EOS (SD2, SDXL's second), what follows the first EOS becomes pad.
+The hidden states of all chunks are joined along the token axis, every BOS and EOS kept (77 x n); the
+pooled vector is the first chunk's. In a batch, shorter texts get empty chunks.
+
+Chunks are made for a whole batch at once, so its cost follows its longest text: at 12.4M captions of one
+to five chunks, always padding to 225 tokens would triple the text encoders' work for most batches.
+Brackets stay literal: they are part of booru tags, and training has no use for A1111's emphasis.
+"""
+
+import multiprocessing
+import re
+
+import torch
+
+from extensions.errors import UserError
+from extensions.hookspecs import hookimpl
+
+CHUNK = 75  # tokens between BOS and EOS
+BACKTRACK = 20  # A1111's "comma_padding_backtrack"
+COMMA = ",</w>"
+BREAK = re.compile(r"\s*\bBREAK\b\s*")
+RULES = ("a1111", "plain", "upstream")
+
+
+def text_parts(text: str, tokenizer) -> list[list[int]]:
+    """Token ids of a text without BOS, EOS or truncation; one list for each part between BREAKs."""
+    parts = BREAK.split(text)
+    return [tokenizer(part, add_special_tokens=False, truncation=False, verbose=False).input_ids for part in parts]
+
+
+def cut(parts: list[list[int]], comma: int | None, backtrack: int = BACKTRACK) -> list[list[int]]:
+    """Chunks of at most 75 ids; at least one, which may be empty.
+
+    comma: the id of the comma token; None cuts every 75 tokens regardless of commas ("plain").
+    """
+    chunks: list[list[int]] = []
+    chunk: list[int] = []
+    last_comma = None  # length of the chunk when its last comma arrived, that is, the comma's index
+
+    def close(carried: list[int]) -> None:
+        nonlocal chunk, last_comma
+        chunks.append(chunk)
+        chunk, last_comma = carried, None
+
+    for number, part in enumerate(parts):
+        if number:
+            close([])
+        for token in part:
+            if token == comma:
+                last_comma = len(chunk)
+            elif len(chunk) == CHUNK and last_comma is not None and CHUNK - last_comma <= backtrack:
+                carried = chunk[last_comma + 1 :]
+                del chunk[last_comma + 1 :]
+                close(carried)
+            if len(chunk) == CHUNK:
+                close([])
+            chunk.append(token)
+    if chunk or not chunks:
+        close([])
+    return chunks
+
+
+def wrap(chunk: list[int], tokenizer) -> list[int]:
+    """77 ids: BOS, the chunk, EOS; filled up with EOS, or with pad after the first EOS."""
+    filler = [tokenizer.pad_token_id] * (CHUNK - len(chunk))
+    return [tokenizer.bos_token_id, *chunk, tokenizer.eos_token_id, *filler]
+
+
+class Plugin:
+    """Tokenizes in chunks, encodes them, and counts what was cut."""
+
+    claims = ("how a text becomes hidden states",)
+
+    def __init__(self):
+        self.rule, self.limit = "a1111", 0
+        # Shared with the data loader's forked workers, where texts are tokenized.
+        self.counts = multiprocessing.Array("q", 3)  # texts, texts cut at --max_token_chunks, chunks used
+
+    @hookimpl
+    def add_arguments(self, parser):
+        group = parser.add_argument_group("token_chunks")
+        group.add_argument(
+            "--token_chunks",
+            choices=RULES,
+            default="a1111",
+            help="a1111: comma-aware chunks of 75; plain: every 75 tokens; upstream: sd-scripts' own cut at "
+            "--max_token_length (75, 150 or 225)",
+        )
+        group.add_argument(
+            "--max_token_chunks",
+            type=int,
+            default=0,
+            help="at most so many chunks of 75 tokens a text, the rest is cut and counted; 0: as many as needed",
+        )
+
+    @hookimpl
+    def check_arguments(self, args):
+        self.rule, self.limit = args.token_chunks, args.max_token_chunks
+        if self.limit < 0:
+            raise UserError(f"--max_token_chunks={self.limit}: give 0 (no limit) or a positive number of chunks")
+        if self.rule == "upstream":
+            if self.limit:
+                raise UserError("--max_token_chunks has no effect with --token_chunks=upstream; use --max_token_length")
+            return
+        for flag in ("max_token_length", "weighted_captions", "cache_text_encoder_outputs"):
+            if getattr(args, flag, None):
+                raise UserError(f"--{flag} and --token_chunks={self.rule} exclude each other; drop one of them")
+
+    @hookimpl
+    def tokenize(self, texts, tokenizers):
+        if self.rule == "upstream":
+            return None
+        ids = [[self.chunks_of(text, tokenizer) for text in texts] for tokenizer in tokenizers]
+        self.count(ids[0])
+        # One width for both encoders: their vocabularies are equal today, their states are concatenated.
+        width = max(len(chunks) for each in ids for chunks in each[: len(texts)])
+        width = min(width, self.limit or width)
+        return [self.batch(each, tokenizer, width) for each, tokenizer in zip(ids, tokenizers, strict=True)]
+
+    def chunks_of(self, text: str, tokenizer) -> list[list[int]]:
+        comma = tokenizer.convert_tokens_to_ids(COMMA) if self.rule == "a1111" else None
+        return cut(text_parts(text, tokenizer), comma)
+
+    def count(self, texts: list[list[list[int]]]) -> None:
+        with self.counts.get_lock():
+            self.counts[0] += len(texts)
+            for chunks in texts:
+                self.counts[1] += bool(self.limit and len(chunks) > self.limit)
+                self.counts[2] += min(len(chunks), self.limit or len(chunks))
+
+    def batch(self, texts: list[list[list[int]]], tokenizer, width: int) -> torch.Tensor:
+        """int64 (b, width, 77); shorter texts get empty chunks."""
+        rows = [[*chunks, *[[]] * (width - len(chunks))][:width] for chunks in texts]
+        return torch.tensor([[wrap(chunk, tokenizer) for chunk in row] for row in rows])
+
+    @hookimpl
+    def encode_tokens(self, input_ids, tokenizers, text_encoders, projection, clip_skip):
+        if self.rule == "upstream":
+            return None
+        ids = [fill_padding(each, tokenizer) for each, tokenizer in zip(input_ids, tokenizers, strict=True)]
+        if projection is None:
+            return [encode_sd2(ids[0], text_encoders[0], clip_skip)]
+        return encode_sdxl(ids, text_encoders, projection, tokenizers[1].eos_token_id)
+
+    @hookimpl
+    def run_ended(self, error):
+        texts, over, chunks = self.counts
+        if texts and not error:
+            tail = f", {over:,} cut at {self.limit}" if self.limit else ", none cut"
+            print(f"token_chunks: {texts:,} texts on this process, {chunks / texts:.2f} chunks each{tail}", flush=True)
+
+
+def fill_padding(ids: torch.Tensor, tokenizer) -> torch.Tensor:
+    """Turn all-zero rows into empty chunks.
+
+    Upstream's own dataset tokenizes one text at a time and pads shorter ones with zero rows; a real
+    chunk begins with BOS.
+    """
+    empty = torch.tensor(wrap([], tokenizer), device=ids.device, dtype=ids.dtype)
+    return torch.where((ids[..., :1] == tokenizer.bos_token_id), ids, empty)
+
+
+def encode_sdxl(ids: list[torch.Tensor], text_encoders: list, projection, eos: int) -> list[torch.Tensor]:
+    """[(b, 77 n, d1), (b, 77 n, d2), pooled (b, d2)]: penultimate states of both, pooled of the first chunk."""
+    states, outputs = [], None
+    for each, encoder in zip(ids, text_encoders, strict=True):
+        outputs = encoder(flat(each, encoder), output_hidden_states=True, return_dict=True)
+        states.append(join(outputs["hidden_states"][-2], each))
+    first_eos = (ids[1][:, 0] == eos).int().argmax(dim=1).to(states[1].device)
+    last = outputs["last_hidden_state"].unflatten(0, ids[1].shape[:2])[:, 0]
+    pooled = last[torch.arange(len(last), device=last.device), first_eos]
+    return [*states, projection(pooled.to(projection.weight.dtype)).to(last.dtype)]
+
+
+def encode_sd2(ids: torch.Tensor, encoder, clip_skip: int | None) -> torch.Tensor:
+    """(b, 77 n, d): the last hidden state, or the one --clip_skip asks for, through the final layer norm."""
+    outputs = encoder(flat(ids, encoder), output_hidden_states=True, return_dict=True)
+    if clip_skip is None:
+        return join(outputs["last_hidden_state"], ids)
+    bare = getattr(encoder, "module", encoder)
+    return join(bare.text_model.final_layer_norm(outputs["hidden_states"][-clip_skip]), ids)
+
+
+def flat(ids: torch.Tensor, encoder) -> torch.Tensor:
+    """(b, n, 77) -> (b n, 77) on the encoder's device."""
+    return ids.flatten(0, 1).to(next(encoder.parameters()).device)
+
+
+def join(states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """(b n, 77, d) -> (b, 77 n, d)."""
+    return states.reshape(ids.shape[0], -1, states.shape[-1])

@@ -1,0 +1,52 @@
+"""Start one of sd-scripts' trainers under the plugin manager.
+
+    python -m extensions.upstream TREE SCRIPT [flags]
+
+TREE is a checkout of sd-scripts (the patched one, normally); SCRIPT one of its trainers, `sdxl_train.py`
+or `fine_tune.py`. The four calls at the end of `main` are what the script itself does when it is run.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+
+from extensions import arguments, manager
+from extensions.errors import UserError
+from extensions.reporting import exit_with
+
+
+def main(argv: list[str]) -> None:
+    """Parse, check, train. UserError for whatever the user can mend; the trainer's own errors pass."""
+    tree, script, *flags = argv
+    if not (Path(tree) / script).is_file():
+        raise UserError(f"sd-scripts has no trainer {script}; a launcher calls sdxl_train.py or fine_tune.py")
+    sys.path.insert(0, tree)
+    sys.argv = [script, *flags]
+    plugins = manager.install(arguments.listed_plugins(flags))
+
+    from extensions.upstream import seams  # imports upstream's library: after the plugins are known good
+
+    seams.install()
+    trainer = importlib.import_module(Path(script).stem)
+    parser = arguments.extend(trainer.setup_parser(), plugins)
+    args = parser.parse_args(flags)
+    plugins.hook.check_arguments(args=args)
+    trainer.train_util.verify_command_line_training_args(args)
+    args = trainer.train_util.read_config_from_file(args, parser)
+    manager.set_args(args)
+    trainer.train(args)
+
+
+def run(argv: list[str]) -> int:
+    """`main` with the end of the run told to the plugins; the exit code."""
+    error = None
+    try:
+        main(argv)
+    except BaseException as caught:
+        error = caught
+    manager.current().hook.run_ended(error=error)
+    return exit_with(error)
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,140 @@
+"""Every upstream function that we wrap from outside, in one table.
+
+Together with `patches/` this is everything we change in upstream (`make diff-upstream` shows both). A
+seam is checked when it is installed: the function must still exist and still take the arguments that
+we read. What a seam calls when no plugin answers is upstream's own function, untouched.
+"""
+
+import functools
+import importlib
+import inspect
+from dataclasses import dataclass
+from typing import Any, Callable
+
+from extensions.errors import UserError
+from extensions.upstream import wrappers
+
+
+@dataclass(frozen=True)
+class Seam:
+    """One wrapped function. `takes`: the parameters that our wrapper relies on, by name."""
+
+    module: str
+    name: str
+    wrapper: Callable[..., Any]
+    takes: tuple[str, ...]
+    reason: str
+
+    def target(self):
+        """(owner, attribute name, current function). UserError if upstream no longer has it."""
+        owner = importlib.import_module(self.module)
+        *path, last = self.name.split(".")
+        try:
+            for part in path:
+                owner = getattr(owner, part)
+            return owner, last, getattr(owner, last)
+        except AttributeError:
+            raise UserError(f"sd-scripts has no {self.module}.{self.name} any more; see {__name__}") from None
+
+    def install(self) -> None:
+        """Put the wrapper around upstream's function, once."""
+        owner, last, function = self.target()
+        if getattr(function, "seam", None) is not None:
+            return
+        self.check(function)
+        wrapped = functools.wraps(function)(functools.partial(self.wrapper, function))
+        setattr(owner, last, as_method(wrapped, self) if "." in self.name else tagged(wrapped, self))
+
+    def check(self, function) -> None:
+        """UserError when upstream's function no longer takes what the wrapper reads."""
+        missing = [name for name in self.takes if name not in inspect.signature(function).parameters]
+        if missing:
+            raise UserError(f"sd-scripts' {self.module}.{self.name} takes no {missing[0]} any more; see {__name__}")
+
+
+def as_method(function, seam: Seam):
+    """A plain function, so that Python binds `self` (a partial in a class is not bound)."""
+
+    def method(self, *arguments, **keywords):
+        return function(self, *arguments, **keywords)
+
+    return tagged(functools.wraps(function)(method), seam)
+
+
+def tagged(function, seam: Seam):
+    """Mark a wrapper, so that it is not wrapped twice."""
+    function.seam = seam
+    return function
+
+
+SEAMS = (
+    Seam(
+        "library.sdxl_model_util",
+        "load_models_from_sdxl_checkpoint",
+        wrappers.load_sdxl,
+        ("model_version", "ckpt_path", "map_location", "dtype"),
+        "the size of the model comes from the checkpoint; plugins are shown the models",
+    ),
+    Seam(
+        "library.model_util",
+        "load_models_from_stable_diffusion_checkpoint",
+        wrappers.load_sd2,
+        ("v2", "ckpt_path"),
+        "the same for SD2",
+    ),
+    Seam(
+        "library.train_util",
+        "get_optimizer",
+        wrappers.get_optimizer,
+        ("args", "trainable_params"),
+        "runs after upstream's requires_grad_ and before prepare: the one place where a freeze lasts",
+    ),
+    Seam(
+        "library.strategy_sdxl",
+        "SdxlTokenizeStrategy.tokenize",
+        wrappers.tokenize_sdxl,
+        ("self", "text"),
+        "plugins cut texts into chunks",
+    ),
+    Seam(
+        "library.strategy_sdxl",
+        "SdxlTextEncodingStrategy.encode_tokens",
+        wrappers.encode_sdxl,
+        ("self", "tokenize_strategy", "models", "tokens"),
+        "plugins join the hidden states of the chunks",
+    ),
+    Seam(
+        "library.strategy_sd",
+        "SdTokenizeStrategy.tokenize",
+        wrappers.tokenize_sd2,
+        ("self", "text"),
+        "the same for SD2",
+    ),
+    Seam(
+        "library.strategy_sd",
+        "SdTextEncodingStrategy.encode_tokens",
+        wrappers.encode_sd2,
+        ("self", "tokenize_strategy", "models", "tokens"),
+        "the same for SD2",
+    ),
+    Seam(
+        "library.sdxl_model_util",
+        "save_stable_diffusion_checkpoint",
+        wrappers.save_checkpoint,
+        ("output_file", "steps", "metadata"),
+        "a checkpoint appears under its name only when it is whole, and carries the run's identity",
+    ),
+    Seam(
+        "library.model_util",
+        "save_stable_diffusion_checkpoint",
+        wrappers.save_checkpoint,
+        ("output_file", "steps", "metadata"),
+        "the same for SD2",
+    ),
+)
+
+
+def install() -> None:
+    """Install every seam. UserError names the first that upstream no longer offers."""
+    for seam in SEAMS:
+        seam.install()

@@ -1,0 +1,142 @@
+"""The size of a model, read from its checkpoint's tensor shapes and given to upstream's loaders.
+
+Upstream builds SDXL and SD2 from module constants and literals of the full size. Here the same loaders
+build whatever size the file has: a full-size checkpoint gives exactly upstream's own values, so nothing
+changes for it, and a shrunken one needs no switch in the trainer. Attention heads cannot be read off a
+shape; SDXL, SD2 and their text encoders all use 64 channels a head, and that is the rule here.
+"""
+
+from contextlib import ExitStack, contextmanager
+from unittest import mock
+
+from extensions.checkpoint import TE1_SDXL, TE2_SDXL, TE_SD2, UNET, VAE, Header
+
+HEAD_CHANNELS = 64
+SIZE_EMBEDDINGS = 6 * 256  # original size, crop and target size: six numbers of 256 channels each
+
+
+def sdxl(header: Header) -> dict[str, dict]:
+    """Sizes of an SDXL checkpoint: {"unet": …, "te1": …, "te2": …, "vae": …}."""
+    time_embed, channels = header.shape(UNET + "time_embed.0.weight")
+    return {
+        "unet": {
+            "MODEL_CHANNELS": channels,
+            "TIME_EMBED_DIM": time_embed,
+            "ADM_IN_CHANNELS": header.shape(UNET + "label_emb.0.0.weight")[1],
+            "CONTEXT_DIM": header.shape(UNET + "input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight")[1],
+        },
+        "te1": clip_huggingface(header, TE1_SDXL),
+        "te2": clip_open(header, TE2_SDXL),
+        "vae": vae(header),
+    }
+
+
+def sd2(header: Header) -> dict[str, dict]:
+    """Sizes of an SD2 checkpoint: {"unet": …, "te": …, "vae": …}."""
+    channels = header.shape(UNET + "input_blocks.0.0.weight")[0]
+    text = clip_open(header, TE_SD2)
+    # Upstream reads all layers but the last: SD2 was trained on the penultimate hidden state.
+    text["num_hidden_layers"] = 23
+    heads = [channels * multiple // HEAD_CHANNELS for multiple in (1, 2, 4, 4)]
+    context = header.shape(UNET + "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight")[1]
+    unet = {
+        "UNET_PARAMS_MODEL_CHANNELS": channels,
+        "V2_UNET_PARAMS_ATTENTION_HEAD_DIM": heads,
+        "V2_UNET_PARAMS_CONTEXT_DIM": context,
+    }
+    return {"unet": unet, "te": text, "vae": vae(header)}
+
+
+def clip_huggingface(header: Header, prefix: str) -> dict:
+    """CLIPTextConfig sizes from transformers' key names (SDXL's first encoder)."""
+    layers = prefix + "encoder.layers."
+    return clip_config(
+        header.shape(prefix + "embeddings.token_embedding.weight"),
+        header.shape(layers + "0.mlp.fc1.weight")[0],
+        header.layers(layers),
+    )
+
+
+def clip_open(header: Header, prefix: str) -> dict:
+    """CLIPTextConfig sizes from open_clip's key names (SDXL's second encoder, SD2's one)."""
+    blocks = prefix + "transformer.resblocks."
+    config = clip_config(
+        header.shape(prefix + "token_embedding.weight"),
+        header.shape(blocks + "0.mlp.c_fc.weight")[0],
+        header.layers(blocks),
+    )
+    projection = header.shapes.get(prefix + "text_projection")
+    return config | ({"projection_dim": projection[1]} if projection else {})
+
+
+def clip_config(token_embedding: tuple[int, int], intermediate: int, layers: int) -> dict:
+    """The size arguments of transformers' CLIPTextConfig."""
+    vocabulary, hidden = token_embedding
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": hidden,
+        "intermediate_size": intermediate,
+        "num_hidden_layers": layers,
+        "num_attention_heads": max(1, hidden // HEAD_CHANNELS),
+    }
+
+
+def vae(header: Header) -> dict:
+    """Sizes of the autoencoder, as upstream's module constants name them."""
+    return {"VAE_PARAMS_CH": header.shape(VAE + "encoder.conv_in.weight")[0]}
+
+
+def overriding(function, **fixed):
+    """`function` with some keyword arguments always set to our values."""
+
+    def call(*arguments, **keywords):
+        return function(*arguments, **keywords | fixed)
+
+    return call
+
+
+@contextmanager
+def sized_for_sdxl(header: Header):
+    """Upstream's SDXL classes build the sizes of `header` while this is open."""
+    from library import model_util, sdxl_model_util, sdxl_original_unet
+
+    sizes = sdxl(header)
+    transformer = overriding(
+        sdxl_original_unet.Transformer2DModel, cross_attention_dim=sizes["unet"]["CONTEXT_DIM"]
+    )
+    # The loader makes the first encoder's config, then the second's.
+    config = in_turn(sdxl_model_util.CLIPTextConfig, [sizes["te1"], sizes["te2"]])
+    with ExitStack() as stack:
+        set_constants(stack, sdxl_original_unet, sizes["unet"])
+        set_constants(stack, model_util, sizes["vae"])
+        set_constants(stack, sdxl_original_unet, {"Transformer2DModel": transformer})
+        set_constants(stack, sdxl_model_util, {"CLIPTextConfig": config})
+        yield
+
+
+@contextmanager
+def sized_for_sd2(header: Header):
+    """Upstream's SD2 classes build the sizes of `header` while this is open."""
+    from library import model_util
+
+    sizes = sd2(header)
+    with ExitStack() as stack:
+        set_constants(stack, model_util, sizes["unet"] | sizes["vae"])
+        set_constants(stack, model_util, {"CLIPTextConfig": overriding(model_util.CLIPTextConfig, **sizes["te"])})
+        yield
+
+
+def in_turn(function, overrides: list[dict]):
+    """`function` with the first set of overrides at the first call, the second at the second."""
+    waiting = iter(overrides)
+
+    def call(*arguments, **keywords):
+        return function(*arguments, **keywords | next(waiting))
+
+    return call
+
+
+def set_constants(stack: ExitStack, module, values: dict) -> None:
+    """Set module-level names until the stack closes; a name that upstream has dropped is an error."""
+    for name, value in values.items():
+        stack.enter_context(mock.patch.object(module, name, value))

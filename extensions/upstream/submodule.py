@@ -1,0 +1,80 @@
+"""The pinned submodule: fetched on first use, never edited.
+
+Some copies of upstream's repository (mirrors with a size limit, partial clones) lack a few large files
+that no trainer reads, and git then refuses to check anything out. Such a clone is marked as the
+partial clone that it is, and the missing files are left out of the work tree; git's own sparse checkout
+keeps `git status` clean. Nothing that training needs may be missing: that is checked last.
+"""
+
+from pathlib import Path
+
+from extensions.errors import UserError
+from extensions.paths import ROOT, SUBMODULE
+from extensions.upstream import git
+
+NEEDED = ("sdxl_train.py", "fine_tune.py", "library/train_util.py", "library/sdxl_train_util.py")
+
+
+def pin(root: Path = ROOT) -> str:
+    """The commit that this repository records for the submodule (40 hex digits)."""
+    return git.output(root, "rev-parse", ":sd-scripts")
+
+
+def is_present(submodule: Path = SUBMODULE) -> bool:
+    """Whether the submodule has a work tree (of whatever commit)."""
+    return (submodule / ".git").exists() and all((submodule / name).is_file() for name in NEEDED)
+
+
+def ensure(root: Path = ROOT) -> Path:
+    """The submodule at the pin, fetched if need be. UserError where it cannot be had."""
+    submodule = root / "sd-scripts"
+    if is_present(submodule) and has_commit(submodule, pin(root)):
+        heal(submodule)
+        return submodule
+    print("fetching the sd-scripts submodule …", flush=True)
+    done = git.run(root, "submodule", "update", "--init", "sd-scripts")
+    if done.returncode != 0:
+        if not ((submodule / ".git").exists() and has_commit(submodule, pin(root))):
+            raise UserError(
+                f"sd-scripts/ is empty and could not be fetched ({git.last_line(done)}); "
+                "go online once and run: git submodule update --init"
+            )
+        leave_out_missing(submodule, pin(root))
+    missing = [name for name in NEEDED if not (submodule / name).is_file()]
+    if missing:
+        raise UserError(f"sd-scripts/ has no {missing[0]}; run: git submodule update --init --force")
+    return submodule
+
+
+def heal(submodule: Path) -> None:
+    """Finish a checkout that stopped at files this copy lacks (a plain `git submodule update` does)."""
+    if git.output(submodule, "ls-files", "--deleted"):
+        leave_out_missing(submodule, git.output(submodule, "rev-parse", "HEAD"))
+
+
+def has_commit(repository: Path, commit: str) -> bool:
+    """Whether the repository holds this commit."""
+    return git.run(repository, "cat-file", "-e", f"{commit}^{{commit}}").returncode == 0
+
+
+def leave_out_missing(tree: Path, commit: str) -> list[str]:
+    """Check `commit` out in `tree` without the files that this copy does not hold; their paths."""
+    git.output(tree, "config", "remote.origin.promisor", "true")
+    missing = missing_paths(tree, commit)
+    git.run(tree, "sparse-checkout", "set", "--no-cone", "--stdin", input=sparse_patterns(missing))
+    git.output(tree, "checkout", "--quiet", "--force", "--detach", commit)
+    return missing
+
+
+def missing_paths(repository: Path, commit: str) -> list[str]:
+    """Files of `commit` whose content the repository does not hold."""
+    listed = git.output(repository, "rev-list", "--objects", "--no-walk", "--missing=print", commit)
+    absent = {line[1:] for line in listed.splitlines() if line.startswith("?")}
+    entries = git.output(repository, "ls-tree", "-r", commit).splitlines() if absent else []
+    split = (entry.split("\t", 1) for entry in entries)
+    return [path for facts, path in split if facts.split()[2] in absent]
+
+
+def sparse_patterns(missing: list[str]) -> str:
+    """Sparse-checkout patterns for everything but `missing`."""
+    return "\n".join(["/*", *(f"!/{path}" for path in missing)]) + "\n"

@@ -1,0 +1,139 @@
+"""What each seam does. The first argument of every wrapper is upstream's own function."""
+
+import inspect
+
+from extensions import checkpoint, manager
+from extensions.models import Models
+from extensions.saving import replacing
+from extensions.upstream import shapes
+
+_models: Models | None = None
+
+
+def models() -> Models | None:
+    """The models that upstream has loaded in this process."""
+    return _models
+
+
+def load_sdxl(upstream, model_version, ckpt_path, *arguments, **keywords):
+    """SDXL of whatever size the file has; the plugins see the models before anything is wrapped."""
+    header = checkpoint.read_header(ckpt_path)
+    checkpoint.require_family(header, "sdxl")
+    with shapes.sized_for_sdxl(header):
+        loaded = upstream(model_version, ckpt_path, *arguments, **keywords)
+    encoder1, encoder2, vae, unet = loaded[:4]
+    _announce(Models("sdxl", unet, [encoder1, encoder2], vae))
+    return loaded
+
+
+def load_sd2(upstream, v2, ckpt_path, *arguments, **keywords):
+    """SD2 likewise. Without --v2 the file would be read as SD1.5, which this project does not train."""
+    header = checkpoint.read_header(ckpt_path)
+    checkpoint.require_family(header, "sd2" if v2 else "sd1")
+    with shapes.sized_for_sd2(header):
+        loaded = upstream(v2, ckpt_path, *arguments, **keywords)
+    encoder, vae, unet = loaded
+    _announce(Models("sd2", unet, [encoder], vae))
+    return loaded
+
+
+def _announce(loaded: Models) -> None:
+    global _models
+    for encoder in loaded.text_encoders:
+        _own_storage(encoder)
+    _models = loaded
+    manager.current().hook.models_loaded(models=loaded)
+
+
+def _own_storage(encoder) -> None:
+    """Give q, k and v storage of their own.
+
+    Upstream's conversion leaves them as views of one tensor; savers that refuse or drop shared storage
+    (safetensors, accelerate's save_state) then lose two of the three.
+    """
+    for parameter in encoder.parameters():
+        if parameter.untyped_storage().nbytes() != parameter.nbytes:
+            parameter.data = parameter.data.clone()
+
+
+def get_optimizer(upstream, args, trainable_params):
+    """Let plugins freeze and filter, then hand upstream what is left to train."""
+    groups = _as_groups(trainable_params, args.learning_rate)
+    manager.current().hook.select_parameters(models=_models, groups=groups)
+    if manager.current().names:
+        groups = _trainable(groups)
+    return upstream(args, groups if _is_grouped(trainable_params) else groups[0]["params"])
+
+
+def _is_grouped(parameters) -> bool:
+    return isinstance(parameters[0], dict)
+
+
+def _as_groups(parameters, learning_rate: float) -> list[dict]:
+    if _is_grouped(parameters):
+        return parameters
+    return [{"params": list(parameters), "lr": learning_rate}]
+
+
+def _trainable(groups: list[dict]) -> list[dict]:
+    """The groups without frozen parameters, and without groups that became empty."""
+    kept = [group | {"params": [p for p in group["params"] if p.requires_grad]} for group in groups]
+    return [group for group in kept if group["params"]]
+
+
+def tokenize_sdxl(upstream, strategy, text):
+    """Token ids by a plugin, or upstream's."""
+    return _tokenize(upstream, strategy, text, [strategy.tokenizer1, strategy.tokenizer2])
+
+
+def tokenize_sd2(upstream, strategy, text):
+    """The same for one tokenizer."""
+    return _tokenize(upstream, strategy, text, [strategy.tokenizer])
+
+
+def _tokenize(upstream, strategy, text, tokenizers):
+    texts = [text] if isinstance(text, str) else list(text)
+    ids = manager.current().hook.tokenize(texts=texts, tokenizers=tokenizers)
+    return upstream(strategy, text) if ids is None else ids
+
+
+def encode_sdxl(upstream, strategy, tokenize_strategy, models, tokens):
+    """Hidden states by a plugin, or upstream's: [states of TE1, states of TE2, pooled]."""
+    unwrapped = models[2] if len(models) > 2 else models[1]
+    states = manager.current().hook.encode_tokens(
+        input_ids=list(tokens),
+        tokenizers=[tokenize_strategy.tokenizer1, tokenize_strategy.tokenizer2],
+        text_encoders=list(models[:2]),
+        projection=unwrapped.text_projection,
+        clip_skip=None,
+    )
+    return upstream(strategy, tokenize_strategy, models, tokens) if states is None else states
+
+
+def encode_sd2(upstream, strategy, tokenize_strategy, models, tokens):
+    """Hidden states by a plugin, or upstream's: [states]."""
+    states = manager.current().hook.encode_tokens(
+        input_ids=list(tokens),
+        tokenizers=[tokenize_strategy.tokenizer],
+        text_encoders=list(models[:1]),
+        projection=None,
+        clip_skip=strategy.clip_skip,
+    )
+    return upstream(strategy, tokenize_strategy, models, tokens) if states is None else states
+
+
+def save_checkpoint(upstream, *arguments, **keywords):
+    """Write beside the final name, with the plugins' metadata, then rename."""
+    call = inspect.signature(upstream).bind(*arguments, **keywords)
+    steps = call.arguments["steps"]
+    extra = manager.current().hook.checkpoint_metadata(models=_models, optimizer_steps=steps)
+    metadata = call.arguments["metadata"] or {}
+    for more in reversed(extra):
+        metadata = metadata | more
+    call.arguments["metadata"] = metadata or None
+    path = call.arguments["output_file"]
+    with replacing(path) as temporary:
+        call.arguments["output_file"] = str(temporary)
+        keys = upstream(*call.args, **call.kwargs)
+    manager.current().hook.checkpoint_saved(path=path, optimizer_steps=steps)
+    return keys

@@ -1,0 +1,56 @@
+"""Shared by all tests: what needs upstream is skipped, with the reason, where upstream is not."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from extensions.errors import UserError
+from extensions.paths import SUBMODULE
+from extensions.upstream import submodule, tree
+
+# The suite must not depend on how the caller launches runs.
+for name in ("ARGS", "DRY_RUN", "FORCE", "GPUS", "PROFILE", "RUN", "TINY_STEPS", "SD_SCRIPTS_REF", "EXTENSIONS_TRACE"):
+    os.environ.pop(name, None)
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def upstream_missing() -> str:
+    """Why tests against upstream cannot run; empty when they can."""
+    try:
+        submodule.ensure()
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def pytest_collection_modifyitems(items):
+    marked = [item for item in items if item.get_closest_marker("upstream")]
+    reason = upstream_missing() if marked else ""
+    if reason:
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def patched() -> Path:
+    """The patched tree, on sys.path: `import library` is upstream's."""
+    folder = tree.ensure()
+    sys.path.insert(0, str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pristine() -> Path:
+    """The untouched submodule."""
+    submodule.ensure()
+    return SUBMODULE
+
+
+@pytest.fixture(scope="session")
+def standins() -> dict[str, Path]:
+    """Stand-in models, data and tokenizers, in their usual place."""
+    from extensions.launch import tiny
+
+    return tiny.standins()

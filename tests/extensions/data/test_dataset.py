@@ -1,0 +1,29 @@
+"""Batches: one size each, no row lost, none twice."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extensions.data.dataset import bucketed
+
+SIZES = st.lists(st.tuples(st.sampled_from([64, 128, 192]), st.sampled_from([64, 128])), min_size=1, max_size=60)
+
+
+@given(SIZES, st.integers(1, 5), st.integers(0, 3))
+def test_batches_cover_every_row_once(sizes, batch_size, seed):
+    widths, heights = (np.array(side) for side in zip(*sizes, strict=True))
+    batches = bucketed(widths, heights, batch_size, seed)
+    rows = [int(row) for batch in batches for row in batch]
+    assert sorted(rows) == list(range(len(sizes)))
+    for batch in batches:
+        assert 1 <= len(batch) <= batch_size
+        assert len({sizes[int(row)] for row in batch}) == 1
+    # Only the last batch of a bucket may be short.
+    assert len(batches) == sum(-(-sizes.count(size) // batch_size) for size in set(sizes))
+
+
+def test_same_seed_same_batches():
+    sides = np.array([64, 128] * 10)
+    first, again, other = (bucketed(sides, sides, 3, seed) for seed in (1, 1, 2))
+    assert [b.tolist() for b in first] == [b.tolist() for b in again]
+    assert [b.tolist() for b in first] != [b.tolist() for b in other]

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# model_out_24122101: SD2, 21b base, TTE off, 1e-5 + 1e-5
+# Session 2412: SDXL, 215c base, AdamW8bit, 6k dataset, BS1, Single GPU, full UNET, tag only
+# Hardware: 1x RTX 3090 24 GB
+# Steps: 6224 images x 10 epochs / (1 GPU x 1 x 1) = 62240 optimizer steps
+# Record: --train_text_encoder at 1e-5; 6224 steps, then 9 epochs from its own epoch-000001-01.safetensors (56016 steps, mean loss 0.07624)
+# Note: 'TTE off' leaves the text encoder's 1e-5 without a use; 10 epochs in one go, where the recorded run was restarted after epoch 1
+source "$(dirname "$0")/lib/launch.sh"
+
+GPUS=${GPUS:-1}
+
+flags=(
+  # plugins
+  --extensions=dual_tag,record_run
+  --dual_tag=tags
+  # model
+  --pretrained_model_name_or_path="$BASE_21B"
+  --v2
+  --v_parameterization
+  --zero_terminal_snr
+  --min_snr_gamma=5
+  --tokenizer_cache_dir="$TOKENIZERS"
+  # data
+  --dataset_class=extensions.data.dataset.LatentsDataset
+  --in_json="$META_6K_SD2"
+  --train_data_dir="$DATA_6K_SD2"
+  --caption_extension=.txt
+  --enable_bucket
+  --cache_latents
+  --train_batch_size=1
+  --max_data_loader_n_workers=2
+  # optimizer
+  --optimizer_type=AdamW8bit
+  --learning_rate=1e-5
+  --max_train_epochs=10
+  --seed="$RUN"
+  # precision
+  --full_bf16
+  --mixed_precision=bf16
+  # memory
+  --xformers
+  --gradient_checkpointing
+  # output
+  --output_dir="$OUTPUT/model_out_$RUN"
+  --save_model_as=safetensors
+  --save_precision=fp16
+  --save_every_n_epochs=1
+  --log_with=tensorboard
+  --log_prefix="just_astolfo_${RUN}_"
+)
+launch fine_tune.py "${flags[@]}"

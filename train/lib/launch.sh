@@ -1,0 +1,49 @@
+# shellcheck shell=bash
+# The only shared shell. A launcher sources it, states its facts, and calls `launch <script> <flags…>`.
+# What happens then is Python: extensions/launch/ (checks, run folder, log, exit code).
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+RUN=${RUN_NAME:-$(basename "$0" .sh)}
+
+# Paths of this machine. env.sh is copied from env.example.sh; without it, the folders below are used.
+if [[ -f $ROOT/sd-scripts-runtime/configs/env.sh ]]; then
+  # shellcheck source=/dev/null
+  source "$ROOT/sd-scripts-runtime/configs/env.sh"
+fi
+MODELS=${MODELS:-$ROOT/sd-scripts-runtime/models}
+DATASETS=${DATASETS:-$ROOT/sd-scripts-runtime/datasets}
+OUTPUT=${OUTPUT:-$ROOT/sd-scripts-runtime/output}
+TOKENIZERS=${TOKENIZERS:-$ROOT/sd-scripts-runtime/models/tokenizers}
+
+# Base models, by the alias of the logbook.
+BASE_215C=${BASE_215C:-$MODELS/x215c-AstolfoMix-24101101-6e545a3.safetensors}
+BASE_255B=${BASE_255B:-$MODELS/x255b-AstolfoMix-25022801-1458190.safetensors}
+BASE_255C=${BASE_255C:-$MODELS/x255c-AstolfoMix-25022801-1458190.safetensors}
+BASE_21B=${BASE_21B:-$MODELS/21b.safetensors}
+
+# Data sets: metadata JSON and the folder of <id>.npz latents beside it.
+META_20=${META_20:-$DATASETS/20/meta_lat.json}
+DATA_20=${DATA_20:-$DATASETS/20/latents}
+META_6K=${META_6K:-$DATASETS/6k/meta_lat.json}
+DATA_6K=${DATA_6K:-$DATASETS/6k/latents}
+META_6K_SD2=${META_6K_SD2:-$DATASETS/6k_sd2/meta_lat.json}
+DATA_6K_SD2=${DATA_6K_SD2:-$DATASETS/6k_sd2/latents}
+META_12M=${META_12M:-$DATASETS/12.4M/meta_lat.json}
+DATA_12M=${DATA_12M:-$DATASETS/12.4M/latents}
+
+export ROOT RUN OUTPUT
+export BASE_215C BASE_255B BASE_255C BASE_21B
+export META_20 DATA_20 META_6K DATA_6K META_6K_SD2 DATA_6K_SD2 META_12M DATA_12M
+
+# launch <script> <flags…>: hands the launcher's facts to extensions.launch and becomes it.
+# LAUNCH_FACTS=1 prints them NUL-separated instead (make runs, make diff, the tests).
+launch() {
+  local facts=("GPUS=${GPUS:-1}" "PARENT=${PARENT:-}" "RAMDISK=${RAMDISK:-0}" "NUMA=${NUMA:-}")
+  if [[ -n ${LAUNCH_FACTS:-} ]]; then
+    printf '%s\0' "$RUN" "${facts[@]}" "$@"
+    return
+  fi
+  cd "$ROOT"
+  exec "${PYTHON:-$ROOT/.venv/bin/python}" -m extensions.launch "$RUN" "${facts[@]}" "$@"
+}
