@@ -19,6 +19,8 @@ def main(arguments: list[str]) -> int:
         tiny.apply(asked)
     if not asked.cpu:
         attention(asked)
+    if asked.ramdisk:
+        asked.notes.append("RAMDISK=1: there is no staging yet, files are read from where they are")
     for note in asked.notes:
         print(note, file=sys.stderr, flush=True)
     if asked.dry_run:

@@ -1,4 +1,4 @@
-"""`python -m extensions.logbook runs|show|diff`."""
+"""`python -m extensions.logbook runs|show|path|diff`."""
 
 import sys
 

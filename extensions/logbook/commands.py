@@ -1,4 +1,4 @@
-"""The commands: `runs`, `show RUN`, `diff A B`."""
+"""The commands: `runs`, `show RUN`, `path RUN`, `diff A B`."""
 
 import argparse
 import json
@@ -22,6 +22,9 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("show", help="one run: its header, facts and flags")
     one.add_argument("run")
     one.set_defaults(act=show_run)
+    where = commands.add_parser("path", help="the launcher of a run, for the Makefile")
+    where.add_argument("run")
+    where.set_defaults(act=show_path)
     two = commands.add_parser("diff", help="the flags and facts in which two runs differ")
     two.add_argument("left", metavar="A")
     two.add_argument("right", metavar="B")
@@ -81,6 +84,11 @@ def facts(run: Run) -> list[list[str]]:
         own = steps.segment(run.steps, run.start_step, run.stop_step)
         values["to do here"] = f"{own} optimizer steps of {run.ga} micro-step(s) on {run.gpus} GPU(s)"
     return [[name, value] for name, value in values.items()]
+
+
+def show_path(args: argparse.Namespace) -> None:
+    """The launcher's path. Known by its name alone, so that a broken neighbour stops no run."""
+    print(LAUNCHERS / f"{registry.known(args.run)}.sh")
 
 
 def show_diff(args: argparse.Namespace) -> None:

@@ -65,10 +65,20 @@ def read_all(folder: Path = LAUNCHERS) -> dict[str, Run]:
 
 def find(runs: dict[str, Run], name: str) -> Run:
     """The run of that number, or of `model_out_<number>`. UserError with near ones for an unknown one."""
+    return runs[nearest(name, list(runs))]
+
+
+def known(name: str, folder: Path = LAUNCHERS) -> str:
+    """The number of a run that has a launcher; none is read. UserError as in `find`."""
+    return nearest(name, sorted(path.stem for path in folder.glob(PATTERN)))
+
+
+def nearest(name: str, numbers: list[str]) -> str:
+    """The number, if it is one of `numbers`; else UserError with those that are near."""
     number = name.removeprefix("model_out_")
-    if number in runs:
-        return runs[number]
-    near = difflib.get_close_matches(number, runs, n=3, cutoff=0.6)
+    if number in numbers:
+        return number
+    near = difflib.get_close_matches(number, numbers, n=3, cutoff=0.6)
     hint = f"near it: {', '.join(near)}" if near else "make runs lists all"
     raise UserError(f"there is no run {name}; {hint}")
 
@@ -85,7 +95,12 @@ def ask(path: Path) -> list[str]:
     """What the launcher hands to `launch`: run, NAME=VALUE facts, trainer, flags."""
     try:
         done = subprocess.run(
-            ["bash", str(path)], env=environment(), capture_output=True, text=True, timeout=SECONDS
+            ["bash", str(path)],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise UserError(f"train/{path.name} states no facts within {SECONDS} s") from None

@@ -45,4 +45,5 @@ def _open_clip_layer(name: str, width: int) -> Shapes:
     shapes = norm(f"{name}.ln_1", width) | norm(f"{name}.ln_2", width)
     shapes |= {f"{name}.attn.in_proj_weight": (3 * width, width), f"{name}.attn.in_proj_bias": (3 * width,)}
     shapes |= linear(f"{name}.attn.out_proj", width, width)
-    return shapes | linear(f"{name}.mlp.c_fc", 4 * width, width) | linear(f"{name}.mlp.c_proj", width, 4 * width)
+    shapes |= linear(f"{name}.mlp.c_fc", 4 * width, width)
+    return shapes | linear(f"{name}.mlp.c_proj", width, 4 * width)

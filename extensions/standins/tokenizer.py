@@ -12,8 +12,8 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
+from extensions.data.files import atomic_folder
 from extensions.errors import UserError
-from extensions.standins.files import atomic_folder
 
 BOS = "<|startoftext|>"
 EOS = "<|endoftext|>"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from extensions.standins.files import atomic_file
+from extensions.data.files import atomic_file
 
 if TYPE_CHECKING:
     import torch

@@ -25,6 +25,11 @@ def sdxl(header: Header) -> dict[str, dict]:
             "ADM_IN_CHANNELS": header.shape(UNET + "label_emb.0.0.weight")[1],
             "CONTEXT_DIM": header.shape(UNET + "input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight")[1],
         },
+        # Transformer blocks by width: upstream's literals are 2 at the second level, 10 at the third.
+        "depths": {
+            multiple * channels: header.layers(f"{UNET}input_blocks.{block}.1.transformer_blocks.")
+            for multiple, block in ((2, 4), (4, 7))
+        },
         "te1": clip_huggingface(header, TE1_SDXL),
         "te2": clip_open(header, TE2_SDXL),
         "vae": vae(header),
@@ -86,6 +91,19 @@ def vae(header: Header) -> dict:
     return {"VAE_PARAMS_CH": header.shape(VAE + "encoder.conv_in.weight")[0]}
 
 
+def transformer_of(upstream, sizes: dict[str, dict]):
+    """Upstream's Transformer2DModel with the context width and, by its own width, the depth of the file."""
+
+    def build(*arguments, in_channels, **keywords):
+        fixed = {
+            "cross_attention_dim": sizes["unet"]["CONTEXT_DIM"],
+            "num_transformer_layers": sizes["depths"][in_channels],
+        }
+        return upstream(*arguments, in_channels=in_channels, **keywords | fixed)
+
+    return build
+
+
 def overriding(function, **fixed):
     """`function` with some keyword arguments always set to our values."""
 
@@ -101,9 +119,7 @@ def sized_for_sdxl(header: Header):
     from library import model_util, sdxl_model_util, sdxl_original_unet
 
     sizes = sdxl(header)
-    transformer = overriding(
-        sdxl_original_unet.Transformer2DModel, cross_attention_dim=sizes["unet"]["CONTEXT_DIM"]
-    )
+    transformer = transformer_of(sdxl_original_unet.Transformer2DModel, sizes)
     # The loader makes the first encoder's config, then the second's.
     config = in_turn(sdxl_model_util.CLIPTextConfig, [sizes["te1"], sizes["te2"]])
     with ExitStack() as stack:

@@ -1,7 +1,8 @@
 """What the logbook says of each run, written down by hand from its words; the launchers are held to this.
 
-Defaults of a session stand in its `session(...)` call, a run's own words in its line. Rates are those of U-Net
-and text encoders; steps are optimizer steps. Where the words contradict themselves, a comment says what was taken.
+Defaults of a session stand in its `session(...)` call, a run's own words in its line. Rates are those of the
+U-Net and the text encoders; steps are optimizer steps. Where the words contradict themselves, a comment says
+what was taken.
 """
 
 from typing import NamedTuple

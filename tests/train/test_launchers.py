@@ -93,7 +93,7 @@ def test_a_plugin_is_listed_where_its_flag_is_given(script, flag):
 @pytest.mark.skipif(not SHELLCHECK, reason="shellcheck is not installed")
 def test_shell_is_clean():
     command = [SHELLCHECK, "-x", "-S", "warning", *SCRIPTS, *SHARED]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 

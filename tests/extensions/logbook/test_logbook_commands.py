@@ -70,7 +70,15 @@ def test_show_has_header_facts_and_flags(capsys):
         assert part in out
 
 
-@pytest.mark.parametrize("arguments", [["show", "25022611"], ["diff", "25022611", "25022601"]])
+def test_path_is_the_launchers(capsys):
+    assert main(["path", "model_out_25022601"]) == 0
+    assert capsys.readouterr().out.strip() == str(LAUNCHERS / "25022601.sh")
+
+
+UNKNOWN = [["show", "25022611"], ["path", "25022611"], ["diff", "25022611", "25022601"]]
+
+
+@pytest.mark.parametrize("arguments", UNKNOWN)
 def test_an_unknown_run_is_one_line_and_exit_code_2(arguments, capsys):
     assert main(arguments) == 2
     said = capsys.readouterr().err
@@ -80,5 +88,6 @@ def test_an_unknown_run_is_one_line_and_exit_code_2(arguments, capsys):
 def test_starts_without_torch():
     script = "import sys; from extensions.logbook.__main__ import main; main(['runs'])"
     script += "; assert 'torch' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

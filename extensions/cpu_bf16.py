@@ -1,0 +1,81 @@
+"""bf16 on CPUs without bf16 units: products in fp32, results rounded to bf16.
+
+PyTorch's own bf16 matrix products and convolutions are about ten times slower than fp32 on such a CPU.
+The result is that of a GPU's bf16 unit: exact products, accumulated in fp32, rounded once. Weights,
+activations, gradients and optimizer state stay bf16. PROFILE=tiny lists this plugin where the CPU needs it;
+a run on GPUs never does.
+"""
+
+import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from extensions.hookspecs import hookimpl
+
+PRODUCTS = {
+    functional.linear,
+    functional.conv2d,
+    functional.scaled_dot_product_attention,
+    torch.matmul,
+    torch.bmm,
+    torch.baddbmm,
+    torch.Tensor.matmul,
+    torch.Tensor.__matmul__,
+}
+
+
+def widened(value):
+    """A floating tensor as fp32, rounded to bf16 on the way where it is not yet; anything else as it is."""
+    if isinstance(value, torch.Tensor) and value.is_floating_point():
+        return value.to(torch.bfloat16).float()
+    return value
+
+
+class ProductsInFloat32(TorchFunctionMode):
+    """Computes bf16 products in fp32; autograd casts the gradients back by itself.
+
+    Under autocast every product is a bf16 one, whatever its inputs are.
+    """
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function in (torch.Tensor.backward, torch.autograd.backward):
+            return self.backward(*args[:2])
+        autocast = torch.is_autocast_enabled("cpu")
+        if function not in PRODUCTS or not (autocast or args[0].dtype == torch.bfloat16):
+            return function(*args, **kwargs)
+        wide = {name: widened(value) for name, value in kwargs.items()}
+        with torch.autocast("cpu", enabled=False):
+            return function(*map(widened, args), **wide).to(torch.bfloat16)
+
+    def backward(self, tensors, gradients=None) -> None:
+        """Backward with the mode on, for the blocks that checkpointing computes again.
+
+        A mode is off while it handles a call, and the public functions would hand the call back to it;
+        the engine below them does not.
+        """
+        tensors = [tensors] if isinstance(tensors, torch.Tensor) else list(tensors)
+        gradients = [torch.ones_like(t) for t in tensors] if gradients is None else list(gradients)
+        with self:
+            torch.autograd.Variable._execution_engine.run_backward(
+                tuple(tensors), tuple(gradients), False, False, (), allow_unreachable=True, accumulate_grad=True
+            )
+
+
+class Plugin:
+    """Switches the mode on while the run trains."""
+
+    def __init__(self):
+        self.mode = ProductsInFloat32()
+        self.on = False
+
+    @hookimpl
+    def training_begins(self):
+        self.mode.__enter__()
+        self.on = True
+
+    @hookimpl
+    def run_ended(self):
+        if self.on:
+            self.mode.__exit__(None, None, None)
+            self.on = False

@@ -1,0 +1,60 @@
+"""Which resolution an image is trained at.
+
+The rule of the SDXL sets: both sides are multiples of 64, the area is at most `max_area`, and an image
+goes to the bucket whose aspect ratio is nearest to its own on a logarithmic scale, so that 2:1 and 1:2
+count alike. No bucket is more elongated than 4:1. A resolution is (width, height) in pixels.
+"""
+
+import math
+
+from extensions.errors import UserError
+
+STEP = 64
+MAX_ASPECT = 4
+SDXL_AREA = 1024 * 1024
+SD2_AREA = 768 * 768
+STANDIN_AREA = 256 * 256
+
+Resolution = tuple[int, int]
+
+
+def bucket_resolutions(max_area: int) -> list[Resolution]:
+    """All buckets, sorted: for each side that occurs, the longest other side that `max_area` (px) allows.
+
+    Closed under exchanging width and height. Raises UserError when not even 64x64 fits.
+    """
+    if max_area < STEP * STEP:
+        raise UserError(f"max_area {max_area} px holds no bucket; give at least {STEP * STEP}")
+    found: set[Resolution] = set()
+    for side in range(STEP, max_area // STEP + 1, STEP):
+        other = max_area // side // STEP * STEP
+        if max(side, other) <= MAX_ASPECT * min(side, other):
+            found |= {(side, other), (other, side)}
+    return sorted(found)
+
+
+def choose_bucket(size: Resolution, buckets: list[Resolution]) -> Resolution:
+    """The bucket for an image of `size`: nearest aspect ratio, then largest area, then narrowest.
+
+    Raises UserError for a side below 1 px or an empty list.
+    """
+    if min(size) < 1 or not buckets:
+        raise UserError(f"no bucket for an image of {size[0]}x{size[1]} px; check the image")
+    return min(buckets, key=lambda bucket: (_distance(size, bucket), -bucket[0] * bucket[1], bucket))
+
+
+def _distance(size: Resolution, bucket: Resolution) -> float:
+    # Rounded, so that equal ratios such as 2:1 and 4:2 tie in spite of floating point.
+    return round(abs(math.log(size[0] * bucket[1] / (size[1] * bucket[0]))), 12)
+
+
+def cover(size: Resolution, bucket: Resolution) -> tuple[Resolution, tuple[int, int, int, int]]:
+    """How `size` fills `bucket`: the resized resolution and the centred crop (left, top, right, bottom).
+
+    The image is scaled, keeping its shape, until it covers the bucket; the crop is in pixels of the
+    resized image and has exactly the bucket's size.
+    """
+    scale = max(bucket[0] / size[0], bucket[1] / size[1])
+    resized = tuple(max(b, round(s * scale)) for s, b in zip(size, bucket, strict=True))
+    left, top = ((r - b) // 2 for r, b in zip(resized, bucket, strict=True))
+    return (resized[0], resized[1]), (left, top, left + bucket[0], top + bucket[1])

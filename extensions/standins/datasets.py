@@ -1,0 +1,94 @@
+"""The stand-in datasets: photographs() as latents of the stand-in VAE, at most 256x256 px of area."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from extensions.data.buckets import STANDIN_AREA
+from extensions.data.prepare import Source, prepare
+from extensions.errors import UserError
+from extensions.standins.photos import photographs
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+KINDS = ("sdxl", "sd2")
+# Raise it when the VAE's weights change (recipe.py, layout_vae.py): datasets made before are then redone.
+RECIPE = 1
+VAE_PREFIX = "first_stage_model."
+_encoded: dict[tuple[str, bytes], torch.Tensor] = {}
+
+
+def ensure_dataset(folder: Path, kind: str, checkpoint: Path) -> tuple[Path, Path]:
+    """Build `folder`/meta_lat.json and `folder`/latents/<id>.npz with the VAE of `checkpoint`.
+
+    Latents are the mode of the VAE's distribution: no random numbers. Returns (metadata, latents folder).
+    Raises UserError when `kind` is neither "sdxl" nor "sd2".
+    """
+    if kind not in KINDS:
+        raise UserError(f"no stand-in dataset of kind {kind!r}; give one of {', '.join(KINDS)}")
+    sources = [Source(p.id, p.path, p.tags, p.caption) for p in photographs()]
+    metadata, latents = Path(folder) / "meta_lat.json", Path(folder) / "latents"
+    prepare(sources, latents, metadata, mode_encoder(checkpoint), STANDIN_AREA, f"stand-in {kind} {RECIPE}")
+    return metadata, latents
+
+
+def mode_encoder(checkpoint: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """A function for `prepare`; the VAE is loaded at its first call, so a warm start needs no torch."""
+
+    def encode(pixels: np.ndarray) -> np.ndarray:
+        import torch
+
+        vae, fingerprint = load_vae(str(checkpoint))
+        # Both stand-in checkpoints have one encoder and differ in quant_conv; encoding is the slow part.
+        key = (fingerprint, hashlib.sha256(pixels.tobytes()).digest())
+        with torch.inference_mode():
+            if key not in _encoded:
+                _encoded[key] = vae.encoder(torch.from_numpy(pixels))
+            return vae.quant_conv(_encoded[key]).chunk(2, dim=1)[0].numpy()
+
+    return encode
+
+
+@lru_cache(maxsize=2)
+def load_vae(checkpoint: str):
+    """(diffusers AutoencoderKL in float32 with the checkpoint's VAE weights, digest of its encoder).
+
+    The widths are read from the checkpoint's shapes.
+    """
+    from diffusers import AutoencoderKL
+    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+
+    from extensions.standins.layout_vae import MULTIPLIERS
+
+    weights = _vae_weights(checkpoint)
+    base = weights[f"{VAE_PREFIX}encoder.conv_in.weight"].shape[0]
+    vae = AutoencoderKL(
+        block_out_channels=[base * m for m in MULTIPLIERS],
+        down_block_types=["DownEncoderBlock2D"] * len(MULTIPLIERS),
+        up_block_types=["UpDecoderBlock2D"] * len(MULTIPLIERS),
+        layers_per_block=2,
+        latent_channels=4,
+    )
+    vae.load_state_dict(convert_ldm_vae_checkpoint(weights, vae.config))
+    return vae.eval(), _digest(vae.encoder.state_dict())
+
+
+def _vae_weights(checkpoint: str) -> dict[str, torch.Tensor]:
+    from safetensors import safe_open
+
+    with safe_open(checkpoint, framework="pt") as file:
+        keys = [key for key in file.keys() if key.startswith(VAE_PREFIX)]
+        return {key: file.get_tensor(key).float() for key in keys}
+
+
+def _digest(state: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for tensor in state.values():
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
