@@ -19,7 +19,7 @@ help:
 ## Training
 train: $(INSTALLED) ## RUN=25022601 [PROFILE=tiny] [GPUS=n] [ARGS="--flag=x"] [FORCE=1] [DRY_RUN=1]; no RUN: list the runs
 	@if [[ -z "$(RUN)" ]]; then $(PYTHON) -m extensions.logbook runs; \
-	else $(PYTHON) -m extensions.logbook path "$(RUN)" > /dev/null && exec train/"$(RUN)".sh; fi
+	else launcher="$$($(PYTHON) -m extensions.logbook path "$(RUN)")" && exec "$$launcher"; fi
 
 runs: $(INSTALLED) ## all runs of the logbook, as a table
 	@$(PYTHON) -m extensions.logbook runs
@@ -69,7 +69,7 @@ $(INSTALLED): pyproject.toml
 	  || { echo "error: $(BASE_PYTHON) is not Python 3.10 to 3.12; give BASE_PYTHON=python3.11" >&2; exit 2; }
 	@echo "setting up .venv (once; some minutes) …"
 	@[[ -x $(PYTHON) ]] || $(BASE_PYTHON) -m venv .venv
-	@$(PYTHON) -m pip install --quiet --upgrade pip
-	@$(PYTHON) -m pip install --quiet "$$(grep -o 'torch==[0-9.]*' pyproject.toml | head -1)" "$$(grep -o 'torchvision==[0-9.]*' pyproject.toml)"
-	@$(PYTHON) -m pip install --quiet --editable '.[dev]'
+	@$(PYTHON) -m pip install -qq --upgrade pip
+	@$(PYTHON) -m pip install -qq "$$(grep -o 'torch==[0-9.]*' pyproject.toml | head -1)" "$$(grep -o 'torchvision==[0-9.]*' pyproject.toml)"
+	@$(PYTHON) -m pip install -qq --editable '.[dev]'
 	@touch $@

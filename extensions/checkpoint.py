@@ -45,7 +45,7 @@ class Header:
 
     @property
     def family(self) -> str:
-        """"sdxl", "sd2", "sd1" or "unknown", by the text encoders that the file holds."""
+        """ "sdxl", "sd2", "sd1" or "unknown", by the text encoders that the file holds."""
         if not any(name.startswith(UNET) for name in self.shapes):
             return "unknown"
         for family, prefix in (("sdxl", TE2_SDXL), ("sd2", TE_SD2), ("sd1", TE_SD1)):

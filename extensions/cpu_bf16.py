@@ -58,7 +58,13 @@ class ProductsInFloat32(TorchFunctionMode):
         gradients = [torch.ones_like(t) for t in tensors] if gradients is None else list(gradients)
         with self:
             torch.autograd.Variable._execution_engine.run_backward(
-                tuple(tensors), tuple(gradients), False, False, (), allow_unreachable=True, accumulate_grad=True
+                tuple(tensors),
+                tuple(gradients),
+                False,
+                False,
+                (),
+                allow_unreachable=True,
+                accumulate_grad=True,
             )
 
 

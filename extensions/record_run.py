@@ -63,7 +63,9 @@ class Plugin:
             print(f"trainable: {name}: {trainable:,} of {total:,} parameters", flush=True)
         if self.folder:
             self.folder.mkdir(parents=True, exist_ok=True)
-            update_manifest(self.folder, trainable_parameters={k: v[0] for k, v in counts.items()})
+            images = getattr(run.dataloader.dataset, "num_train_images", None) if run.dataloader else None
+            trainable = {name: count for name, (count, _) in counts.items()}
+            update_manifest(self.folder, trainable_parameters=trainable, images=images)
             self.metrics = open(self.folder / "metrics.jsonl", "a", encoding="utf-8", buffering=1)
 
     def trainable(self) -> dict[str, tuple[int, int]]:

@@ -28,7 +28,9 @@ class Plugin:
         group = parser.add_argument_group("resume_at_step")
         group.add_argument("--initial_step", type=int, default=0, help="optimizer steps that count as done")
         group.add_argument(
-            "--skip_until_initial_step", action="store_true", help="pass over the data of the steps that are done"
+            "--skip_until_initial_step",
+            action="store_true",
+            help="pass over the data of the steps that are done",
         )
         group.add_argument("--stop_at_step", type=int, help="save and end at this optimizer step")
 

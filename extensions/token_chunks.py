@@ -105,7 +105,9 @@ class Plugin:
             raise UserError(f"--max_token_chunks={self.limit}: give 0 (no limit) or a positive number of chunks")
         if self.rule == "upstream":
             if self.limit:
-                raise UserError("--max_token_chunks has no effect with --token_chunks=upstream; use --max_token_length")
+                raise UserError(
+                    "--max_token_chunks has no effect with --token_chunks=upstream; use --max_token_length"
+                )
             return
         for flag in ("max_token_length", "weighted_captions", "cache_text_encoder_outputs"):
             if getattr(args, flag, None):
@@ -152,7 +154,10 @@ class Plugin:
         texts, over, chunks = self.counts
         if texts and not error:
             tail = f", {over:,} cut at {self.limit}" if self.limit else ", none cut"
-            print(f"token_chunks: {texts:,} texts on this process, {chunks / texts:.2f} chunks each{tail}", flush=True)
+            print(
+                f"token_chunks: {texts:,} texts on this process, {chunks / texts:.2f} chunks each{tail}",
+                flush=True,
+            )
 
 
 def fill_padding(ids: torch.Tensor, tokenizer) -> torch.Tensor:

@@ -74,7 +74,9 @@ def choose_frozen(sizes: dict[str, int], percent: float, family: str) -> list[st
     if variant is None:
         return closest_set(blocks, sum(sizes.values()), percent)
     if family != "sdxl":
-        raise UserError(f"--unet_percent={percent:g} names blocks of SDXL; for SD2 give another number, e.g. {percent + 0.5:g}")
+        raise UserError(
+            f"--unet_percent={percent:g} names blocks of SDXL; for SD2 give another number, e.g. {percent + 0.5:g}"
+        )
     missing = [block for block in variant.frozen if block not in blocks]
     if missing:
         raise UserError(f"--unet_percent={percent:g}: the U-Net has no block {missing[0]}; is the checkpoint SDXL?")

@@ -61,7 +61,9 @@ class Plugin:
         if args.unet_percent is not None and (args.unet_train or args.unet_freeze):
             raise UserError("--unet_percent and --unet_train/--unet_freeze both choose what trains; give one of them")
         if args.learning_rate == 0:
-            raise UserError("--unet_percent with --learning_rate=0: the U-Net does not train at all; drop one of them")
+            raise UserError(
+                "--unet_percent with --learning_rate=0: the U-Net does not train at all; drop one of them"
+            )
         if getattr(args, "block_lr", None):
             raise UserError("--block_lr and unet_percent both divide the U-Net into groups; drop one of them")
 
@@ -93,9 +95,7 @@ class Plugin:
             if pattern and not any(pattern.search(name) for name in sizes):
                 raise UserError(f"--{flag}={pattern.pattern} matches no U-Net parameter, e.g. {next(iter(sizes))}")
         train, freeze = self.args.unet_train, self.args.unet_freeze
-        return {
-            name for name in sizes if (train and not train.search(name)) or (freeze and freeze.search(name))
-        }
+        return {name for name in sizes if (train and not train.search(name)) or (freeze and freeze.search(name))}
 
     def report(self, sizes: dict[str, int], frozen: set[str], what: str) -> None:
         """Print counts and the frozen blocks."""

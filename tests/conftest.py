@@ -11,7 +11,17 @@ from extensions.paths import SUBMODULE
 from extensions.upstream import submodule, tree
 
 # The suite must not depend on how the caller launches runs.
-for name in ("ARGS", "DRY_RUN", "FORCE", "GPUS", "PROFILE", "RUN", "TINY_STEPS", "SD_SCRIPTS_REF", "EXTENSIONS_TRACE"):
+for name in (
+    "ARGS",
+    "DRY_RUN",
+    "FORCE",
+    "GPUS",
+    "PROFILE",
+    "RUN",
+    "TINY_STEPS",
+    "SD_SCRIPTS_REF",
+    "EXTENSIONS_TRACE",
+):
     os.environ.pop(name, None)
 os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -81,7 +81,8 @@ def read(path: str | Path) -> Metadata:
 
 def as_batch(rows: list[tuple]) -> pa.RecordBatch:
     """Arrow columns of some rows."""
-    return pa.RecordBatch.from_arrays([pa.array(c, t) for c, t in zip(zip(*rows), SCHEMA.types)], schema=SCHEMA)
+    columns = zip(zip(*rows, strict=True), SCHEMA.types, strict=True)
+    return pa.RecordBatch.from_arrays([pa.array(values, kind) for values, kind in columns], schema=SCHEMA)
 
 
 def row_of(path: Path, key: str, entry) -> tuple:
@@ -93,7 +94,9 @@ def row_of(path: Path, key: str, entry) -> tuple:
             raise UserError(f"{path}: {name} of {key!r} is not a text")
     size = entry.get("train_resolution")
     if not is_size(size):
-        raise UserError(f"{path}: train_resolution of {key!r} is {size!r}; it must be [width, height], multiples of 8")
+        raise UserError(
+            f"{path}: train_resolution of {key!r} is {size!r}; it must be [width, height], multiples of 8"
+        )
     return key, entry.get("tags") or "", entry.get("caption") or "", int(size[0]), int(size[1])
 
 

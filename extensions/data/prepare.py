@@ -42,7 +42,7 @@ class Source:
 
 
 def prepare(
-    sources: Iterable[Source], folder: Path, metadata: Path, encode: Encode, max_area: int, encoder: str = ""
+    sources: Iterable[Source], folder: Path, metadata: Path, encode: Encode, *, max_area: int, encoder: str = ""
 ) -> None:
     """Encode what is new or changed into `folder` and write `metadata`.
 
@@ -58,7 +58,8 @@ def prepare(
     ledger = dict(known)
     try:
         for source in sources:
-            ledger[source.id] = _one(source, folder, encode, max_area, encoder, known.get(source.id))
+            line = known.get(source.id)
+            ledger[source.id] = _one(source, folder, encode, max_area=max_area, encoder=encoder, known=line)
     finally:
         if ledger != known:
             _write_json(folder / LEDGER, ledger)
@@ -75,7 +76,7 @@ def _checked(sources: Iterable[Source]) -> list[Source]:
 
 
 def _one(
-    source: Source, folder: Path, encode: Encode, max_area: int, encoder: str, known: dict | None
+    source: Source, folder: Path, encode: Encode, *, max_area: int, encoder: str, known: dict | None
 ) -> dict[str, Any]:
     """Encode one source unless its ledger line `known` still holds; return its ledger line."""
     try:
@@ -100,9 +101,7 @@ def _arrays(path: Path, encode: Encode, max_area: int) -> dict[str, np.ndarray]:
     return {"latents": latents, "original_size": np.array(size), "crop_ltrb": np.array(crop)}
 
 
-def load_pixels(
-    path: Path, buckets: list[Resolution]
-) -> tuple[np.ndarray, Resolution, tuple[int, int, int, int]]:
+def load_pixels(path: Path, buckets: list[Resolution]) -> tuple[np.ndarray, Resolution, tuple[int, int, int, int]]:
     """Read, resize to cover its bucket and crop to the centre.
 
     Returns pixels float32 (1, 3, H, W) in [-1, 1], the source's size and the crop in the resized image.

@@ -19,14 +19,15 @@ def main(arguments: list[str]) -> int:
         tiny.apply(asked)
     if not asked.cpu:
         attention(asked)
+    if asked.script == "fine_tune.py" and "full_bf16" in asked.flags:
+        asked.notes.append("fine_tune.py reads no --full_bf16: weights stay fp32, products are bf16")
     if asked.ramdisk:
         asked.notes.append("RAMDISK=1: there is no staging yet, files are read from where they are")
+    if not asked.dry_run:
+        checks.check(asked)
     for note in asked.notes:
         print(note, file=sys.stderr, flush=True)
-    if asked.dry_run:
-        return dry_run(asked)
-    checks.check(asked)
-    return train(asked)
+    return dry_run(asked) if asked.dry_run else train(asked)
 
 
 def attention(asked: Request) -> None:
@@ -93,7 +94,7 @@ def continuation(asked: Request) -> str:
     if "resume_at_step" not in plugins:
         plugins.append("resume_at_step")
     return (
-        f"{again} FORCE=1 ARGS='--pretrained_model_name_or_path=\"{newest}\" --initial_step={steps} "
+        f'{again} FORCE=1 ARGS=\'--pretrained_model_name_or_path="{newest}" --initial_step={steps} '
         f"--skip_until_initial_step --extensions={','.join(plugins)}'"
     )
 

@@ -21,10 +21,11 @@ def build(request: Request, tree: Path) -> list[str]:
 def launcher(request: Request) -> list[str]:
     """What starts the processes.
 
-    One CPU process needs no launcher. Several are torchrun's: accelerate's launcher starts one process
-    on a CPU whatever its configuration says. GPUs are accelerate's, with a configuration by purpose.
+    One CPU process needs no launcher. Several, and DeepSpeed, are torchrun's: accelerate's launcher starts
+    one process on a CPU whatever its configuration says. GPUs are accelerate's, with a configuration by
+    purpose.
     """
-    if request.cpu and request.gpus == 1:
+    if request.cpu and request.gpus == 1 and "deepspeed" not in request.flags:
         return [sys.executable]
     if request.cpu:
         return [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={request.gpus}",

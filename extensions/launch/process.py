@@ -1,5 +1,6 @@
 """Run the training process: everything it prints goes to the terminal and to train.log."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -38,10 +39,8 @@ def forwarder(process: subprocess.Popen):
     """A handler that passes a signal to the process and all its children."""
 
     def forward(number, _frame):
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
-        except ProcessLookupError:
-            pass
 
     return forward
 

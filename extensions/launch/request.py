@@ -23,7 +23,7 @@ class Request:
     ramdisk: bool = False
     numa: int | None = None
     profile: str = ""
-    tiny_steps: int = 16
+    tiny_steps: int = 8
     dry_run: bool = False
     force: bool = False
     reference: str = ""
@@ -55,7 +55,7 @@ def read(arguments: list[str], environment=os.environ) -> Request:
         name, _, value = rest.pop(0).partition("=")
         facts[name] = value
     if not rest or rest[0].startswith("-"):
-        raise UserError(f"train/{run}.sh: launch needs a trainer first, e.g. launch sdxl_train.py \"${{flags[@]}}\"")
+        raise UserError(f'train/{run}.sh: launch needs a trainer first, e.g. launch sdxl_train.py "${{flags[@]}}"')
     flags = Flags(rest[1:])
     flags.update(Flags.of_text(environment.get("ARGS", "")))
     profile = environment.get("PROFILE", "")
@@ -71,7 +71,7 @@ def read(arguments: list[str], environment=os.environ) -> Request:
         ramdisk=facts.get("RAMDISK", "0") == "1",
         numa=count("NUMA", facts["NUMA"], least=0) if facts.get("NUMA") else None,
         profile=profile,
-        tiny_steps=count("TINY_STEPS", environment.get("TINY_STEPS") or "16", least=1),
+        tiny_steps=count("TINY_STEPS", environment.get("TINY_STEPS") or "8", least=1),
         dry_run=environment.get("DRY_RUN") == "1",
         force=environment.get("FORCE") == "1",
         reference=facts.get("SD_SCRIPTS_REF") or environment.get("SD_SCRIPTS_REF", ""),

@@ -57,7 +57,10 @@ def shell(command: list[str], environment: dict[str, str]) -> str:
 
 def write_manifest(folder: Path, request: Request, command: list[str]) -> None:
     """manifest.json with everything known before the start."""
-    write_text(folder / "manifest.json", json.dumps(manifest(folder, request, command), indent=1, ensure_ascii=False) + "\n")
+    write_text(
+        folder / "manifest.json",
+        json.dumps(manifest(folder, request, command), indent=1, ensure_ascii=False) + "\n",
+    )
 
 
 def manifest(folder: Path, request: Request, command: list[str]) -> dict:
@@ -73,7 +76,9 @@ def manifest(folder: Path, request: Request, command: list[str]) -> dict:
         "flags": request.flags.as_dict(),
         "processes": request.gpus,
         "command": command,
-        "sd_scripts_commit": tree.resolve(submodule.SUBMODULE, request.reference) if request.reference else submodule.pin(),
+        "sd_scripts_commit": tree.resolve(submodule.SUBMODULE, request.reference)
+        if request.reference
+        else submodule.pin(),
         "patch_series_sha256": tree.series_hash(),
         **project(folder),
         "packages": versions(),

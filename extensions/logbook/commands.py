@@ -43,7 +43,7 @@ def show_runs(args: argparse.Namespace) -> None:
 
 def row(run: Run) -> list[str]:
     """One run's line of the table."""
-    model = [run.base, run.data, str(run.gpus), str(run.unet_percent), run.tte]
+    model = [run.base, run.data, str(run.gpus), f"{run.unet_percent:g}", run.tte]
     training = [run.optimizer, learning_rates(run), steps_text(run)]
     return [run.run, run.session, *model, *training, run.parent or "-"]
 

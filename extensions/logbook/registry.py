@@ -38,7 +38,7 @@ class Run:
     base: str
     data: str
     gpus: int
-    unet_percent: int
+    unet_percent: float
     tte: str
     optimizer: str
     lr_unet: float
@@ -131,7 +131,7 @@ def run_of(facts: request.Request, head: header.Header) -> Run:
         base=BASES.get(base, Path(base).name),
         data=data,
         gpus=facts.gpus,
-        unet_percent=flags.number("unet_percent", 100),
+        unet_percent=float(flags.get("unet_percent", "100")),
         tte=tte,
         optimizer=flags.get("optimizer_type", "AdamW"),
         lr_unet=lr_unet,

@@ -1,1 +1,1 @@
-"""Stand-ins for PROFILE=tiny: a tokenizer, shrunken checkpoints and a small dataset, made without downloads."""
+"""Stand-ins for PROFILE=tiny: tokenizers, small checkpoints and datasets, no downloads."""

@@ -12,14 +12,13 @@ from extensions.data.buckets import STANDIN_AREA
 from extensions.data.prepare import Source, prepare
 from extensions.errors import UserError
 from extensions.standins.photos import photographs
+from extensions.standins.weights import fingerprint
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
 KINDS = ("sdxl", "sd2")
-# Raise it when the VAE's weights change (recipe.py, layout_vae.py): datasets made before are then redone.
-RECIPE = 1
 VAE_PREFIX = "first_stage_model."
 _encoded: dict[tuple[str, bytes], torch.Tensor] = {}
 
@@ -34,7 +33,8 @@ def ensure_dataset(folder: Path, kind: str, checkpoint: Path) -> tuple[Path, Pat
         raise UserError(f"no stand-in dataset of kind {kind!r}; give one of {', '.join(KINDS)}")
     sources = [Source(p.id, p.path, p.tags, p.caption) for p in photographs()]
     metadata, latents = Path(folder) / "meta_lat.json", Path(folder) / "latents"
-    prepare(sources, latents, metadata, mode_encoder(checkpoint), STANDIN_AREA, f"stand-in {kind} {RECIPE}")
+    encode, name = mode_encoder(checkpoint), f"stand-in {kind} {fingerprint()}"
+    prepare(sources, latents, metadata, encode, max_area=STANDIN_AREA, encoder=name)
     return metadata, latents
 
 
@@ -83,8 +83,8 @@ def _vae_weights(checkpoint: str) -> dict[str, torch.Tensor]:
     from safetensors import safe_open
 
     with safe_open(checkpoint, framework="pt") as file:
-        keys = [key for key in file.keys() if key.startswith(VAE_PREFIX)]
-        return {key: file.get_tensor(key).float() for key in keys}
+        names = file.keys()
+        return {name: file.get_tensor(name).float() for name in names if name.startswith(VAE_PREFIX)}
 
 
 def _digest(state: dict[str, torch.Tensor]) -> str:

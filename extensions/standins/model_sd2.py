@@ -18,12 +18,12 @@ from extensions.standins import recipe
 from extensions.standins.layout_text import open_clip_shapes
 from extensions.standins.layout_unet import UNetSize, unet_shapes
 from extensions.standins.layout_vae import vae_shapes
-from extensions.standins.weights import Shapes, by_suffix, fill, prefixed, save_checkpoint
+from extensions.standins.weights import Shapes, by_suffix, fill, prefixed, save_checkpoint, wanted
 
 TEXT = 64
 UNET = UNetSize(64, (1, 2, 4, 4), (1, 1, 1, 0), 1, context=TEXT)
 VAE_BASE = 32
-OUT_NORM = 100.0
+OUT_NORM = 75.0
 
 
 def sd2_shapes() -> Shapes:
@@ -36,11 +36,11 @@ def sd2_shapes() -> Shapes:
 
 
 def ensure_sd2(path: Path) -> None:
-    """Write the checkpoint to `path` (safetensors, float16) unless a file is there already.
+    """Write the checkpoint to `path` (safetensors, float16) unless a current one, or a foreign file, is there.
 
     Raises UserError when the folder cannot be written.
     """
-    if not Path(path).exists():
+    if wanted(Path(path)):
         save_checkpoint(_tensors(), Path(path))
 
 

@@ -6,17 +6,13 @@ Some entries are awkward on purpose: no caption, an empty one, no tags, non-ASCI
 texts that need two, three and four chunks of 75 tokens.
 """
 
-import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from extensions.errors import UserError
+import toml
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from extensions.errors import UserError
 
 CAPTIONS = Path(__file__).with_name("captions.toml")
 
@@ -36,7 +32,7 @@ def photographs() -> list[Photo]:
 
     Raises UserError when a package that ships one of them is missing or ships it no longer.
     """
-    entries = tomllib.loads(CAPTIONS.read_text(encoding="utf-8"))
+    entries = toml.loads(CAPTIONS.read_text(encoding="utf-8"))
     return [_photo(key, entry) for key, entry in entries.items()]
 
 

@@ -37,7 +37,11 @@ SD2_LATENT_STD = 1 / 0.18215
 ENCODER_MEAN = (-0.1485, -1.3399, -0.7112, 0.0195)
 ENCODER_STD = (1.3842, 0.9966, 1.1857, 1.2936)
 LOG_VARIANCE = -10.0
-FLAT_KERNELS = ("encoder.conv_in", *(f"encoder.down.{i}.downsample.conv" for i in range(3)), "encoder.conv_out")
+FLAT_KERNELS = (
+    "encoder.conv_in",
+    *(f"encoder.down.{level}.downsample.conv" for level in range(3)),
+    "encoder.conv_out",
+)
 
 # Embeddings are multiplied by sqrt(fan_in = 64), which fill() divides by: a deviation of 0.5 and 0.1.
 TEXT: Scales = {

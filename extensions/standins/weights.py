@@ -7,6 +7,8 @@ generator seeded with the CRC-32 of its key, so neither order nor a neighbour's 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import zlib
 from collections.abc import Callable, Mapping
@@ -23,6 +25,8 @@ Scales = Mapping[str, float]
 
 # Above this many bytes of float32 a checkpoint is written in float16.
 FLOAT32_LIMIT = 60_000_000
+MARK = "standin"
+HEADER_LIMIT = 100_000_000
 
 
 def linear(name: str, out: int, into: int, bias: bool = True) -> Shapes:
@@ -73,6 +77,36 @@ def by_suffix(scales: Scales) -> Callable[[str], float]:
     return scale
 
 
+def fingerprint() -> str:
+    """Digest of the code that decides what a stand-in holds; any edit of it changes the digest."""
+    digest = hashlib.sha256()
+    for pattern in ("weights.py", "recipe.py", "layout_*.py", "model_*.py"):
+        for source in sorted(Path(__file__).parent.glob(pattern)):
+            digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def wanted(path: Path) -> bool:
+    """Whether a stand-in must be written to `path`: nothing is there, or one of an earlier recipe.
+
+    A file without our mark is somebody's own model and is never replaced.
+    """
+    if not path.exists():
+        return True
+    return _mark(path) not in (None, fingerprint())
+
+
+def _mark(path: Path) -> str | None:
+    # The header is read by hand, because a warm start must not import torch (safetensors' layout:
+    # 8 bytes of length, little-endian, then JSON).
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            return json.loads(file.read(min(length, HEADER_LIMIT))).get("__metadata__", {}).get(MARK)
+        except (ValueError, AttributeError):
+            return None
+
+
 def save_checkpoint(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     """Write `tensors` to `path` whole or not at all: float32, or float16 if that passes FLOAT32_LIMIT."""
     import torch
@@ -83,4 +117,4 @@ def save_checkpoint(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     stored = {k: t.to(dtype) if t.is_floating_point() else t for k, t in sorted(tensors.items())}
     # One metadata entry only: safetensors writes several in no fixed order.
     with atomic_file(path) as temporary:
-        temporary.write_bytes(save(stored, metadata={"format": "pt"}))
+        temporary.write_bytes(save(stored, metadata={MARK: fingerprint()}))

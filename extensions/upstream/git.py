@@ -24,7 +24,7 @@ def run(folder: Path, *arguments: str, **options) -> subprocess.CompletedProcess
     """`git -C folder …` with captured text output; the return code is the caller's to read."""
     environment = {k: v for k, v in os.environ.items() if k not in FOREIGN} | IDENTITY
     command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, **options)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, **options)
 
 
 def output(folder: Path, *arguments: str, **options) -> str:

@@ -1,6 +1,6 @@
 """The verbs for patches: build, check, show, save, port.
 
-    python -m extensions.upstream.patches build | check | diff | save | port REF
+python -m extensions.upstream.patches build | check | diff | save | port REF
 """
 
 import re
@@ -93,7 +93,9 @@ def check() -> None:
     if found:
         raise typer.Exit(1)
     total = sum(changed_lines(patch.read_text(encoding="utf-8")) for patch in tree.series())
-    print(f"{len(tree.series())} patches, {total} of {BUDGET} lines: apply to {submodule.pin()[:12]}, export unchanged")
+    print(
+        f"{len(tree.series())} patches, {total} of {BUDGET} lines: apply to {submodule.pin()[:12]}, export unchanged"
+    )
 
 
 @app.command()
@@ -146,7 +148,7 @@ def port(reference: str) -> None:
 
 
 def attempt(scratch: Path, patch: Path, commit: str) -> str:
-    """"clean", "3-way" or "conflict"."""
+    """ "clean", "3-way" or "conflict"."""
     try:
         return tree.apply(scratch, patch, commit)
     except UserError:

@@ -8,8 +8,9 @@ we read. What a seam calls when no plugin answers is upstream's own function, un
 import functools
 import importlib
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
 
 from extensions.errors import UserError
 from extensions.upstream import wrappers

@@ -37,19 +37,25 @@ def sdxl(header: Header) -> dict[str, dict]:
 
 
 def sd2(header: Header) -> dict[str, dict]:
-    """Sizes of an SD2 checkpoint: {"unet": …, "te": …, "vae": …}."""
+    """Sizes of an SD2 checkpoint: {"config": …, "unet": …, "te": …, "vae": …}."""
     channels = header.shape(UNET + "input_blocks.0.0.weight")[0]
     text = clip_open(header, TE_SD2)
     # Upstream reads all layers but the last: SD2 was trained on the penultimate hidden state.
     text["num_hidden_layers"] = 23
     heads = [channels * multiple // HEAD_CHANNELS for multiple in (1, 2, 4, 4)]
     context = header.shape(UNET + "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight")[1]
-    unet = {
+    config = {
         "UNET_PARAMS_MODEL_CHANNELS": channels,
         "V2_UNET_PARAMS_ATTENTION_HEAD_DIM": heads,
         "V2_UNET_PARAMS_CONTEXT_DIM": context,
     }
-    return {"unet": unet, "te": text, "vae": vae(header)}
+    # The class reads these whatever its config says.
+    unet = {
+        "BLOCK_OUT_CHANNELS": tuple(channels * multiple for multiple in (1, 2, 4, 4)),
+        "TIMESTEP_INPUT_DIM": channels,
+        "TIME_EMBED_DIM": channels * 4,
+    }
+    return {"config": config, "unet": unet, "te": text, "vae": vae(header)}
 
 
 def clip_huggingface(header: Header, prefix: str) -> dict:
@@ -133,11 +139,12 @@ def sized_for_sdxl(header: Header):
 @contextmanager
 def sized_for_sd2(header: Header):
     """Upstream's SD2 classes build the sizes of `header` while this is open."""
-    from library import model_util
+    from library import model_util, original_unet
 
     sizes = sd2(header)
     with ExitStack() as stack:
-        set_constants(stack, model_util, sizes["unet"] | sizes["vae"])
+        set_constants(stack, model_util, sizes["config"] | sizes["vae"])
+        set_constants(stack, original_unet, sizes["unet"])
         set_constants(stack, model_util, {"CLIPTextConfig": overriding(model_util.CLIPTextConfig, **sizes["te"])})
         yield
 

@@ -15,7 +15,15 @@ from extensions.paths import PATCHED, PATCHES, RUNTIME, SUBMODULE
 from extensions.upstream import git, submodule
 
 # One context line keeps upstream's text out of our patches; the rest makes an export repeatable.
-EXPORT = ("--full-index", "--zero-commit", "--no-signature", "--no-stat", "--keep-subject", "--no-numbered", "-U1")
+EXPORT = (
+    "--full-index",
+    "--zero-commit",
+    "--no-signature",
+    "--no-stat",
+    "--keep-subject",
+    "--no-numbered",
+    "-U1",
+)
 
 
 def series(patches: Path = PATCHES) -> list[Path]:

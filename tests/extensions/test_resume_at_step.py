@@ -34,10 +34,8 @@ def walk(run, plugin, epochs):
     run.optimizer_steps = plugin.first_optimizer_step(run=run)
     seen = []
     for epoch in plugin.epoch_range(run=run, epochs=epochs):
-        micro = 0
-        for batch in plugin.epoch_batches(run=run, epoch=epoch):
+        for micro, batch in enumerate(plugin.epoch_batches(run=run, epoch=epoch), start=1):
             seen.append((epoch, int(batch)))
-            micro += 1
             last = int(batch) == IMAGES - 1
             if micro % run.args.gradient_accumulation_steps == 0 or last:
                 run.optimizer_steps += 1

@@ -152,7 +152,12 @@ def test_zero_rows_of_upstreams_padding_become_empty_chunks(tokenizers):
 
 
 @pytest.mark.parametrize(
-    "flags", [{"max_token_chunks": -1}, {"max_token_length": 225}, {"token_chunks": "upstream", "max_token_chunks": 2}]
+    "flags",
+    [
+        {"max_token_chunks": -1},
+        {"max_token_length": 225},
+        {"token_chunks": "upstream", "max_token_chunks": 2},
+    ],
 )
 def test_contradictions_are_refused(flags):
     with pytest.raises(UserError):

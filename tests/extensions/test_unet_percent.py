@@ -66,7 +66,13 @@ class Net(torch.nn.Module):
 
 def freeze(**flags):
     plugin, net = unet_percent.Plugin(), Net()
-    args = {"unet_percent": None, "unet_train": None, "unet_freeze": None, "learning_rate": 1.0, "block_lr": None}
+    args = {
+        "unet_percent": None,
+        "unet_train": None,
+        "unet_freeze": None,
+        "learning_rate": 1.0,
+        "block_lr": None,
+    }
     plugin.check_arguments(args=argparse.Namespace(**args | flags))
     plugin.select_parameters(models=Models("sdxl", net), groups=[])
     return {name for name, p in net.named_parameters() if not p.requires_grad}

@@ -15,9 +15,7 @@ from extensions.paths import LAUNCHERS, ROOT
 
 SCRIPTS = sorted(LAUNCHERS.glob("[0-9]*.sh"))
 SHARED = [LAUNCHERS / "lib" / "launch.sh", LAUNCHERS / "TEMPLATE.sh"]
-BRANCHES = re.compile(
-    r"^\s*(if|then|elif|else|fi|case|esac|for|while|until|do|done|function)\b|&&|\|\|", re.M
-)
+BRANCHES = re.compile(r"^\s*(if|then|elif|else|fi|case|esac|for|while|until|do|done|function)\b|&&|\|\|", re.M)
 SHELLCHECK = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
 each = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
@@ -151,9 +149,7 @@ def test_segment_is_the_logbooks(runs, number):
 @pytest.mark.parametrize("number", RUNS)
 def test_steps_in_the_header_are_upstreams(runs, number):
     text = re.search(r"^# Steps: (.*)$", (LAUNCHERS / f"{number}.sh").read_text(), re.M)[1]
-    formula = re.compile(
-        r"([\d,x]+) images x (\d+) epochs? / \((\d+) GPUs? x 1 x (\d+)\) = (\d+) optimizer steps"
-    )
+    formula = re.compile(r"([\d,x]+) images x (\d+) epochs? / \((\d+) GPUs? x 1 x (\d+)\) = (\d+) optimizer steps")
     images, *others = formula.match(text).groups()
     run = runs[number]
     assert [int(value) for value in others] == [run.epochs, run.gpus, run.ga, run.steps]

@@ -45,7 +45,12 @@ def test_an_id_without_latents(tmp_path):
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "no zip", "no key", "shape", "nan"])
 def test_corrupt_files_are_named(tmp_path, damage):
-    write(tmp_path, "a", value=np.nan if damage == "nan" else 1, shape=(4, 8, 8) if damage == "shape" else (4, 24, 32))
+    write(
+        tmp_path,
+        "a",
+        value=np.nan if damage == "nan" else 1,
+        shape=(4, 8, 8) if damage == "shape" else (4, 24, 32),
+    )
     path = tmp_path / "a.npz"
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-300])

@@ -62,7 +62,11 @@ def test_missing_file(tmp_path):
         metadata.read(tmp_path / "nothing.json")
 
 
-@given(st.dictionaries(st.text(min_size=1, max_size=8), st.tuples(st.text(max_size=20), st.text(max_size=20)), min_size=1))
+@given(
+    st.dictionaries(
+        st.text(min_size=1, max_size=8), st.tuples(st.text(max_size=20), st.text(max_size=20)), min_size=1
+    )
+)
 def test_any_text_survives(tmp_path_factory, entries):
     content = {k: {"tags": t, "caption": c, "train_resolution": [64, 64]} for k, (t, c) in entries.items()}
     read = metadata.read(written(tmp_path_factory.mktemp("meta"), content))

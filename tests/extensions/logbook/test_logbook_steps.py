@@ -19,9 +19,7 @@ RECORDED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("images", "epochs", "gpus", "accumulation", "expected"), RECORDED.values(), ids=RECORDED
-)
+@pytest.mark.parametrize(("images", "epochs", "gpus", "accumulation", "expected"), RECORDED.values(), ids=RECORDED)
 def test_recorded_counts(images, epochs, gpus, accumulation, expected):
     assert steps.count(images, epochs, gpus, 1, accumulation).optimizer_steps == expected
 

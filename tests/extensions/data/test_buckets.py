@@ -1,0 +1,59 @@
+"""Properties of the bucket rule."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extensions.data.buckets import (
+    SD2_AREA,
+    SDXL_AREA,
+    STANDIN_AREA,
+    bucket_resolutions,
+    choose_bucket,
+    cover,
+)
+from extensions.errors import UserError
+
+AREAS = st.integers(64 * 64, 1536 * 1536)
+SIZES = st.tuples(st.integers(1, 9000), st.integers(1, 9000))
+
+
+@given(AREAS)
+def test_sides_area_order_and_symmetry(area):
+    buckets = bucket_resolutions(area)
+    assert buckets == sorted(set(buckets))
+    assert all(w % 64 == 0 and h % 64 == 0 and w * h <= area for w, h in buckets)
+    assert {(h, w) for w, h in buckets} == set(buckets)
+
+
+@pytest.mark.parametrize("area", [SDXL_AREA, SD2_AREA, STANDIN_AREA])
+def test_square_is_a_bucket(area):
+    assert (math.isqrt(area),) * 2 in bucket_resolutions(area)
+
+
+@given(SIZES, AREAS)
+def test_no_bucket_is_nearer(size, area):
+    buckets = bucket_resolutions(area)
+    ratio = math.log(size[0] / size[1])
+    chosen = choose_bucket(size, buckets)
+    best = min(abs(ratio - math.log(w / h)) for w, h in buckets)
+    assert abs(ratio - math.log(chosen[0] / chosen[1])) == pytest.approx(best, abs=1e-9)
+    assert choose_bucket(size, buckets[::-1]) == chosen
+
+
+@given(SIZES, st.sampled_from(bucket_resolutions(STANDIN_AREA)))
+def test_crop_is_the_bucket_inside_the_resized_image(size, bucket):
+    (width, height), (left, top, right, bottom) = cover(size, bucket)
+    assert (right - left, bottom - top) == bucket
+    assert 0 <= left <= right <= width and 0 <= top <= bottom <= height
+    assert width == bucket[0] or height == bucket[1]
+    assert abs((width - right) - left) <= 1 and abs((height - bottom) - top) <= 1
+
+
+def test_impossible_wishes_are_user_errors():
+    with pytest.raises(UserError):
+        bucket_resolutions(4095)
+    with pytest.raises(UserError):
+        choose_bucket((0, 5), [(64, 64)])
