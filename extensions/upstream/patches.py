@@ -59,7 +59,8 @@ def problems_of(text: str) -> list[str]:
         found.append("changes no file")
     if subject is None or subject[1] not in files:
         found.append("its subject does not begin with the file that it changes")
-    if re.search(r"^\+\s*(if|for|while|try)\b(?!.*\bloop\.)", body, re.MULTILINE):
+    # An upstream `for` may be changed to run over what loop.py gives it.
+    if re.search(r"^\+\s*((if|elif|while|try|with|def|class)\b|for\b(?!.*\bloop\.))", body, re.MULTILINE):
         found.append("adds logic; a patch calls, a plugin decides")
     return found
 

@@ -3,6 +3,7 @@
 import inspect
 
 from extensions import checkpoint, manager
+from extensions.errors import UserError
 from extensions.models import Models
 from extensions.saving import replacing
 from extensions.upstream import shapes
@@ -62,6 +63,8 @@ def get_optimizer(upstream, args, trainable_params):
     manager.current().hook.select_parameters(models=_models, groups=groups)
     if manager.current().names:
         groups = _trainable(groups)
+        if not groups:
+            raise UserError("nothing is left to train: the plugins froze every parameter that had a learning rate")
     return upstream(args, groups if _is_grouped(trainable_params) else groups[0]["params"])
 
 

@@ -1,6 +1,6 @@
 """Run the untouched sdxl_train.py on the stand-in model: sizes are given by hand, nothing of ours is loaded.
 
-    python pristine_driver.py SD_SCRIPTS [flags of sdxl_train.py]
+python pristine_driver.py SD_SCRIPTS [flags of sdxl_train.py]
 """
 
 import runpy

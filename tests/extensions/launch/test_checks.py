@@ -1,0 +1,136 @@
+"""Bad input at launch: one line, nothing written."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from extensions.errors import UserError
+from extensions.launch import __main__ as launch
+from extensions.launch import checks, command, request
+
+SDXL = "conditioner.embedders.1.model.token_embedding.weight"
+SD2 = "cond_stage_model.model.token_embedding.weight"
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A base model's header, metadata and latents, as the checks see them."""
+    (tmp_path / "latents").mkdir()
+    (tmp_path / "meta.json").write_text("{}")
+    for name, key in (("sdxl", SDXL), ("sd2", SD2)):
+        tensors = {"model.diffusion_model.out.2.weight": torch.zeros(1), key: torch.zeros(1)}
+        save_file(tensors, tmp_path / f"{name}.safetensors")
+    return tmp_path
+
+
+def asked(files, *more, base="sdxl.safetensors", facts=("GPUS=1",), **environment):
+    words = [
+        "25022601", *facts, "sdxl_train.py", f"--pretrained_model_name_or_path={files / base}",
+        f"--in_json={files / 'meta.json'}", f"--train_data_dir={files / 'latents'}",
+        f"--output_dir={files / 'out'}", *more,
+    ]  # fmt: skip
+    return request.read(words, environment)
+
+
+def refused(made) -> str:
+    made.cpu = made.cpu or made.gpus == 1
+    with pytest.raises(UserError) as error:
+        checks.check(made)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_all_is_well(files):
+    made = asked(files)
+    made.cpu = True
+    checks.check(made)
+    assert (files / "out").is_dir() and not list((files / "out").iterdir())
+
+
+def test_missing_base_names_variable_file_and_alternative(files, monkeypatch):
+    monkeypatch.setenv("BASE_215C", str(files / "x215c.safetensors"))
+    said = refused(asked(files, base="x215c.safetensors"))
+    assert "BASE_215C" in said and "x215c.safetensors" in said and "PROFILE=tiny" in said
+    assert not (files / "out").exists()
+
+
+def test_missing_parent(files):
+    said = refused(asked(files, base="at-step00010000.safetensors", facts=("GPUS=1", "PARENT=25030802")))
+    assert "make train RUN=25030802" in said
+
+
+@pytest.mark.parametrize("gone", ["in_json", "train_data_dir"])
+def test_missing_data(files, gone):
+    assert "nowhere" in refused(asked(files, f"--{gone}={files / 'nowhere'}"))
+
+
+def test_wrong_family(files):
+    assert "is SD2, this run needs SDXL" in refused(asked(files, base="sd2.safetensors"))
+    assert "is SDXL, this run needs SD2" in refused(asked(files, "--v2"))
+
+
+def test_truncated_base(files):
+    path = files / "sdxl.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "truncated" in refused(asked(files))
+
+
+def test_more_gpus_than_present(files):
+    assert "GPUS=64" in refused(asked(files, facts=("GPUS=64",)))
+
+
+def test_output_that_cannot_be_written(files):
+    (files / "file").write_text("")
+    assert "cannot be written" in refused(asked(files, f"--output_dir={files / 'file' / 'out'}"))
+
+
+def test_existing_models_are_kept_unless_forced(files):
+    (files / "out").mkdir()
+    (files / "out" / "last.safetensors").write_text("precious")
+    assert "FORCE=1" in refused(asked(files))
+    forced = asked(files, FORCE="1")
+    forced.cpu = True
+    checks.check(forced)
+    assert (files / "out" / "last.safetensors").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"TINY_STEPS": "0"}, {"TINY_STEPS": "x"}, {"PROFILE": "huge"}, {"ARGS": "word"}, {"ARGS": "--a='"}],
+)
+def test_bad_environment(files, environment):
+    with pytest.raises(UserError):
+        asked(files, **environment)
+
+
+@pytest.mark.parametrize("facts", [("GPUS=0",), ("GPUS=two",), ("GPUS=1", "NUMA=-1")])
+def test_bad_facts(files, facts):
+    with pytest.raises(UserError):
+        asked(files, facts=facts)
+
+
+def test_numa_without_numactl(files, monkeypatch):
+    monkeypatch.setattr(command.shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match="numactl"):
+        command.build(asked(files, facts=("GPUS=1", "NUMA=1")), files)
+    monkeypatch.setattr(command.shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert command.build(asked(files, facts=("GPUS=1", "NUMA=1")), files)[1:3] == ["--cpunodebind=1", "--membind=1"]
+
+
+def test_dry_run_prints_one_complete_command_and_runs_nothing(files, monkeypatch, capsys):
+    monkeypatch.setenv("DRY_RUN", "1")
+    words = ["25022601", "GPUS=4", "sdxl_train.py", "--extensions=record_run", "--output_dir=a b/ü", "--seed=1"]
+    assert launch.main(words) == 0
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1
+    assert "--num_processes=4" in said and "'--output_dir=a b/ü'" in said and "--run_folder=" in said
+
+
+def test_continuation_names_the_newest_checkpoint(files):
+    made = asked(files, "--extensions=record_run")
+    assert "ARGS" not in launch.continuation(made)
+    (files / "out").mkdir()
+    path = files / "out" / "at-step00000004.safetensors"
+    save_file({"a": torch.zeros(1)}, path, {"sdxl_trainer.optimizer_steps": "4"})
+    said = launch.continuation(made)
+    assert "--initial_step=4" in said and "record_run,resume_at_step" in said and str(path) in said

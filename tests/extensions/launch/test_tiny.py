@@ -1,0 +1,67 @@
+"""What the tiny profile changes, and that it says so."""
+
+from pathlib import Path
+
+import pytest
+
+from extensions.launch import request, tiny
+
+
+@pytest.fixture(autouse=True)
+def ready(monkeypatch):
+    names = ("tokenizers", "sdxl", "sd2", "meta_sdxl", "data_sdxl", "meta_sd2", "data_sd2")
+    monkeypatch.setattr(tiny, "standins", lambda: {name: Path("standins") / name for name in names})
+    monkeypatch.setattr(tiny, "cpu_has_bf16", lambda: True)
+
+
+def asked(*flags, facts=("GPUS=4", "RAMDISK=1", "NUMA=0"), **environment):
+    base = "--pretrained_model_name_or_path=out/model_out_1/at-step00040000.safetensors"
+    made = request.read(["2", *facts, "sdxl_train.py", base, *flags], environment | {"PROFILE": "tiny"})
+    tiny.apply(made)
+    return made
+
+
+def test_model_data_steps_and_processes():
+    made = asked("--max_train_epochs=10", "--xformers", "--learning_rate=1e-6", "--save_every_n_epochs=1")
+    flags = made.flags.as_dict()
+    assert flags["pretrained_model_name_or_path"] == "standins/sdxl"
+    assert flags["in_json"] == "standins/meta_sdxl" and flags["train_data_dir"] == "standins/data_sdxl"
+    assert flags["max_train_steps"] == "8" and "max_train_epochs" not in flags
+    assert "xformers" not in flags and flags["sdpa"] is True
+    assert flags["learning_rate"] == "1e-6" and flags["save_every_n_epochs"] == "1"
+    assert (made.gpus, made.ramdisk, made.numa) == (1, False, None)
+    assert "tiny: --max_train_epochs: 10 -> (not set)" in made.notes
+
+
+def test_gpus_of_the_caller_become_processes():
+    assert asked(facts=("GPUS=2",), GPUS="2").gpus == 2
+
+
+def test_segments_keep_their_place():
+    made = asked("--initial_step=100000", "--stop_at_step=170000", "--save_every_n_steps=10000", TINY_STEPS="20")
+    flags = made.flags
+    assert [flags.number(n) for n in ("initial_step", "stop_at_step", "save_every_n_steps")] == [10, 17, 1]
+    capped = asked("--initial_step=100000", "--stop_at_step=170000", TINY_STEPS="2").flags
+    assert capped.number("stop_at_step") == capped.number("max_train_steps") == 12
+
+
+def test_parent_where_it_has_run(tmp_path):
+    folder = tmp_path / "model_out_1"
+    folder.mkdir()
+    (folder / "at-step00000004.safetensors").touch()
+    base = f"--pretrained_model_name_or_path={folder / 'at-step00040000.safetensors'}"
+    words = ["2", "PARENT=1", "sdxl_train.py", base, "--initial_step=40000"]
+    made = request.read(words, {"PROFILE": "tiny"})
+    tiny.apply(made)
+    assert made.flags.get("pretrained_model_name_or_path").endswith("model_out_1/at-step00000004.safetensors")
+    (folder / "at-step00000004.safetensors").unlink()
+    made = request.read(words, {"PROFILE": "tiny"})
+    tiny.apply(made)
+    assert made.flags.get("pretrained_model_name_or_path") == "standins/sdxl"
+    assert any("parent 1 has left no at-step00000004" in note for note in made.notes)
+
+
+def test_a_cpu_without_bf16_gets_its_plugin(monkeypatch):
+    monkeypatch.setattr(tiny, "cpu_has_bf16", lambda: False)
+    assert asked("--extensions=dual_tag", "--full_bf16").flags.get("extensions") == "dual_tag,cpu_bf16"
+    assert asked("--extensions=dual_tag").flags.get("extensions") == "dual_tag"

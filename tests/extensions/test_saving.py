@@ -1,0 +1,34 @@
+"""A file stands under its name only when it is whole."""
+
+import os
+import stat
+
+import pytest
+
+from extensions.saving import replacing, write_text
+
+
+def test_replaces_and_keeps_the_suffix(tmp_path):
+    path = tmp_path / "new folder" / "a.safetensors"
+    with replacing(path) as temporary:
+        assert temporary.suffix == ".safetensors" and temporary.parent == path.parent
+        temporary.write_text("new")
+        os.chmod(temporary, 0o600)
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) & 0o044 == 0o044 & ~_umask()
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_a_failure_leaves_the_old_file_and_no_rubbish(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]

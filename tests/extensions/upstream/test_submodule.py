@@ -1,0 +1,91 @@
+"""The submodule on machines that have it, lack it, or have a copy without its large files. Real git."""
+
+import subprocess
+
+import pytest
+
+from extensions.errors import UserError
+from extensions.upstream import git, submodule
+
+FILES = [*submodule.NEEDED, "large.bin"]
+
+
+def commit_all(folder, message):
+    git.output(folder, "add", "-A")
+    git.output(folder, "commit", "-q", "-m", message)
+    return git.output(folder, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def upstream(tmp_path):
+    """A repository that looks like sd-scripts."""
+    folder = tmp_path / "upstream"
+    folder.mkdir()
+    subprocess.run(["git", "init", "-q", str(folder)], check=True)
+    for name in FILES:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(f"content of {name}\n")
+    commit_all(folder, "upstream")
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path, upstream, monkeypatch):
+    """A project that records `upstream` as its submodule, not yet fetched."""
+    config = {"protocol.file.allow": "always"}
+    monkeypatch.setenv("GIT_CONFIG_COUNT", str(len(config)))
+    for number, (key, value) in enumerate(config.items()):
+        monkeypatch.setenv(f"GIT_CONFIG_KEY_{number}", key)
+        monkeypatch.setenv(f"GIT_CONFIG_VALUE_{number}", value)
+    folder = tmp_path / "project"
+    folder.mkdir()
+    subprocess.run(["git", "init", "-q", str(folder)], check=True)
+    pin = git.output(upstream, "rev-parse", "HEAD")
+    (folder / ".gitmodules").write_text(f'[submodule "sd-scripts"]\n\tpath = sd-scripts\n\turl = {upstream}\n')
+    git.output(folder, "add", ".gitmodules")
+    git.output(folder, "update-index", "--add", "--cacheinfo", f"160000,{pin},sd-scripts")
+    git.output(folder, "commit", "-q", "-m", "project")
+    return folder
+
+
+def test_fetched_on_first_use_and_left_alone_then(project):
+    tree = submodule.ensure(project)
+    assert (tree / "large.bin").is_file()
+    assert git.output(project, "status", "--porcelain") == ""
+    (tree / "sdxl_train.py").write_text("mine")
+    submodule.ensure(project)
+    assert (tree / "sdxl_train.py").read_text() == "mine"
+
+
+def lose_object(upstream, name):
+    """Take the content of one file out of a repository, as a size-limited mirror does."""
+    blob = git.output(upstream, "rev-parse", f"HEAD:{name}")
+    (upstream / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+
+
+def test_a_copy_without_its_large_files_is_used_without_them(project, upstream):
+    lose_object(upstream, "large.bin")
+    tree = submodule.ensure(project)
+    assert (tree / "sdxl_train.py").is_file() and not (tree / "large.bin").exists()
+    assert git.output(tree, "status", "--porcelain") == ""
+    assert git.output(project, "status", "--porcelain") == ""
+
+
+def test_a_plain_update_that_stopped_half_way_is_healed(project, upstream):
+    lose_object(upstream, "large.bin")
+    assert git.run(project, "submodule", "update", "--init").returncode != 0
+    tree = submodule.ensure(project)
+    assert git.output(tree, "status", "--porcelain") == ""
+
+
+def test_a_copy_without_a_trainer_is_refused(project, upstream):
+    lose_object(upstream, "fine_tune.py")
+    with pytest.raises(UserError, match=r"no fine_tune\.py"):
+        submodule.ensure(project)
+
+
+def test_absent_and_not_fetchable_is_one_line(project, upstream):
+    upstream.rename(upstream.with_name("gone"))
+    with pytest.raises(UserError, match=r"sd-scripts/ is empty and could not be fetched") as error:
+        submodule.ensure(project)
+    assert "\n" not in str(error.value)
