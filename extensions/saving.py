@@ -1,8 +1,11 @@
-"""Files that appear under their final name only when they are whole."""
+"""Files and folders that appear under their final name only when they are whole."""
 
 import os
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
+
+from extensions.errors import UserError
 
 
 @contextmanager
@@ -10,23 +13,49 @@ def replacing(path: str | os.PathLike):
     """Give a temporary path beside `path`; on success sync it and rename it over `path`.
 
     A crash or a full disk in between leaves what stood there before. The suffix is kept, because
-    savers choose their format by it.
+    savers choose their format by it. UserError when the folder cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    temporary = _beside(path)
     try:
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
+        # safetensors writes mode 0600, whatever the umask says.
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def replacing_folder(path: str | os.PathLike):
+    """The same for a folder that does not exist yet.
+
+    A folder that another process put there first wins: both hold the same files.
+    """
+    path = Path(path)
+    temporary = _beside(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        if not path.is_dir():
+            os.rename(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    """A name in the same folder that no other process uses."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; choose a writable folder") from None
+    return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+
+
 def _umask() -> int:
-    """The process's umask (readable only by setting it). safetensors writes mode 0600 otherwise."""
+    """The process's umask (readable only by setting it)."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

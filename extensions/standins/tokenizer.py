@@ -12,14 +12,15 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
-from extensions.data.files import atomic_folder
 from extensions.errors import UserError
+from extensions.saving import replacing_folder
 
 BOS = "<|startoftext|>"
 EOS = "<|endoftext|>"
 PAD_TOKENS = {
     "openai_clip-vit-large-patch14": EOS,
-    "laion_CLIP-ViT-bigG-14-laion2B-39B-b160k": "!",
+    # sd-scripts sets pad id 0 by itself; "!" as a pad token would take the exclamation marks out of texts.
+    "laion_CLIP-ViT-bigG-14-laion2B-39B-b160k": EOS,
     "stabilityai_stable-diffusion-2": "!",
 }
 # The file holds more merges than CLIP uses: 49408 tokens less 512 byte symbols and 2 special tokens.
@@ -38,7 +39,7 @@ def ensure_tokenizers(folder: Path) -> None:
         return
     merges = _read_merges()
     for name in missing:
-        with atomic_folder(Path(folder) / name) as target:
+        with replacing_folder(Path(folder) / name) as target:
             _write(target, merges, PAD_TOKENS[name])
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from extensions.data.files import atomic_file
+from extensions.saving import replacing
 
 if TYPE_CHECKING:
     import torch
@@ -116,5 +116,5 @@ def save_checkpoint(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     dtype = torch.float16 if size > FLOAT32_LIMIT else torch.float32
     stored = {k: t.to(dtype) if t.is_floating_point() else t for k, t in sorted(tensors.items())}
     # One metadata entry only: safetensors writes several in no fixed order.
-    with atomic_file(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_bytes(save(stored, metadata={MARK: fingerprint()}))

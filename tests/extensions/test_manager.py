@@ -73,6 +73,7 @@ def test_every_flag_is_documented(name):
     parser = argparse.ArgumentParser(add_help=False)
     manager.Manager([name]).hook.add_arguments(parser=parser)
     page = (ROOT / "extensions" / "README.md").read_text(encoding="utf-8")
+    assert f"| `{name}` |" in page
     for flag, action in parser._option_string_actions.items():
         assert action.help, flag
         assert f"`{flag}" in page, f"{flag} is not in extensions/README.md"

@@ -5,7 +5,8 @@ import stat
 
 import pytest
 
-from extensions.saving import replacing, write_text
+from extensions.errors import UserError
+from extensions.saving import replacing, replacing_folder, write_text
 
 
 def test_replaces_and_keeps_the_suffix(tmp_path):
@@ -32,3 +33,20 @@ def test_a_failure_leaves_the_old_file_and_no_rubbish(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_folder_appears_whole_or_not_at_all(tmp_path):
+    with pytest.raises(RuntimeError), replacing_folder(tmp_path / "a") as temporary:
+        (temporary / "file").touch()
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+    for _ in range(2):  # the second finds it there and leaves it
+        with replacing_folder(tmp_path / "a") as temporary:
+            (temporary / "file").touch()
+    assert [p.name for p in tmp_path.iterdir()] == ["a"] and (tmp_path / "a" / "file").is_file()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="choose a writable folder"), replacing(tmp_path / "file" / "a.txt"):
+        pass

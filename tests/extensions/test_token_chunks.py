@@ -81,9 +81,8 @@ def tokenizers(standins):
     from transformers import CLIPTokenizer
 
     first = CLIPTokenizer.from_pretrained(standins["tokenizers"] / "openai_clip-vit-large-patch14")
-    second = CLIPTokenizer.from_pretrained(
-        standins["tokenizers"] / "laion_CLIP-ViT-bigG-14-laion2B-39B-b160k", pad_token="!"
-    )
+    second = CLIPTokenizer.from_pretrained(standins["tokenizers"] / "laion_CLIP-ViT-bigG-14-laion2B-39B-b160k")
+    second.pad_token_id = 0  # as upstream does
     return [first, second]
 
 
