@@ -39,8 +39,10 @@ class ProductsInFloat32(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if function in (torch.Tensor.backward, torch.autograd.backward):
-            return self.backward(*args[:2])
+        if function is torch.Tensor.backward:
+            return self.backward(args[0], kwargs.get("gradient"), kwargs.get("retain_graph"))
+        if function is torch.autograd.backward:
+            return self.backward(args[0], kwargs.get("grad_tensors"), kwargs.get("retain_graph"))
         autocast = torch.is_autocast_enabled("cpu")
         if function not in PRODUCTS or not (autocast or args[0].dtype == torch.bfloat16):
             return function(*args, **kwargs)
@@ -48,19 +50,21 @@ class ProductsInFloat32(TorchFunctionMode):
         with torch.autocast("cpu", enabled=False):
             return function(*map(widened, args), **wide).to(torch.bfloat16)
 
-    def backward(self, tensors, gradients=None) -> None:
+    def backward(self, tensors, gradients, retain_graph) -> None:
         """Backward with the mode on, for the blocks that checkpointing computes again.
 
         A mode is off while it handles a call, and the public functions would hand the call back to it;
         the engine below them does not.
         """
         tensors = [tensors] if isinstance(tensors, torch.Tensor) else list(tensors)
-        gradients = [torch.ones_like(t) for t in tensors] if gradients is None else list(gradients)
+        if gradients is None:
+            gradients = [torch.ones_like(tensor) for tensor in tensors]
+        gradients = [gradients] if isinstance(gradients, torch.Tensor) else list(gradients)
         with self:
             torch.autograd.Variable._execution_engine.run_backward(
                 tuple(tensors),
                 tuple(gradients),
-                False,
+                bool(retain_graph),
                 False,
                 (),
                 allow_unreachable=True,

@@ -13,7 +13,7 @@ STEP = 64
 MAX_ASPECT = 4
 SDXL_AREA = 1024 * 1024
 SD2_AREA = 768 * 768
-STANDIN_AREA = 256 * 256
+STANDIN_AREA = 192 * 192
 
 Resolution = tuple[int, int]
 

@@ -8,8 +8,9 @@ from extensions import checkpoint
 from extensions.errors import UserError
 from extensions.launch import checks, command, process, request, run_folder, tiny
 from extensions.launch.request import Request
-from extensions.paths import LOGS, PATCHED, ROOT
+from extensions.paths import LOGS, ROOT
 from extensions.reporting import exit_with
+from extensions.upstream import submodule, tree
 
 
 def main(arguments: list[str]) -> int:
@@ -41,7 +42,8 @@ def attention(asked: Request) -> None:
 def dry_run(asked: Request) -> int:
     """Print the command and run nothing."""
     folder = LOGS / asked.run / run_folder.stamp()
-    words = complete(asked, folder, PATCHED)
+    commit = tree.resolve(submodule.ensure(), asked.reference) if asked.reference else None
+    words = complete(asked, folder, tree.location(commit))
     print(run_folder.shell(words, command.environment(asked)))
     return 0
 
@@ -56,8 +58,6 @@ def complete(asked: Request, folder: Path, tree: Path) -> list[str]:
 
 def train(asked: Request) -> int:
     """Build the patched tree, write the record, run, and finish the record."""
-    from extensions.upstream import tree
-
     patched = tree.ensure(asked.reference or None)
     folder = run_folder.create(asked)
     words = complete(asked, folder, patched)

@@ -12,11 +12,16 @@ PROFILES = ("", "tiny")
 
 @dataclass
 class Request:
-    """One launch. `facts`: what the launcher says besides flags. `notes`: lines to show before it starts."""
+    """One launch.
+
+    flags: the launcher's, with ARGS. extra: those of ARGS alone, which win over everything, the tiny
+    profile too. notes: lines to show before it starts.
+    """
 
     run: str
     script: str
     flags: Flags
+    extra: Flags
     gpus: int
     gpus_asked: bool = False
     parent: str = ""
@@ -57,7 +62,8 @@ def read(arguments: list[str], environment=os.environ) -> Request:
     if not rest or rest[0].startswith("-"):
         raise UserError(f'train/{run}.sh: launch needs a trainer first, e.g. launch sdxl_train.py "${{flags[@]}}"')
     flags = Flags(rest[1:])
-    flags.update(Flags.of_text(environment.get("ARGS", "")))
+    extra = Flags.of_text(environment.get("ARGS", ""))
+    flags.update(extra)
     profile = environment.get("PROFILE", "")
     if profile not in PROFILES:
         raise UserError(f"PROFILE={profile} is unknown; there is PROFILE=tiny, or none for the real run")
@@ -65,6 +71,7 @@ def read(arguments: list[str], environment=os.environ) -> Request:
         run=run,
         script=rest[0],
         flags=flags,
+        extra=extra,
         gpus=count("GPUS", facts.get("GPUS") or "1", least=1),
         gpus_asked=bool(environment.get("GPUS")),
         parent=facts.get("PARENT", ""),

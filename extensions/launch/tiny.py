@@ -33,6 +33,7 @@ def apply(request: Request) -> None:
     if not request.gpus_asked:
         request.gpus = 1
     request.ramdisk, request.numa = False, None
+    flags.update(request.extra)
     request.notes += described(before, flags.as_dict())
 
 

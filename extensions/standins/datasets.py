@@ -1,4 +1,4 @@
-"""The stand-in datasets: photographs() as latents of the stand-in VAE, at most 256x256 px of area."""
+"""The stand-in datasets: photographs() as latents of the stand-in VAE, at most 192x192 px of area."""
 
 from __future__ import annotations
 

@@ -51,14 +51,23 @@ def ensure(reference: str | None = None) -> Path:
     """
     source = submodule.ensure()
     commit = resolve(source, reference) if reference else submodule.pin()
-    tree = PATCHED.with_name(f"patched-{commit[:12]}") if reference else PATCHED
+    tree = location(commit if reference else None)
     wanted = stamp_text(commit)
     with building(tree) as stamp:
         if not is_current(tree, stamp, wanted):
             stamp.unlink(missing_ok=True)
-            build(source, tree, commit)
+            try:
+                build(source, tree, commit)
+            except UserError:
+                remove_worktree(source, tree)
+                raise
             stamp.write_text(wanted)
     return tree
+
+
+def location(commit: str | None) -> Path:
+    """Where the patched tree of a commit stands; of the pin, for None."""
+    return PATCHED.with_name(f"patched-{commit[:12]}") if commit else PATCHED
 
 
 def stamp_text(commit: str) -> str:

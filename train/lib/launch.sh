@@ -39,7 +39,8 @@ export META_20 DATA_20 META_6K DATA_6K META_6K_SD2 DATA_6K_SD2 META_12M DATA_12M
 # launch <script> <flags…>: hands the launcher's facts to extensions.launch and becomes it.
 # LAUNCH_FACTS=1 prints them NUL-separated instead (make runs, make diff, the tests).
 launch() {
-  local facts=("GPUS=${GPUS:-1}" "PARENT=${PARENT:-}" "RAMDISK=${RAMDISK:-0}" "NUMA=${NUMA:-}")
+  local facts=("GPUS=${GPUS:-1}" "PARENT=${PARENT:-}" "RAMDISK=${RAMDISK:-0}" "NUMA=${NUMA:-}"
+    "SD_SCRIPTS_REF=${SD_SCRIPTS_REF:-}")
   if [[ -n ${LAUNCH_FACTS:-} ]]; then
     printf '%s\0' "$RUN" "${facts[@]}" "$@"
     return

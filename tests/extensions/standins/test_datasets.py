@@ -33,7 +33,7 @@ def test_metadata_and_files_agree(standins, kind):
     assert list(metadata) == [p.id for p in photographs()] and set(metadata) == set(found)
     for key, entry in metadata.items():
         width, height = entry["train_resolution"]
-        assert width * height <= 256 * 256
+        assert width * height <= 192 * 192
         assert found[key]["latents"].shape == (4, height // 8, width // 8)
 
 

@@ -1,0 +1,47 @@
+"""Bad input that only the trainer can see: one line, exit code 2, and nothing written over."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from launching import launch
+
+pytestmark = pytest.mark.upstream
+
+
+def refused(tmp_path, **environment):
+    """A tiny run that must not train: what it said before the log's path."""
+    run = launch("25022601", tmp_path / "output", PROFILE="tiny", **environment)
+    said = [line for line in run.said.splitlines() if line.startswith("error: ")]
+    assert run.code == 2, run.said[-2000:]
+    assert len(said) == 1 and "Traceback" not in run.said
+    assert not list(run.output.glob("*.safetensors"))
+    assert run.manifest["exit_code"] == 2
+    assert "log: sd-scripts-runtime/logs/train/25022601/" in run.said and "to go on: make train" in run.said
+    return said[0]
+
+
+def test_a_corrupt_npz(standins, tmp_path):
+    folder = tmp_path / "latents"
+    shutil.copytree(standins["data_sdxl"], folder)
+    victim = sorted(folder.glob("*.npz"))[3]
+    victim.write_bytes(victim.read_bytes()[:-200])
+    assert victim.name in refused(tmp_path, ARGS=f"--train_data_dir='{folder}'")
+
+
+def test_metadata_that_are_not_json(tmp_path):
+    (tmp_path / "meta.json").write_text("[1, 2")
+    assert "meta.json" in refused(tmp_path, ARGS=f"--in_json='{tmp_path / 'meta.json'}'")
+
+
+def test_a_percentage_that_is_none(tmp_path):
+    assert "--unet_percent" in refused(tmp_path, ARGS="--unet_percent=101")
+
+
+def test_an_upstream_commit_where_the_series_does_not_apply(tmp_path):
+    run = launch("25022601", tmp_path / "output", PROFILE="tiny", SD_SCRIPTS_REF="v0.8.8")
+    assert run.code == 2 and run.folder is None
+    assert [line for line in run.said.splitlines() if "does not apply to sd-scripts" in line]
