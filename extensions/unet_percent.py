@@ -8,6 +8,8 @@ on the whole U-Net after loading it and would undo an earlier one.
 import argparse
 import re
 
+import torch
+
 from extensions.errors import UserError
 from extensions.hookspecs import hookimpl
 from extensions.unet_blocks import HISTORICAL, choose_frozen
@@ -34,6 +36,20 @@ def regex(text: str) -> re.Pattern:
         return re.compile(text)
     except re.error as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression: {error}") from None
+
+
+def require_input_gradients(unet) -> None:
+    """Let gradients reach every checkpointed block.
+
+    Upstream's gradient checkpointing (reentrant) gives a block's parameters no gradient when none of its
+    inputs needs one: with the timestep embedding frozen, that is every block up to the first trained one,
+    without a word. The percentages never freeze the embedding; a regex may.
+    """
+
+    def require(_module, inputs) -> None:
+        inputs[0].requires_grad_(torch.is_grad_enabled())
+
+    unet.register_forward_pre_hook(require)
 
 
 class Plugin:
@@ -73,6 +89,8 @@ class Plugin:
         for name, parameter in models.unet.named_parameters():
             if name in frozen:
                 parameter.requires_grad_(False)
+        if self.args.unet_percent is None and getattr(self.args, "gradient_checkpointing", False):
+            require_input_gradients(models.unet)
         if not any(parameter.requires_grad for parameter in models.unet.parameters()):
             raise UserError("--unet_train/--unet_freeze leave no U-Net parameter to train; see the names in the log")
 

@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 from extensions.paths import ROOT
 
 pytestmark = pytest.mark.upstream
+FACTS = json.loads((Path(__file__).parents[1] / "extensions" / "unet_percent.json").read_text())
+FROZEN = tuple(f"model.diffusion_model.{block}." for block in FACTS["variants"]["71"]["frozen"])
 DRIVER = Path(__file__).parent / "pristine_driver.py"
 
 
@@ -44,9 +46,9 @@ def flags(images, standins, output):
     ]  # fmt: skip
 
 
-def train(command, images, standins, output):
+def train(command, images, standins, output, *more):
     variables = os.environ | {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *command, *flags(images, standins, output)]
+    command = [sys.executable, *command, *flags(images, standins, output), *more]
     done = subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return load_file(output / "last.safetensors")
@@ -61,6 +63,18 @@ def test_no_plugins_equal_pristine_upstream(images, standins, patched, pristine,
     assert different == []
     base = load_file(standins["sdxl"])
     assert not torch.equal(ours["model.diffusion_model.out.2.weight"], base["model.diffusion_model.out.2.weight"])
+
+
+def test_frozen_parameters_stay_and_all_others_move(images, standins, patched, tmp_path):
+    """In fp32 at a high rate, where nothing that trains can round to its old value."""
+    command = ["-m", "extensions.upstream", str(patched), "sdxl_train.py"]
+    plugin = ("--extensions=unet_percent", "--unet_percent=71")
+    trained = train(command, images, standins, tmp_path, *plugin)
+    base = load_file(standins["sdxl"])
+    unet = [name for name in trained if name.startswith("model.diffusion_model.")]
+    moved = {name for name in unet if not torch.equal(trained[name], base[name].float())}
+    frozen = {name for name in unet if name.startswith(FROZEN)}
+    assert moved == set(unet) - frozen and frozen
 
 
 def test_upstreams_own_tests_pass_in_the_patched_tree(patched):

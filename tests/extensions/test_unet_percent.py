@@ -85,6 +85,33 @@ def test_regexes():
     assert "input_blocks.1.0.weight" not in freeze(unet_train=unet_percent.regex("^input_blocks.1"))
 
 
+@pytest.mark.upstream
+def test_checkpointed_blocks_before_the_first_trained_one_get_gradients(patched, standins):
+    """Only the cross-attention trains, text encoders do not: the case that reentrant checkpointing drops."""
+    from library import sdxl_original_unet
+
+    from extensions.checkpoint import read_header
+    from extensions.upstream import shapes
+
+    with shapes.sized_for_sdxl(read_header(standins["sdxl"])):
+        unet = sdxl_original_unet.SdxlUNet2DConditionModel()
+    unet.enable_gradient_checkpointing()
+    unet.train()
+    plugin = unet_percent.Plugin()
+    plugin.check_arguments(
+        args=argparse.Namespace(
+            unet_percent=None, unet_train=unet_percent.regex("attn2"), unet_freeze=None, learning_rate=1.0,
+            block_lr=None, gradient_checkpointing=True,
+        )
+    )  # fmt: skip
+    plugin.select_parameters(models=Models("sdxl", unet), groups=[])
+    out = unet(torch.randn(1, 4, 8, 8), torch.tensor([5]), torch.randn(1, 77, 128), torch.randn(1, 1600))
+    out.square().mean().backward()
+    trained = {name: p for name, p in unet.named_parameters() if p.requires_grad}
+    assert trained and all("attn2" in name for name in trained)
+    assert [name for name, p in trained.items() if p.grad is None] == []
+
+
 @pytest.mark.parametrize(
     "flags",
     [
