@@ -35,9 +35,13 @@ class Run:
         accumulation = self.args.gradient_accumulation_steps
         return -(-len(self.dataloader) // accumulation)
 
-    def learning_rates(self) -> list[float]:
-        """The current learning rate of each parameter group, in the optimizer's order."""
-        return [group["lr"] for group in self.optimizer.param_groups]
+    def learning_rates(self) -> list[float | None]:
+        """The current learning rate of each parameter group, in the optimizer's order.
+
+        AdaFactor's relative step keeps a tensor there, and None before its first update.
+        """
+        rates = (group["lr"] for group in self.optimizer.param_groups)
+        return [None if rate is None else float(rate) for rate in rates]
 
 
 _run: Run | None = None

@@ -6,6 +6,7 @@ import traceback
 from extensions.errors import UserError
 
 USER_ERROR = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
 
 def exit_with(error: BaseException | None) -> int:
@@ -17,8 +18,11 @@ def exit_with(error: BaseException | None) -> int:
         return USER_ERROR
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
+    if isinstance(error, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr, flush=True)
+        return INTERRUPTED
     traceback.print_exception(error)
-    return 130 if isinstance(error, KeyboardInterrupt) else 1
+    return 1
 
 
 def one_line(error: UserError) -> str:

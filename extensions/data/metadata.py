@@ -40,7 +40,8 @@ class Metadata:
     """Random access to the samples of one metadata file. `len()` is the number of images."""
 
     def __init__(self, table: pa.Table):
-        self.table = table.combine_chunks()
+        # Chunks stay apart: joining them would hold the text of millions of images twice.
+        self.table = table
         self.columns = [self.table.column(name) for name in SCHEMA.names]
 
     def __len__(self) -> int:

@@ -103,10 +103,8 @@ def entry() -> int:
     """`main` with errors as one line."""
     try:
         return main(sys.argv[1:])
-    except UserError as error:
+    except (UserError, KeyboardInterrupt) as error:
         return exit_with(error)
-    except KeyboardInterrupt:
-        return 130
 
 
 if __name__ == "__main__":

@@ -61,7 +61,8 @@ def free_port() -> int:
 
 def environment(request: Request) -> dict[str, str]:
     """Variables of the training process, on top of the caller's."""
-    chosen = {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
+    # Upstream's log is drawn by rich, which folds lines at 80 columns when it writes to a pipe.
+    chosen = {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "COLUMNS": "160"}
     if request.cpu:
         # One thread: the stand-ins' products are too small for a second one to help, and on a busy
         # machine threads that wait for each other cost more than they save.

@@ -22,6 +22,7 @@ PACKAGES = (
     "lion-pytorch", "pytorch-optimizer", "xformers", "numpy", "pyarrow", "pluggy", "tensorboard",
 )  # fmt: skip
 BLOCK = 1 << 22
+LARGE = 1 << 30  # bytes; from here on hashing takes long enough to say so
 
 
 def stamp() -> str:
@@ -129,6 +130,8 @@ def fingerprint(path: Path) -> dict:
     cache = RUNTIME / "sha256.json"
     known = json.loads(cache.read_text()) if cache.is_file() else {}
     if key not in known:
+        if facts.st_size > LARGE:
+            print(f"hashing {path.name} for the record …", flush=True)
         known[key] = sha256(path)
         write_text(cache, json.dumps(known, indent=1))
     return {"path": str(path), "bytes": facts.st_size, "sha256": known[key]}

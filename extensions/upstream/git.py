@@ -31,11 +31,11 @@ def output(folder: Path, *arguments: str, **options) -> str:
     """Standard output of a git command that must succeed. UserError with git's last line if not."""
     done = run(folder, *arguments, **options)
     if done.returncode != 0:
-        raise UserError(f"git {' '.join(arguments[:2])} failed in {folder.name}: {last_line(done)}")
+        raise UserError(f"git {' '.join(arguments[:2])} failed in {folder.name}: {reason(done)}")
     return done.stdout.strip()
 
 
-def last_line(done: subprocess.CompletedProcess) -> str:
-    """The last line of what a command said: git puts the reason there."""
+def reason(done: subprocess.CompletedProcess) -> str:
+    """Why a command failed: its first `fatal:` line, else the last line that it said."""
     lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
-    return lines[-1]
+    return next((line for line in lines if line.startswith("fatal:")), lines[-1])

@@ -36,7 +36,7 @@ def ensure(root: Path = ROOT) -> Path:
     if done.returncode != 0:
         if not ((submodule / ".git").exists() and has_commit(submodule, pin(root))):
             raise UserError(
-                f"sd-scripts/ is empty and could not be fetched ({git.last_line(done)}); "
+                f"sd-scripts/ is empty and could not be fetched ({git.reason(done)}); "
                 "go online once and run: git submodule update --init"
             )
         leave_out_missing(submodule, pin(root))

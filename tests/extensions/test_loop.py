@@ -1,0 +1,79 @@
+"""What the patched lines get back, with and without plugins."""
+
+import argparse
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from extensions import loop, manager
+from extensions.hookspecs import hookimpl
+
+
+class Bar:
+    """Stands for the progress bar."""
+
+    def update(self, steps):
+        self.steps = steps
+
+
+class Spy:
+    """Notes the calls of a run."""
+
+    def __init__(self):
+        self.calls = []
+
+    @hookimpl
+    def first_optimizer_step(self):
+        return 5
+
+    @hookimpl
+    def training_begins(self, run):
+        self.calls.append(("begins", run.optimizer_steps))
+
+    @hookimpl
+    def micro_step_ended(self, run, loss):
+        self.calls.append(("micro", run.micro_steps, run.samples, loss))
+
+    @hookimpl
+    def optimizer_step_ended(self, run):
+        self.calls.append(("optimizer", run.optimizer_steps))
+
+
+def begin(optimizer=None):
+    args = argparse.Namespace(gradient_accumulation_steps=4)
+    bar = Bar()
+    return loop.begin(args, Accelerator(cpu=True), optimizer, None, [1, 2, 3, 4, 5], bar), bar
+
+
+@pytest.fixture
+def spy(monkeypatch):
+    made = manager.Manager()
+    made.register("spy", spy := Spy())
+    monkeypatch.setattr(manager, "_current", made)
+    return spy
+
+
+def test_without_plugins_the_trainer_keeps_what_it_had(monkeypatch):
+    monkeypatch.setattr(manager, "_current", manager.Manager())
+    loader = [1, 2]
+    assert begin()[0] == 0
+    assert loop.epochs(3) == range(3)
+    assert loop.batches(loader, 0) is loader
+
+
+def test_steps_micro_steps_and_samples_are_counted_apart(spy):
+    start, bar = begin()
+    assert (start, bar.steps) == (5, 5)
+    batch = {"captions": ["a", "b"]}
+    for steps, loss in ((5, 0.1), (6, 0.2)):
+        loop.micro_step_ended(steps, loss, batch)
+    assert spy.calls == [("begins", 5), ("micro", 1, 2, 0.1), ("micro", 2, 4, 0.2), ("optimizer", 6)]
+    assert loop.current().optimizer_steps_per_epoch == 2
+
+
+def test_learning_rates_are_numbers_whatever_the_optimizer_keeps():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    optimizer.param_groups += [{"params": [], "lr": torch.tensor(0.25)}, {"params": [], "lr": None}]
+    begin(optimizer)
+    assert loop.current().learning_rates() == [0.5, 0.25, None]
