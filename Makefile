@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 export PYTHON
 
 .PHONY: help setup train runs show diff patched check-patches diff-upstream save-patches port-patches \
-	lint test test-all clean
+	lint test test-all ramdisk-clean clean
 
 help:
 	@awk 'BEGIN {FS = " ## "} \
@@ -58,6 +58,10 @@ test: $(INSTALLED) ## the tests of every day
 
 test-all: $(INSTALLED) ## all tests, the 39 runs among them (about an hour)
 	@$(PYTHON) -m pytest
+
+ramdisk-clean: $(INSTALLED) ## remove what RAMDISK=1 has staged
+	@if [[ -f sd-scripts-runtime/configs/env.sh ]]; then source sd-scripts-runtime/configs/env.sh; fi; \
+	  $(PYTHON) -m extensions.launch.ramdisk
 
 clean: ## remove the patched trees and the stand-ins; logs, models and outputs stay
 	@rm -rf sd-scripts-runtime/{patched*,check-patches*,port-patches*,models/standins,datasets/standins}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from extensions import checkpoint
 from extensions.errors import UserError
-from extensions.launch import checks, command, process, request, run_folder, tiny
+from extensions.launch import checks, command, process, ramdisk, request, run_folder, tiny
 from extensions.launch.request import Request
 from extensions.paths import LOGS, ROOT
 from extensions.reporting import exit_with
@@ -22,10 +22,10 @@ def main(arguments: list[str]) -> int:
         attention(asked)
     if asked.script == "fine_tune.py" and "full_bf16" in asked.flags:
         asked.notes.append("fine_tune.py reads no --full_bf16: weights stay fp32, products are bf16")
-    if asked.ramdisk:
-        asked.notes.append("RAMDISK=1: there is no staging yet, files are read from where they are")
     if not asked.dry_run:
         checks.check(asked)
+        if asked.ramdisk:
+            ramdisk.stage(asked)
     for note in asked.notes:
         print(note, file=sys.stderr, flush=True)
     return dry_run(asked) if asked.dry_run else train(asked)
