@@ -1,5 +1,6 @@
 """Where things stand in the repository; one place, so that no other file counts parents."""
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -9,6 +10,11 @@ LAUNCHERS = ROOT / "train"
 RUNTIME = ROOT / "sd-scripts-runtime"
 CONFIGS = RUNTIME / "configs"
 PATCHED = RUNTIME / "patched"
-LOGS = RUNTIME / "logs" / "train"
+LOGS = Path(os.environ.get("LOGS") or RUNTIME / "logs" / "train")  # LOGS: another disk, or a test's folder
 STANDIN_MODELS = RUNTIME / "models" / "standins"
 STANDIN_DATASETS = RUNTIME / "datasets" / "standins"
+
+
+def shown(path: Path) -> str:
+    """A path for a person: relative to the repository where it lies below it."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -14,6 +14,15 @@ import torch
 
 from extensions import manager
 from extensions.data import latents, metadata
+from extensions.errors import UserError
+
+# Flags of upstream's own data sets that change pixels or texts; here they would be ignored in silence.
+NOT_HERE = (
+    "alpha_mask", "caption_dropout_every_n_epochs", "caption_dropout_rate", "caption_prefix", "caption_suffix",
+    "caption_tag_dropout_rate", "color_aug", "dataset_config", "face_crop_aug_range", "flip_aug", "keep_tokens",
+    "keep_tokens_separator", "masked_loss", "random_crop", "reg_data_dir", "secondary_separator",
+    "shuffle_caption", "token_warmup_step",
+)  # fmt: skip
 
 
 class LatentsDataset(torch.utils.data.Dataset):
@@ -26,9 +35,10 @@ class LatentsDataset(torch.utils.data.Dataset):
 
     def __init__(self, tokenizer, max_token_length, resolution, debug_dataset):
         self.args = manager.args()
+        require_supported(self.args, manager.current().names)
         self.folder = Path(self.args.train_data_dir)
         self.metadata = metadata.read(self.args.in_json)
-        latents.require_all(self.folder, self.metadata)
+        latents.require_all(self.folder, self.metadata, open_them=not self.args.skip_cache_check)
         self.batch_size = self.args.train_batch_size
         self.seed = self.args.seed or 0
         self.epoch = 0
@@ -103,6 +113,20 @@ class LatentsDataset(torch.utils.data.Dataset):
 
     def new_cache_latents(self, vae, accelerator) -> None:
         """--cache_latents has nothing left to do: the latents are on disk."""
+
+
+def require_supported(args, plugins: list[str]) -> None:
+    """UserError for a flag that this data set would ignore."""
+    for name in NOT_HERE:
+        if getattr(args, name, None):
+            raise UserError(f"--{name} has no effect on cached latents (LatentsDataset); take it out of the launcher")
+    if args.enable_wildcard and "dual_tag" not in plugins:
+        raise UserError(
+            "--enable_wildcard is read by the plugin dual_tag; add dual_tag to --extensions or drop the flag"
+        )
+    for name in ("in_json", "train_data_dir"):
+        if not getattr(args, name):
+            raise UserError(f"--{name} is missing; LatentsDataset reads metadata and latents from files")
 
 
 def bucketed(widths: np.ndarray, heights: np.ndarray, batch_size: int, seed: int) -> list[np.ndarray]:

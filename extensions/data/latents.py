@@ -50,8 +50,8 @@ def read(folder: Path, key: str, width: int, height: int) -> Latents:
     return Latents(latents, (int(original[0]), int(original[1])), (int(crop[0]), int(crop[1])))
 
 
-def require_all(folder: Path, metadata: Metadata) -> None:
-    """UserError unless every id has a file; small sets are opened and read as well.
+def require_all(folder: Path, metadata: Metadata, open_them: bool = True) -> None:
+    """UserError unless every id has a file; small sets are opened and read as well, unless told not to.
 
     One directory scan and a join in Arrow: 12.4 million `stat` calls would take longer than the scan.
     """
@@ -64,7 +64,7 @@ def require_all(folder: Path, metadata: Metadata) -> None:
     if len(missing):
         example = missing[0].as_py()
         raise UserError(f"{len(missing)} of {len(metadata)} ids have no latents in {folder}, e.g. {example}.npz")
-    if len(metadata) <= OPEN_ALL:
+    if open_them and len(metadata) <= OPEN_ALL:
         for row in range(len(metadata)):
             sample = metadata[row]
             read(folder, sample.key, sample.width, sample.height)

@@ -8,7 +8,7 @@ from extensions import checkpoint
 from extensions.errors import UserError
 from extensions.launch import checks, command, process, ramdisk, request, run_folder, tiny
 from extensions.launch.request import Request
-from extensions.paths import LOGS, ROOT
+from extensions.paths import LOGS, shown
 from extensions.reporting import exit_with
 from extensions.upstream import submodule, tree
 
@@ -64,7 +64,7 @@ def train(asked: Request) -> int:
     environment = command.environment(asked)
     run_folder.write_command(folder, words, environment)
     run_folder.write_manifest(folder, asked, words)
-    print(f"run folder: {folder.relative_to(ROOT)}", flush=True)
+    print(f"run folder: {shown(folder)}", flush=True)
     code = process.run(words, environment, folder / "train.log")
     run_folder.finish(folder, code)
     report(asked, folder, code)
@@ -74,9 +74,9 @@ def train(asked: Request) -> int:
 def report(asked: Request, folder: Path, code: int) -> None:
     """Say where things are; after a failure, how to go on."""
     if code == 0:
-        print(f"done: {asked.output}\nrecord: {folder.relative_to(ROOT)}")
+        print(f"done: {asked.output}\nrecord: {shown(folder)}")
         return
-    print(f"stopped with exit code {code}; log: {(folder / 'train.log').relative_to(ROOT)}", file=sys.stderr)
+    print(f"stopped with exit code {code}; log: {shown(folder / 'train.log')}", file=sys.stderr)
     print(f"to go on: {continuation(asked)}", file=sys.stderr)
 
 

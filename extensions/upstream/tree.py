@@ -94,7 +94,9 @@ def resolve(source: Path, reference: str) -> str:
         done = git.run(source, "rev-parse", "--verify", "--quiet", f"{candidate}^{{commit}}")
         if done.returncode == 0:
             return done.stdout.strip()
-    raise UserError(f"SD_SCRIPTS_REF: sd-scripts has no commit {reference!r}; try: git -C sd-scripts tag")
+    raise UserError(
+        f"sd-scripts has no commit {reference!r}; give a tag, branch or hash (git -C sd-scripts tag lists tags)"
+    )
 
 
 @contextmanager

@@ -16,6 +16,8 @@ DATASETS=${DATASETS:-$ROOT/sd-scripts-runtime/datasets}
 
 # Checkpoints, one folder model_out_<run> a run. About 7 GB each; a production run writes 78 of them.
 OUTPUT=${OUTPUT:-$ROOT/sd-scripts-runtime/output}
+# Run folders (record, log, metrics) go to sd-scripts-runtime/logs/train/ unless this names another place.
+# export LOGS="/run/media/user/Intel P4510 3/logs"
 
 # Where RAMDISK=1 copies base model, metadata and latents before the start. Mount a tmpfs here; it must
 # hold all three (the 6k dataset with its base model: about 9 GB).

@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from extensions.paths import LAUNCHERS, LOGS, ROOT
+from extensions.paths import LAUNCHERS
 
 
 @dataclass
@@ -28,13 +28,16 @@ class Finished:
 
 
 def launch(run: str, output: Path, seconds: int = 600, **environment) -> Finished:
-    """Run `train/<run>.sh` with variables, checkpoints below `output`."""
-    variables = os.environ | {"OUTPUT": str(output)} | {k: str(v) for k, v in environment.items()}
+    """Run `train/<run>.sh` with variables; checkpoints and run folders go below `output`."""
+    variables = (
+        os.environ
+        | {"OUTPUT": str(output), "LOGS": str(output / "logs")}
+        | {k: str(v) for k, v in environment.items()}
+    )
     done = subprocess.run(
         [str(LAUNCHERS / f"{run}.sh")], env=variables, capture_output=True, text=True, timeout=seconds, check=False
     )
     said = done.stdout + done.stderr
     named = [line.split(": ", 1)[1] for line in done.stdout.splitlines() if line.startswith("run folder: ")]
-    folder = ROOT / named[0] if named else None
-    assert folder is None or folder.is_relative_to(LOGS)
+    folder = Path(named[0]) if named else None
     return Finished(done.returncode, said, output / f"model_out_{run}", folder)

@@ -20,7 +20,7 @@ def refused(tmp_path, **environment):
     assert len(said) == 1 and "Traceback" not in run.said
     assert not list(run.output.glob("*.safetensors"))
     assert run.manifest["exit_code"] == 2
-    assert "log: sd-scripts-runtime/logs/train/25022601/" in run.said and "to go on: make train" in run.said
+    assert f"log: {run.folder / 'train.log'}" in run.said and "to go on: make train" in run.said
     return said[0]
 
 

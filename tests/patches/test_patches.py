@@ -88,7 +88,7 @@ def test_a_patch_that_no_longer_applies_is_one_line(patched, tmp_path):
 
 @pytest.mark.upstream
 def test_unknown_reference(patched):
-    with pytest.raises(UserError, match="SD_SCRIPTS_REF"):
+    with pytest.raises(UserError, match="no commit 'no-such-tag'"):
         tree.ensure("no-such-tag")
 
 
