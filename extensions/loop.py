@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from extensions import manager
+from extensions.errors import UserError
 
 
 @dataclass
@@ -50,12 +51,25 @@ _run: Run | None = None
 def begin(args, accelerator, optimizer, lr_scheduler, dataloader, progress_bar) -> int:
     """The loop's counter at the start, in optimizer steps; tells the plugins that training begins."""
     global _run
+    require_one_accumulation(args, accelerator)
     _run = Run(args, accelerator, optimizer, lr_scheduler, dataloader)
     hook = manager.current().hook
     _run.optimizer_steps = hook.first_optimizer_step(run=_run) or 0
     progress_bar.update(_run.optimizer_steps)
     hook.training_begins(run=_run)
     return _run.optimizer_steps
+
+
+def require_one_accumulation(args, accelerator) -> None:
+    """UserError where accelerate accumulates over other micro-steps than the launcher says.
+
+    A value in an accelerate or DeepSpeed configuration beats the command line without a word.
+    """
+    if accelerator.gradient_accumulation_steps != args.gradient_accumulation_steps:
+        raise UserError(
+            f"accelerate accumulates over {accelerator.gradient_accumulation_steps} micro-steps, the launcher says "
+            f"{args.gradient_accumulation_steps}; take gradient_accumulation_steps out of accelerate's configuration"
+        )
 
 
 def epochs(count: int):

@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator
 
 from extensions import loop, manager
+from extensions.errors import UserError
 from extensions.hookspecs import hookimpl
 
 
@@ -43,7 +44,9 @@ class Spy:
 def begin(optimizer=None):
     args = argparse.Namespace(gradient_accumulation_steps=4)
     bar = Bar()
-    return loop.begin(args, Accelerator(cpu=True), optimizer, None, [1, 2, 3, 4, 5], bar), bar
+    return loop.begin(
+        args, Accelerator(cpu=True, gradient_accumulation_steps=4), optimizer, None, [1, 2, 3, 4, 5], bar
+    ), bar
 
 
 @pytest.fixture
@@ -70,6 +73,12 @@ def test_steps_micro_steps_and_samples_are_counted_apart(spy):
         loop.micro_step_ended(steps, loss, batch)
     assert spy.calls == [("begins", 5), ("micro", 1, 2, 0.1), ("micro", 2, 4, 0.2), ("optimizer", 6)]
     assert loop.current().optimizer_steps_per_epoch == 2
+
+
+def test_another_accumulation_in_accelerates_configuration_is_refused():
+    args = argparse.Namespace(gradient_accumulation_steps=2)
+    with pytest.raises(UserError, match="accumulates over 4 micro-steps, the launcher says 2"):
+        loop.begin(args, Accelerator(cpu=True, gradient_accumulation_steps=4), None, None, [], Bar())
 
 
 def test_learning_rates_are_numbers_whatever_the_optimizer_keeps():
