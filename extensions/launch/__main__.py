@@ -22,13 +22,21 @@ def main(arguments: list[str]) -> int:
         attention(asked)
     if asked.script == "fine_tune.py" and "full_bf16" in asked.flags:
         asked.notes.append("fine_tune.py reads no --full_bf16: weights stay fp32, products are bf16")
-    if not asked.dry_run:
-        checks.check(asked)
-        if asked.ramdisk:
-            ramdisk.stage(asked)
+    if asked.dry_run:
+        tell(asked)
+        return dry_run(asked)
+    checks.check(asked)
+    patched = tree.ensure(asked.reference or None)
+    if asked.ramdisk:
+        ramdisk.stage(asked)
+    tell(asked)
+    return train(asked, patched)
+
+
+def tell(asked: Request) -> None:
+    """Show what was replaced or left out."""
     for note in asked.notes:
         print(note, file=sys.stderr, flush=True)
-    return dry_run(asked) if asked.dry_run else train(asked)
 
 
 def attention(asked: Request) -> None:
@@ -56,16 +64,17 @@ def complete(asked: Request, folder: Path, tree: Path) -> list[str]:
     return command.build(asked, tree)
 
 
-def train(asked: Request) -> int:
-    """Build the patched tree, write the record, run, and finish the record."""
-    patched = tree.ensure(asked.reference or None)
+def train(asked: Request, patched: Path) -> int:
+    """Write the record, run, and finish the record."""
     folder = run_folder.create(asked)
     words = complete(asked, folder, patched)
     environment = command.environment(asked)
     run_folder.write_command(folder, words, environment)
     run_folder.write_manifest(folder, asked, words)
     print(f"run folder: {shown(folder)}", flush=True)
-    code = process.run(words, environment, folder / "train.log")
+    log = folder / "train.log"
+    log.write_text("".join(f"{note}\n" for note in asked.notes), encoding="utf-8")
+    code = process.run(words, environment, log)
     run_folder.finish(folder, code)
     report(asked, folder, code)
     return code

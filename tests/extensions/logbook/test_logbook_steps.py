@@ -5,7 +5,6 @@ import re
 import pytest
 
 from extensions.logbook import steps
-from extensions.paths import SUBMODULE
 
 # images, epochs, GPUs, accumulation -> optimizer steps in the recorded logs
 RECORDED = {
@@ -52,10 +51,10 @@ def test_nothing_below_one(wrong):
         steps.count(**{"images": 20, "epochs": 1, **wrong})
 
 
-@pytest.mark.skipif(not (SUBMODULE / "sdxl_train.py").is_file(), reason="the submodule is not checked out")
+@pytest.mark.upstream
 @pytest.mark.parametrize("script", ["sdxl_train.py", "fine_tune.py"])
-def test_upstream_still_counts_this_way(script):
-    text = re.sub(r"\s+", " ", (SUBMODULE / script).read_text(encoding="utf-8"))
+def test_upstream_still_counts_this_way(script, pristine):
+    text = re.sub(r"\s+", " ", (pristine / script).read_text(encoding="utf-8"))
     assert (
         "args.max_train_epochs * math.ceil( "
         "len(train_dataloader) / accelerator.num_processes / args.gradient_accumulation_steps )"
