@@ -120,7 +120,7 @@ class Plugin:
         ids = [[self.chunks_of(text, tokenizer) for text in texts] for tokenizer in tokenizers]
         self.count(ids[0])
         # One width for both encoders: their vocabularies are equal today, their states are concatenated.
-        width = max(len(chunks) for each in ids for chunks in each[: len(texts)])
+        width = max(len(chunks) for each in ids for chunks in each)
         width = min(width, self.limit or width)
         return [self.batch(each, tokenizer, width) for each, tokenizer in zip(ids, tokenizers, strict=True)]
 
