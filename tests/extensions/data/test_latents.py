@@ -37,6 +37,15 @@ def test_all_present(tmp_path):
     latents.require_all(tmp_path, described(tmp_path, "abc"))
 
 
+def test_ids_are_listed_in_many_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr(latents, "NAMES", 2)
+    for key in "abcde":
+        write(tmp_path, key)
+    (tmp_path / "note.txt").touch()
+    listed = latents.present_ids(tmp_path)
+    assert sorted(listed.to_pylist()) == list("abcde") and listed.num_chunks == 3
+
+
 def test_an_id_without_latents(tmp_path):
     write(tmp_path, "a")
     with pytest.raises(UserError, match=r"2 of 3 ids have no latents .* e\.g\. b\.npz"):
