@@ -8,6 +8,7 @@ from extensions.errors import UserError
 from extensions.launch.flags import Flags
 
 PROFILES = ("", "tiny")
+TRAINERS = ("sd-scripts",)
 
 
 @dataclass
@@ -67,6 +68,9 @@ def read(arguments: list[str], environment=os.environ) -> Request:
     profile = environment.get("PROFILE", "")
     if profile not in PROFILES:
         raise UserError(f"PROFILE={profile} is unknown; there is PROFILE=tiny, or none for the real run")
+    trainer = environment.get("TRAINER", "sd-scripts")
+    if trainer not in TRAINERS:
+        raise UserError(f"TRAINER={trainer} is unknown; there is {', '.join(TRAINERS)}")
     return Request(
         run=run,
         script=rest[0],

@@ -96,7 +96,14 @@ def test_existing_models_are_kept_unless_forced(files):
 
 @pytest.mark.parametrize(
     "environment",
-    [{"TINY_STEPS": "0"}, {"TINY_STEPS": "x"}, {"PROFILE": "huge"}, {"ARGS": "word"}, {"ARGS": "--a='"}],
+    [
+        {"TINY_STEPS": "0"},
+        {"TINY_STEPS": "x"},
+        {"PROFILE": "huge"},
+        {"TRAINER": "other"},
+        {"ARGS": "word"},
+        {"ARGS": "--a='"},
+    ],
 )
 def test_bad_environment(files, environment):
     with pytest.raises(UserError):
