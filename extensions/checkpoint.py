@@ -3,7 +3,6 @@
 import json
 import os
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 
 from extensions.errors import UserError
@@ -38,10 +37,6 @@ class Header:
         """How many numbered sub-modules follow `prefix`: 'a.0.', 'a.1.' give 2."""
         rest = (name[len(prefix) :] for name in self.shapes if name.startswith(prefix))
         return len({text.split(".", 1)[0] for text in rest})
-
-    def parameters(self, prefix: str) -> int:
-        """Number of elements under a prefix."""
-        return sum(prod(shape) for name, shape in self.shapes.items() if name.startswith(prefix))
 
     @property
     def family(self) -> str:

@@ -28,7 +28,6 @@ class Run:
     optimizer_steps: int = 0
     micro_steps: int = 0
     samples: int = 0
-    epoch: int = 0
 
     @property
     def optimizer_steps_per_epoch(self) -> int:
@@ -80,7 +79,6 @@ def epochs(count: int):
 
 def batches(dataloader, epoch: int):
     """The batches of an epoch: the data loader itself, or what a plugin makes of it."""
-    _run.epoch = epoch
     chosen = manager.current().hook.epoch_batches(run=_run, epoch=epoch)
     return dataloader if chosen is None else chosen
 

@@ -9,18 +9,21 @@ from extensions.errors import UserError
 
 
 @contextmanager
-def replacing(path: str | os.PathLike):
+def replacing(path: str | os.PathLike, durable: bool = True):
     """Give a temporary path beside `path`; on success sync it and rename it over `path`.
 
     A crash or a full disk in between leaves what stood there before. The suffix is kept, because
-    savers choose their format by it. UserError when the folder cannot be written.
+    savers choose their format by it. durable=False leaves the sync out, for files that can be made again:
+    a sync a file costs hours where files are counted in millions. UserError when the folder cannot be
+    written.
     """
     path = Path(path)
     temporary = _beside(path)
     try:
         yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
         # safetensors writes mode 0600, whatever the umask says.
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)

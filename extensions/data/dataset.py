@@ -43,7 +43,7 @@ class LatentsDataset(torch.utils.data.Dataset):
         self.seed = self.args.seed or 0
         self.epoch = 0
         self.tokenize_strategy = None
-        self.batches = bucketed(*self.metadata.sizes(), self.batch_size, self.seed)
+        self.batches = Batches(*self.metadata.sizes(), self.batch_size, self.seed)
         # Read by upstream's trainers and their log.
         self.datasets = [self]
         self.num_train_images = len(self.metadata)
@@ -129,17 +129,28 @@ def require_supported(args, plugins: list[str]) -> None:
             raise UserError(f"--{name} is missing; LatentsDataset reads metadata and latents from files")
 
 
-def bucketed(widths: np.ndarray, heights: np.ndarray, batch_size: int, seed: int) -> list[np.ndarray]:
-    """Rows grouped into batches of one size each; an array of row numbers a batch.
+class Batches:
+    """Rows grouped into batches of one size each; item i is an array of row numbers.
 
     Rows are shuffled within their bucket by `seed`; the last batch of a bucket may be smaller, no row is
-    left out. With batches of one image the list is one view into a single array, not millions of lists.
+    left out. Three integer arrays, whatever the number of images: a list of millions of small arrays
+    would be copied by every forked worker that counts references to it.
     """
-    order = np.random.default_rng(seed).permutation(len(widths))
-    order = order[np.lexsort((heights[order], widths[order]))]
-    if batch_size == 1:
-        return order.reshape(-1, 1)
-    same = (np.diff(widths[order]) == 0) & (np.diff(heights[order]) == 0)
-    bounds = [0, *(np.flatnonzero(~same) + 1), len(order)]
-    spans = zip(bounds[:-1], bounds[1:], strict=True)
-    return [order[i : min(i + batch_size, end)] for start, end in spans for i in range(start, end, batch_size)]
+
+    def __init__(self, widths: np.ndarray, heights: np.ndarray, batch_size: int, seed: int):
+        order = np.random.default_rng(seed).permutation(len(widths))
+        self.order = order[np.lexsort((heights[order], widths[order]))]
+        same = (np.diff(widths[self.order]) == 0) & (np.diff(heights[self.order]) == 0)
+        buckets = np.flatnonzero(np.concatenate([[True], ~same]))
+        ends = np.append(buckets[1:], len(order))
+        spans = list(zip(buckets, ends, strict=True))
+        self.starts = np.concatenate([np.arange(start, end, batch_size) for start, end in spans])
+        self.stops = np.minimum(
+            self.starts + batch_size, np.repeat(ends, [-(-(e - s) // batch_size) for s, e in spans])
+        )
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.order[self.starts[index] : self.stops[index]]

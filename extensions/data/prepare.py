@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from extensions.data.buckets import Resolution, bucket_resolutions, choose_bucket, cover
 from extensions.errors import UserError
-from extensions.saving import replacing
+from extensions.saving import replacing, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,7 +130,7 @@ def _entry(source: Source, resolution: list[int]) -> dict[str, Any]:
 def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
     import numpy as np
 
-    with replacing(path) as temporary:
+    with replacing(path, durable=False) as temporary:
         np.savez(temporary, **arrays)
 
 
@@ -146,5 +146,4 @@ def _read_ledger(path: Path) -> dict[str, dict]:
 def _write_json(path: Path, value: object) -> None:
     text = json.dumps(value, ensure_ascii=False, indent=1)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(path, text)

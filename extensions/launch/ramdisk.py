@@ -52,7 +52,10 @@ def stage(request: Request) -> None:
     except OSError as error:
         for flag, source in sources.items():
             request.flags.put(flag, str(source))
-        request.notes.append(f"RAMDISK=1: {root} cannot be used ({error.strerror}); reading from disk")
+        request.notes.append(
+            f"RAMDISK=1: {root} cannot be used ({error.strerror}); reading from disk "
+            "(make ramdisk-clean frees what was copied)"
+        )
 
 
 def target_of(root: Path, source: Path) -> Path:

@@ -83,7 +83,7 @@ def manifest(folder: Path, request: Request, command: list[str]) -> dict:
         "patch_series_sha256": tree.series_hash(),
         **project(folder),
         "packages": versions(),
-        "hardware": hardware(),
+        "hardware": hardware(request.cpu),
         "base_model": fingerprint(request.path("pretrained_model_name_or_path")),
         "metadata": fingerprint(request.path("in_json")),
         "ended": None,
@@ -111,13 +111,22 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **found}
 
 
-def hardware() -> dict:
-    """Cores, memory (bytes) and GPUs."""
+def hardware(cpu: bool) -> dict:
+    """Cores, memory (bytes) and the GPUs of a run that uses them."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cpus": os.cpu_count(),
+        "memory_bytes": memory,
+        "gpus": [] if cpu else gpus(),
+        "machine": platform.machine(),
+    }
+
+
+def gpus() -> list[str]:
+    """Names of the GPUs. Importing torch for it takes seconds, which a run on the CPU is spared."""
     import torch
 
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {"cpus": os.cpu_count(), "memory_bytes": memory, "gpus": gpus, "machine": platform.machine()}
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 
 
 def fingerprint(path: Path) -> dict:

@@ -8,13 +8,14 @@ generator seeded with the CRC-32 of its key, so neither order nor a neighbour's 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from extensions.checkpoint import read_header
+from extensions.errors import UserError
 from extensions.saving import replacing
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ Scales = Mapping[str, float]
 # Above this many bytes of float32 a checkpoint is written in float16.
 FLOAT32_LIMIT = 60_000_000
 MARK = "standin"
-HEADER_LIMIT = 100_000_000
 
 
 def linear(name: str, out: int, into: int, bias: bool = True) -> Shapes:
@@ -97,14 +97,10 @@ def wanted(path: Path) -> bool:
 
 
 def _mark(path: Path) -> str | None:
-    # The header is read by hand, because a warm start must not import torch (safetensors' layout:
-    # 8 bytes of length, little-endian, then JSON).
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        try:
-            return json.loads(file.read(min(length, HEADER_LIMIT))).get("__metadata__", {}).get(MARK)
-        except (ValueError, AttributeError):
-            return None
+    try:
+        return read_header(path).metadata.get(MARK)
+    except UserError:  # no safetensors file: certainly not ours
+        return None
 
 
 def save_checkpoint(tensors: Mapping[str, torch.Tensor], path: Path) -> None:

@@ -12,7 +12,6 @@ from unittest import mock
 from extensions.checkpoint import TE1_SDXL, TE2_SDXL, TE_SD2, UNET, VAE, Header
 
 HEAD_CHANNELS = 64
-SIZE_EMBEDDINGS = 6 * 256  # original size, crop and target size: six numbers of 256 channels each
 
 
 def sdxl(header: Header) -> dict[str, dict]:

@@ -37,9 +37,8 @@ def test_loss_falls(run):
 
 def test_steps_micro_steps_and_samples(run):
     last = run.metrics[-1]
-    assert (last["optimizer_step"], last["micro_step"], last["samples"]) == (8, 31, 31) or (
-        last["micro_step"] == 4 * last["optimizer_step"] == last["samples"]
-    )
+    # 23 photographs: six optimizer steps an epoch, the last of three micro-steps; then two of four.
+    assert (last["optimizer_step"], last["micro_step"], last["samples"]) == (8, 31, 31)
     assert last["lr"] == {"U-Net": 1.5e-06, "text encoder 1": 1.2e-05, "text encoder 2": 1.2e-05}
 
 

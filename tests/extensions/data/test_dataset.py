@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extensions.data.dataset import NOT_HERE, bucketed, require_supported
+from extensions.data.dataset import NOT_HERE, Batches, require_supported
 from extensions.errors import UserError
 
 SIZES = st.lists(st.tuples(st.sampled_from([64, 128, 192]), st.sampled_from([64, 128])), min_size=1, max_size=60)
@@ -16,7 +16,7 @@ SIZES = st.lists(st.tuples(st.sampled_from([64, 128, 192]), st.sampled_from([64,
 @given(SIZES, st.integers(1, 5), st.integers(0, 3))
 def test_batches_cover_every_row_once(sizes, batch_size, seed):
     widths, heights = (np.array(side) for side in zip(*sizes, strict=True))
-    batches = bucketed(widths, heights, batch_size, seed)
+    batches = Batches(widths, heights, batch_size, seed)
     rows = [int(row) for batch in batches for row in batch]
     assert sorted(rows) == list(range(len(sizes)))
     for batch in batches:
@@ -28,7 +28,7 @@ def test_batches_cover_every_row_once(sizes, batch_size, seed):
 
 def test_same_seed_same_batches():
     sides = np.array([64, 128] * 10)
-    first, again, other = (bucketed(sides, sides, 3, seed) for seed in (1, 1, 2))
+    first, again, other = (Batches(sides, sides, 3, seed) for seed in (1, 1, 2))
     assert [b.tolist() for b in first] == [b.tolist() for b in again]
     assert [b.tolist() for b in first] != [b.tolist() for b in other]
 
