@@ -17,6 +17,7 @@ import re
 
 import torch
 
+from extensions.encoding import encode_sd2, encode_sdxl
 from extensions.errors import UserError
 from extensions.hookspecs import hookimpl
 
@@ -168,34 +169,3 @@ def fill_padding(ids: torch.Tensor, tokenizer) -> torch.Tensor:
     """
     empty = torch.tensor(wrap([], tokenizer), device=ids.device, dtype=ids.dtype)
     return torch.where((ids[..., :1] == tokenizer.bos_token_id), ids, empty)
-
-
-def encode_sdxl(ids: list[torch.Tensor], text_encoders: list, projection, eos: int) -> list[torch.Tensor]:
-    """[(b, 77 n, d1), (b, 77 n, d2), pooled (b, d2)]: penultimate states of both, pooled of the first chunk."""
-    states, outputs = [], None
-    for each, encoder in zip(ids, text_encoders, strict=True):
-        outputs = encoder(flat(each, encoder), output_hidden_states=True, return_dict=True)
-        states.append(join(outputs["hidden_states"][-2], each))
-    first_eos = (ids[1][:, 0] == eos).int().argmax(dim=1).to(states[1].device)
-    last = outputs["last_hidden_state"].unflatten(0, ids[1].shape[:2])[:, 0]
-    pooled = last[torch.arange(len(last), device=last.device), first_eos]
-    return [*states, projection(pooled.to(projection.weight.dtype)).to(last.dtype)]
-
-
-def encode_sd2(ids: torch.Tensor, encoder, clip_skip: int | None) -> torch.Tensor:
-    """(b, 77 n, d): the last hidden state, or the one --clip_skip asks for, through the final layer norm."""
-    outputs = encoder(flat(ids, encoder), output_hidden_states=True, return_dict=True)
-    if clip_skip is None:
-        return join(outputs["last_hidden_state"], ids)
-    bare = getattr(encoder, "module", encoder)
-    return join(bare.text_model.final_layer_norm(outputs["hidden_states"][-clip_skip]), ids)
-
-
-def flat(ids: torch.Tensor, encoder) -> torch.Tensor:
-    """(b, n, 77) -> (b n, 77) on the encoder's device."""
-    return ids.flatten(0, 1).to(next(encoder.parameters()).device)
-
-
-def join(states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """(b n, 77, d) -> (b, 77 n, d)."""
-    return states.reshape(ids.shape[0], -1, states.shape[-1])

@@ -12,11 +12,7 @@ from dataclasses import dataclass
 
 from extensions.errors import UserError
 
-CANDIDATE = re.compile(
-    r"^((?:input|output)_blocks\.[1-9]\d*\.\d+|output_blocks\.0\.\d+|middle_block\.\d+"  # LDM names
-    r"|(?:down|up)_blocks\.\d+\.(?:resnets|attentions|downsamplers|upsamplers)\.\d+"  # diffusers names
-    r"|mid_block\.(?:resnets|attentions)\.\d+)\."
-)
+CANDIDATE = re.compile(r"^((?:input|output)_blocks\.[1-9]\d*\.\d+|output_blocks\.0\.\d+|middle_block\.\d+)\.")
 STEPS = 40_000  # resolution of the search: the chosen set is within 0.05 % of the best one
 
 
@@ -64,7 +60,7 @@ HISTORICAL = {
 def choose_frozen(sizes: dict[str, int], percent: float, family: str) -> list[str]:
     """Prefixes of the blocks to freeze, in the order of the U-Net.
 
-    sizes: parameter name to number of elements. percent: in (0, 100]. family: "sdxl" or "sd2".
+    sizes: parameter name (LDM) to number of elements. percent: in (0, 100]. family: "sdxl" or "sd2".
     UserError for a percentage of the logbook on anything but SDXL.
     """
     if percent == 100:

@@ -86,7 +86,7 @@ class Plugin:
     @hookimpl
     def select_parameters(self, models, groups):
         frozen = self.frozen_names(models)
-        for name, parameter in models.unet.named_parameters():
+        for name, parameter in models.unet_parameters().items():
             if name in frozen:
                 parameter.requires_grad_(False)
         if self.args.unet_percent is None and getattr(self.args, "gradient_checkpointing", False):
@@ -96,7 +96,7 @@ class Plugin:
 
     def frozen_names(self, models) -> set[str]:
         """Names of the U-Net parameters that stay as they are; prints which and how many."""
-        sizes = {name: parameter.numel() for name, parameter in models.unet.named_parameters()}
+        sizes = {name: parameter.numel() for name, parameter in models.unet_parameters().items()}
         if self.args.unet_percent is None:
             frozen = self.frozen_by_regex(sizes)
             self.report(sizes, frozen, "regex")

@@ -3,15 +3,14 @@
 Upstream builds SDXL and SD2 from module constants and literals of the full size. Here the same loaders
 build whatever size the file has: a full-size checkpoint gives exactly upstream's own values, so nothing
 changes for it, and a shrunken one needs no switch in the trainer. Attention heads cannot be read off a
-shape; SDXL, SD2 and their text encoders all use 64 channels a head, and that is the rule here.
+shape; the rule for them is in extensions/sizes.py.
 """
 
 from contextlib import ExitStack, contextmanager
 from unittest import mock
 
 from extensions.checkpoint import TE1_SDXL, TE2_SDXL, TE_SD2, UNET, VAE, Header
-
-HEAD_CHANNELS = 64
+from extensions.sizes import HEAD_CHANNELS, SD2_TEXT_LAYERS, clip_huggingface, clip_open
 
 
 def sdxl(header: Header) -> dict[str, dict]:
@@ -38,9 +37,7 @@ def sdxl(header: Header) -> dict[str, dict]:
 def sd2(header: Header) -> dict[str, dict]:
     """Sizes of an SD2 checkpoint: {"config": …, "unet": …, "te": …, "vae": …}."""
     channels = header.shape(UNET + "input_blocks.0.0.weight")[0]
-    text = clip_open(header, TE_SD2)
-    # Upstream reads all layers but the last: SD2 was trained on the penultimate hidden state.
-    text["num_hidden_layers"] = 23
+    text = clip_open(header, TE_SD2) | {"num_hidden_layers": SD2_TEXT_LAYERS}
     heads = [channels * multiple // HEAD_CHANNELS for multiple in (1, 2, 4, 4)]
     context = header.shape(UNET + "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight")[1]
     config = {
@@ -55,40 +52,6 @@ def sd2(header: Header) -> dict[str, dict]:
         "TIME_EMBED_DIM": channels * 4,
     }
     return {"config": config, "unet": unet, "te": text, "vae": vae(header)}
-
-
-def clip_huggingface(header: Header, prefix: str) -> dict:
-    """CLIPTextConfig sizes from transformers' key names (SDXL's first encoder)."""
-    layers = prefix + "encoder.layers."
-    return clip_config(
-        header.shape(prefix + "embeddings.token_embedding.weight"),
-        header.shape(layers + "0.mlp.fc1.weight")[0],
-        header.layers(layers),
-    )
-
-
-def clip_open(header: Header, prefix: str) -> dict:
-    """CLIPTextConfig sizes from open_clip's key names (SDXL's second encoder, SD2's one)."""
-    blocks = prefix + "transformer.resblocks."
-    config = clip_config(
-        header.shape(prefix + "token_embedding.weight"),
-        header.shape(blocks + "0.mlp.c_fc.weight")[0],
-        header.layers(blocks),
-    )
-    projection = header.shapes.get(prefix + "text_projection")
-    return config | ({"projection_dim": projection[1]} if projection else {})
-
-
-def clip_config(token_embedding: tuple[int, int], intermediate: int, layers: int) -> dict:
-    """The size arguments of transformers' CLIPTextConfig."""
-    vocabulary, hidden = token_embedding
-    return {
-        "vocab_size": vocabulary,
-        "hidden_size": hidden,
-        "intermediate_size": intermediate,
-        "num_hidden_layers": layers,
-        "num_attention_heads": max(1, hidden // HEAD_CHANNELS),
-    }
 
 
 def vae(header: Header) -> dict:

@@ -2,10 +2,9 @@
 
 import inspect
 
-from extensions import checkpoint, manager
-from extensions.errors import UserError
+from extensions import calls, checkpoint, manager
 from extensions.models import Models
-from extensions.saving import replacing
+from extensions.unet_names import ldm_of_diffusers
 from extensions.upstream import shapes
 
 _models: Models | None = None
@@ -34,7 +33,7 @@ def load_sd2(upstream, v2, ckpt_path, *arguments, **keywords):
     with shapes.sized_for_sd2(header):
         loaded = upstream(v2, ckpt_path, *arguments, **keywords)
     encoder, vae, unet = loaded
-    _announce(Models("sd2", unet, [encoder], vae))
+    _announce(Models("sd2", unet, [encoder], vae, ldm_of_diffusers(header.shapes)))
     return loaded
 
 
@@ -59,12 +58,7 @@ def _own_storage(encoder) -> None:
 
 def get_optimizer(upstream, args, trainable_params):
     """Let plugins freeze and filter, then hand upstream what is left to train."""
-    groups = _as_groups(trainable_params, args.learning_rate)
-    manager.current().hook.select_parameters(models=_models, groups=groups)
-    if manager.current().names:
-        groups = _trainable(groups)
-        if not groups:
-            raise UserError("nothing is left to train: the plugins froze every parameter that had a learning rate")
+    groups = calls.choose_parameters(_models, _as_groups(trainable_params, args.learning_rate))
     return upstream(args, groups if _is_grouped(trainable_params) else groups[0]["params"])
 
 
@@ -76,12 +70,6 @@ def _as_groups(parameters, learning_rate: float) -> list[dict]:
     if _is_grouped(parameters):
         return parameters
     return [{"params": list(parameters), "lr": learning_rate}]
-
-
-def _trainable(groups: list[dict]) -> list[dict]:
-    """The groups without frozen parameters, and without groups that became empty."""
-    kept = [group | {"params": [p for p in group["params"] if p.requires_grad]} for group in groups]
-    return [group for group in kept if group["params"]]
 
 
 def tokenize_sdxl(upstream, strategy, text):
@@ -129,14 +117,7 @@ def save_checkpoint(upstream, *arguments, **keywords):
     """Write beside the final name, with the plugins' metadata, then rename."""
     call = inspect.signature(upstream).bind(*arguments, **keywords)
     steps = call.arguments["steps"]
-    extra = manager.current().hook.checkpoint_metadata(models=_models, optimizer_steps=steps)
-    metadata = call.arguments["metadata"] or {}
-    for more in reversed(extra):
-        metadata = metadata | more
-    call.arguments["metadata"] = metadata or None
-    path = call.arguments["output_file"]
-    with replacing(path) as temporary:
-        call.arguments["output_file"] = str(temporary)
-        keys = upstream(*call.args, **call.kwargs)
-    manager.current().hook.checkpoint_saved(path=path, optimizer_steps=steps)
-    return keys
+    path, metadata = call.arguments["output_file"], call.arguments["metadata"]
+    with calls.writing_checkpoint(path, metadata, _models, steps) as (temporary, merged):
+        call.arguments |= {"output_file": str(temporary), "metadata": merged or None}
+        return upstream(*call.args, **call.kwargs)
