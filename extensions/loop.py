@@ -79,6 +79,9 @@ def epochs(count: int):
 
 def batches(dataloader, epoch: int):
     """The batches of an epoch: the data loader itself, or what a plugin makes of it."""
+    begin_epoch = getattr(getattr(dataloader, "dataset", None), "begin_epoch", None)
+    if begin_epoch:
+        begin_epoch(epoch + 1)
     chosen = manager.current().hook.epoch_batches(run=_run, epoch=epoch)
     return dataloader if chosen is None else chosen
 

@@ -15,7 +15,7 @@ import torch
 from extensions.hookspecs import hookimpl
 from extensions.saving import write_text
 
-IDENTITY = ("run", "started", "parent", "sd_scripts_commit", "patch_series_sha256", "project_commit")
+IDENTITY = ("run", "started", "parent", "trainer", "sd_scripts_commit", "patch_series_sha256", "project_commit")
 
 
 def peak_memory() -> int:

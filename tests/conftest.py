@@ -19,6 +19,7 @@ for name in (
     "PROFILE",
     "RUN",
     "TINY_STEPS",
+    "TRAINER",
     "SD_SCRIPTS_REF",
     "EXTENSIONS_TRACE",
 ):

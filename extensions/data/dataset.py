@@ -6,6 +6,7 @@ is one batch (upstream's loaders have batch size 1 and leave batching to the dat
 are tokenized together and padded to the batch's own longest.
 """
 
+import multiprocessing
 import random
 from pathlib import Path
 
@@ -41,7 +42,8 @@ class LatentsDataset(torch.utils.data.Dataset):
         latents.require_all(self.folder, self.metadata, open_them=not self.args.skip_cache_check)
         self.batch_size = self.args.train_batch_size
         self.seed = self.args.seed or 0
-        self.epoch = 0
+        # Shared with workers that live for the whole run (--persistent_data_loader_workers).
+        self._epoch = multiprocessing.Value("q", 0)
         self.tokenize_strategy = None
         self.batches = Batches(*self.metadata.sizes(), self.batch_size, self.seed)
         # Read by upstream's trainers and their log.
@@ -49,6 +51,15 @@ class LatentsDataset(torch.utils.data.Dataset):
         self.num_train_images = len(self.metadata)
         self.num_reg_images = 0
         self.image_data = {}
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is read, counted from 1; 0 before the first."""
+        return self._epoch.value
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Called by the loop before it asks for the epoch's first batch."""
+        self._epoch.value = epoch
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -94,7 +105,7 @@ class LatentsDataset(torch.utils.data.Dataset):
         self.tokenize_strategy = TokenizeStrategy.get_strategy()
 
     def set_current_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        """Upstream's collator tells it after the batch is made, one batch late: `begin_epoch` counts."""
 
     def set_current_step(self, step: int) -> None:
         """Upstream's tag warm-up counts steps; no policy here depends on them."""

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from extensions import checkpoint
 from extensions.errors import UserError
-from extensions.launch import checks, command, process, ramdisk, request, run_folder, tiny
+from extensions.launch import checks, command, process, ramdisk, request, run_folder, tiny, trainer
 from extensions.launch.request import Request
 from extensions.paths import LOGS, shown
 from extensions.reporting import exit_with
-from extensions.upstream import submodule, tree
 
 
 def main(arguments: list[str]) -> int:
@@ -20,13 +19,13 @@ def main(arguments: list[str]) -> int:
         tiny.apply(asked)
     if not asked.cpu:
         attention(asked)
-    if asked.script == "fine_tune.py" and "full_bf16" in asked.flags:
-        asked.notes.append("fine_tune.py reads no --full_bf16: weights stay fp32, products are bf16")
+    if not asked.dry_run:
+        checks.check(asked)
+    trainer.settle(asked)
     if asked.dry_run:
         tell(asked)
         return dry_run(asked)
-    checks.check(asked)
-    patched = tree.ensure(asked.reference or None)
+    patched = trainer.build(asked)
     if asked.ramdisk:
         ramdisk.stage(asked)
     tell(asked)
@@ -50,21 +49,21 @@ def attention(asked: Request) -> None:
 def dry_run(asked: Request) -> int:
     """Print the command and run nothing."""
     folder = LOGS / asked.run / run_folder.stamp()
-    commit = tree.resolve(submodule.ensure(), asked.reference) if asked.reference else None
-    words = complete(asked, folder, tree.location(commit))
+    print(f"trainer: {asked.trainer}", file=sys.stderr)
+    words = complete(asked, folder, trainer.location(asked))
     print(run_folder.shell(words, command.environment(asked)))
     return 0
 
 
-def complete(asked: Request, folder: Path, tree: Path) -> list[str]:
+def complete(asked: Request, folder: Path, patched: Path | None) -> list[str]:
     """The command line, with the flags that only a launch can know."""
     asked.flags.put("logging_dir", str(folder / "tensorboard"))
     if "record_run" in (asked.flags.get("extensions") or "").split(","):
         asked.flags.put("run_folder", str(folder))
-    return command.build(asked, tree)
+    return command.build(asked, patched)
 
 
-def train(asked: Request, patched: Path) -> int:
+def train(asked: Request, patched: Path | None) -> int:
     """Write the record, run, and finish the record."""
     folder = run_folder.create(asked)
     words = complete(asked, folder, patched)
@@ -92,7 +91,8 @@ def report(asked: Request, folder: Path, code: int) -> None:
 def continuation(asked: Request) -> str:
     """The command that continues from the newest checkpoint, or starts again where there is none."""
     profile = f" PROFILE={asked.profile}" if asked.profile else ""
-    again = f"make train RUN={asked.run}{profile}"
+    chosen = f" TRAINER={asked.trainer}" if asked.trainer_asked else ""
+    again = f"make train RUN={asked.run}{profile}{chosen}"
     newest = max(asked.output.glob("*.safetensors"), key=lambda p: p.stat().st_mtime, default=None)
     if newest is None:
         return again

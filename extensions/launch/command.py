@@ -9,12 +9,11 @@ from extensions.errors import UserError
 from extensions.launch.request import Request
 from extensions.paths import CONFIGS
 
-MODULE = "extensions.upstream"
 
-
-def build(request: Request, tree: Path) -> list[str]:
-    """The command line, as a list of words."""
-    trainer = ["-m", MODULE, str(tree), request.script, *request.flags.words()]
+def build(request: Request, tree: Path | None) -> list[str]:
+    """The command line, as a list of words. tree: the patched sd-scripts; None for the reference trainer."""
+    module = ["extensions.upstream", str(tree)] if tree else ["extensions.reference"]
+    trainer = ["-m", *module, request.script, *request.flags.words()]
     return [*numactl(request), *launcher(request), *trainer]
 
 

@@ -8,14 +8,15 @@ from extensions.errors import UserError
 from extensions.launch.flags import Flags
 
 PROFILES = ("", "tiny")
-TRAINERS = ("sd-scripts",)
+SD_SCRIPTS, REFERENCE = TRAINERS = ("sd-scripts", "reference")
 
 
 @dataclass
 class Request:
     """One launch.
 
-    flags: the launcher's, with ARGS. extra: those of ARGS alone, which win over everything, the tiny
+    trainer: one of TRAINERS; trainer_asked whether TRAINER said so. sd_scripts_commit: another one of
+    upstream than the pin, "" for the pin. flags: the launcher's, with ARGS. extra: those of ARGS alone, which win over everything, the tiny
     profile too. notes: lines to show before it starts.
     """
 
@@ -29,10 +30,12 @@ class Request:
     ramdisk: bool = False
     numa: int | None = None
     profile: str = ""
+    trainer: str = SD_SCRIPTS
+    trainer_asked: bool = False
     tiny_steps: int = 8
     dry_run: bool = False
     force: bool = False
-    reference: str = ""
+    sd_scripts_commit: str = ""
     cpu: bool = False
     notes: list[str] = field(default_factory=list)
 
@@ -68,9 +71,12 @@ def read(arguments: list[str], environment=os.environ) -> Request:
     profile = environment.get("PROFILE", "")
     if profile not in PROFILES:
         raise UserError(f"PROFILE={profile} is unknown; there is PROFILE=tiny, or none for the real run")
-    trainer = environment.get("TRAINER", "sd-scripts")
+    trainer = environment.get("TRAINER") or SD_SCRIPTS
     if trainer not in TRAINERS:
         raise UserError(f"TRAINER={trainer} is unknown; there is {', '.join(TRAINERS)}")
+    commit = facts.get("SD_SCRIPTS_REF") or environment.get("SD_SCRIPTS_REF", "")
+    if commit and trainer == REFERENCE:
+        raise UserError(f"SD_SCRIPTS_REF={commit} has no effect on TRAINER=reference; drop one of them")
     return Request(
         run=run,
         script=rest[0],
@@ -82,10 +88,12 @@ def read(arguments: list[str], environment=os.environ) -> Request:
         ramdisk=facts.get("RAMDISK", "0") == "1",
         numa=count("NUMA", facts["NUMA"], least=0) if facts.get("NUMA") else None,
         profile=profile,
+        trainer=trainer,
+        trainer_asked=bool(environment.get("TRAINER")),
         tiny_steps=count("TINY_STEPS", environment.get("TINY_STEPS") or "8", least=1),
         dry_run=environment.get("DRY_RUN") == "1",
         force=environment.get("FORCE") == "1",
-        reference=facts.get("SD_SCRIPTS_REF") or environment.get("SD_SCRIPTS_REF", ""),
+        sd_scripts_commit=commit,
         cpu=profile == "tiny",
     )
 

@@ -12,10 +12,11 @@ import shlex
 from datetime import datetime, timezone
 from pathlib import Path
 
+from extensions.launch import trainer
 from extensions.launch.request import Request
 from extensions.paths import LOGS, ROOT, RUNTIME
 from extensions.saving import write_text
-from extensions.upstream import git, submodule, tree
+from extensions.upstream import git
 
 PACKAGES = (
     "torch", "torchvision", "accelerate", "transformers", "diffusers", "safetensors", "bitsandbytes", "deepspeed",
@@ -71,16 +72,12 @@ def manifest(folder: Path, request: Request, command: list[str]) -> dict:
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "profile": request.profile or "full",
         "parent": request.parent or None,
-        "trainer": "sd-scripts",
+        **trainer.identity(request),
         "script": request.script,
         "extensions": (request.flags.get("extensions") or "").split(","),
         "flags": request.flags.as_dict(),
         "processes": request.gpus,
         "command": command,
-        "sd_scripts_commit": tree.resolve(submodule.SUBMODULE, request.reference)
-        if request.reference
-        else submodule.pin(),
-        "patch_series_sha256": tree.series_hash(),
         **project(folder),
         "packages": versions(),
         "hardware": hardware(request.cpu),
