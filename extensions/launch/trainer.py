@@ -30,7 +30,7 @@ def fall_back(request: Request, reason: str) -> None:
         raise UserError(f"{reason}; or ask for the reference trainer by name: TRAINER=reference")
     request.trainer = REFERENCE
     request.notes += [
-        f"trainer: the reference trainer instead of sd-scripts: {reason.split(';')[0]}",
+        f"trainer: the reference trainer instead of sd-scripts: {reason.split(';', maxsplit=1)[0]}",
         "trainer: for sd-scripts go online once and run: git submodule update --init",
     ]
 

@@ -1,0 +1,47 @@
+"""Start the reference trainer under the plugin manager.
+
+    python -m extensions.reference SCRIPT [flags]
+
+SCRIPT is the name of the sd-scripts trainer that it stands for: `sdxl_train.py` or `fine_tune.py` (SD2).
+"""
+
+import sys
+
+from extensions import arguments, manager
+from extensions.errors import UserError
+from extensions.reference import flags
+from extensions.reporting import exit_with
+
+
+def main(argv: list[str]) -> None:
+    """Parse, check, train. UserError for whatever the user can mend."""
+    script, *words = argv or ["(none)"]
+    if script not in flags.SCRIPTS:
+        known = " and ".join(flags.SCRIPTS)
+        raise UserError(f"the reference trainer has no script {script}; a launcher calls {known}")
+    plugins = manager.install(arguments.listed_plugins(words))
+    parser = flags.parser(script)
+    arguments.extend(parser, plugins)
+    args = flags.parse(parser, words)
+    plugins.hook.check_arguments(args=args)
+    flags.check(args, script)
+    manager.set_args(args)
+
+    from extensions.reference import train  # imports diffusers: after the flags are known good
+
+    train.train(args, flags.SCRIPTS[script])
+
+
+def run(argv: list[str]) -> int:
+    """`main` with the end of the run told to the plugins; the exit code."""
+    error = None
+    try:
+        main(argv)
+    except BaseException as caught:
+        error = caught
+    manager.current().hook.run_ended(error=error)
+    return exit_with(error)
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

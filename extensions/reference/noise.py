@@ -1,0 +1,76 @@
+"""The diffusion process: what is added to the latents, what the U-Net should say, how a sample counts."""
+
+import torch
+from accelerate.utils import gather
+from diffusers import DDPMScheduler
+
+STEPS = 1000  # timesteps of the training schedule, 0 the cleanest
+
+
+def scheduler(zero_terminal_snr: bool) -> DDPMScheduler:
+    """Stable Diffusion's schedule.
+
+    snr, float32 (1000,), is kept beside it for the min-SNR weight. Upstream computes it before the rescaling
+    to zero terminal SNR, so that the weights belong to the schedule without it. Followed, because losses
+    are compared; by the paper (arXiv 2303.09556) it should be the SNR that is trained at.
+    """
+    made = DDPMScheduler(
+        num_train_timesteps=STEPS,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+    )
+    made.snr = made.alphas_cumprod / (1 - made.alphas_cumprod)
+    if zero_terminal_snr:
+        made.alphas_cumprod = with_zero_terminal_snr(made.alphas_cumprod)
+    return made
+
+
+def with_zero_terminal_snr(alphas_cumprod: torch.Tensor) -> torch.Tensor:
+    """float32 (1000,): shifted and scaled so that the last is 0 and the first stays (arXiv 2305.08891, alg. 1)."""
+    root = alphas_cumprod.sqrt()
+    first, last = root[0].clone(), root[-1].clone()
+    return ((root - last) * (first / (first - last))) ** 2
+
+
+def draw(latents: torch.Tensor, accelerator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Noise like `latents` (b, 4, h, w) and timesteps int64 (b,), for this process.
+
+    Every process draws what all of them need, in the order of their batches, and keeps its own part: n
+    processes then see exactly what one process would see that trains their batches one after the other.
+    Upstream seeds all processes alike and lets each draw for itself, so that with n GPUs every n-th batch
+    has the same timesteps and, at equal sizes, the same noise. With one process the draws are upstream's.
+    """
+    mine = None
+    for process, shape in enumerate(shapes_of_all(latents, accelerator)):
+        noise = torch.randn(shape, dtype=latents.dtype, device=latents.device)
+        # On the CPU, as upstream does: the same timesteps whatever the device.
+        timesteps = torch.randint(0, STEPS, (shape[0],))
+        if process == accelerator.process_index:
+            mine = noise, timesteps.to(latents.device)
+    return mine
+
+
+def shapes_of_all(latents: torch.Tensor, accelerator) -> list[list[int]]:
+    """The shape of each process's latents, in the order of the processes (buckets differ in size)."""
+    if accelerator.num_processes == 1:
+        return [list(latents.shape)]
+    return gather(torch.tensor([latents.shape], device=latents.device)).tolist()
+
+
+def target_of(schedule: DDPMScheduler, latents, noise, timesteps, v_parameterization: bool) -> torch.Tensor:
+    """What the U-Net should predict: the noise, or v (arXiv 2202.00512)."""
+    return schedule.get_velocity(latents, noise, timesteps) if v_parameterization else noise
+
+
+def snr_weight(schedule: DDPMScheduler, timesteps, gamma: float, v_parameterization: bool) -> torch.Tensor:
+    """float32 (b,): min(SNR, gamma) / SNR; for v-prediction / (SNR + 1) (arXiv 2303.09556)."""
+    snr = schedule.snr.to(timesteps.device)[timesteps]
+    return snr.clamp(max=gamma) / (snr + 1 if v_parameterization else snr)
+
+
+def loss_of(predicted: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+    """Mean squared error in float32, a scalar; weight: (b,) or None."""
+    error = torch.nn.functional.mse_loss(predicted.float(), target.float(), reduction="none")
+    return error.mean() if weight is None else (error.mean([1, 2, 3]) * weight).mean()

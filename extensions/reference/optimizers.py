@@ -1,0 +1,109 @@
+"""Optimizers and learning-rate schedules by the names that the launchers use."""
+
+import importlib
+
+from diffusers.optimization import get_scheduler as diffusers_scheduler
+from transformers import get_scheduler as transformers_scheduler
+from transformers.optimization import Adafactor, AdafactorSchedule
+
+from extensions.errors import UserError
+from extensions.reference.flags import literals
+
+# Upstream's names, which ignore case; any other name is one of torch.optim or a dotted one.
+NAMES = {
+    "": "torch.optim.AdamW",
+    "adamw": "torch.optim.AdamW",
+    "adafactor": "transformers.optimization.Adafactor",
+    "lion": "lion_pytorch.Lion",
+    "adamw8bit": "bitsandbytes.optim.AdamW8bit",
+    "lion8bit": "bitsandbytes.optim.Lion8bit",
+    "pagedadamw": "bitsandbytes.optim.PagedAdamW",
+    "pagedadamw8bit": "bitsandbytes.optim.PagedAdamW8bit",
+    "pagedadamw32bit": "bitsandbytes.optim.PagedAdamW32bit",
+    "pagedlion8bit": "bitsandbytes.optim.PagedLion8bit",
+}
+# What each schedule of transformers' takes besides the steps.
+SPECIFIC = {
+    "cosine_with_restarts": lambda args: {"num_cycles": args.lr_scheduler_num_cycles},
+    "polynomial": lambda args: {"power": args.lr_scheduler_power},
+}
+
+
+def optimizer(args, groups: list[dict]):
+    """The optimizer of --optimizer_type over parameter groups {"params": [...], "lr": float}.
+
+    UserError for a name or argument that does not exist. AdaFactor with relative_step (its default here as
+    upstream) chooses its own rate: --learning_rate then only shapes the log.
+    """
+    keywords = literals("optimizer_args", args.optimizer_args)
+    cls = class_of(args.optimizer_type)
+    rate = args.learning_rate
+    if cls is Adafactor:
+        keywords["relative_step"] = keywords.get("relative_step", True) or keywords.get("warmup_init", False)
+        if keywords["relative_step"]:
+            groups = [{key: value for key, value in group.items() if key != "lr"} for group in groups]
+            rate = None
+    try:
+        return cls(groups, lr=rate, **keywords)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"--optimizer_type={args.optimizer_type} {' '.join(args.optimizer_args or [])}: {error}"
+        ) from None
+
+
+def class_of(name: str):
+    """The class that --optimizer_type names. UserError where there is none."""
+    dotted = NAMES.get(name.lower(), name if "." in name else f"torch.optim.{name}")
+    module, _, attribute = dotted.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"--optimizer_type={name}: {error}; give a name of {', '.join(NAMES)[2:]} or a dotted one"
+        ) from None
+
+
+def lr_scheduler(args, made, num_processes: int):
+    """The schedule of --lr_scheduler. UserError for an unknown name or arguments that it does not take.
+
+    accelerate's wrapper advances it by num_processes an optimizer step; its length is stretched to fit. A
+    warm-up given as a number of steps is not stretched: upstream's rule, so with n processes it is over
+    after an n-th of that many optimizer steps.
+    """
+    keywords = literals("lr_scheduler_args", args.lr_scheduler_args)
+    steps = args.max_train_steps * num_processes
+    warmup = args.lr_warmup_steps
+    warmup = int(warmup * steps) if isinstance(warmup, float) else warmup
+    name = args.lr_scheduler
+    relative = isinstance(made, Adafactor) and made.defaults["relative_step"]
+    if warmup and (relative or name == "constant"):
+        raise UserError(f"--lr_warmup_steps={args.lr_warmup_steps} has no effect on this schedule; drop it")
+    if relative or name.startswith("adafactor"):
+        if not isinstance(made, Adafactor):
+            raise UserError(f"--lr_scheduler={name} belongs to --optimizer_type=AdaFactor; give another one")
+        return AdafactorSchedule(made, args.learning_rate if relative else float(name.partition(":")[2]))
+    try:
+        if name == "piecewise_constant":
+            return diffusers_scheduler(name, made, **keywords)
+        keywords |= SPECIFIC.get(name, lambda _: {})(args)
+        return transformers_scheduler(name, made, warmup, steps, scheduler_specific_kwargs=keywords)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"--lr_scheduler={name}: {' '.join(str(error).split())}") from None
+
+
+def learning_rates(args, family: str) -> dict[str, float]:
+    """{"U-Net": rate, "text encoder 1": rate, …} of the models that train, by upstream's rules.
+
+    SDXL: a rate of 0 means that the model does not train. SD2: the U-Net always does. UserError when
+    nothing is left.
+    """
+    rates = {"U-Net": args.learning_rate}
+    if args.train_text_encoder:
+        own = [args.learning_rate_te1, args.learning_rate_te2] if family == "sdxl" else [args.learning_rate_te]
+        for number, rate in enumerate(own, start=1):
+            rates[f"text encoder {number}"] = args.learning_rate if rate is None else rate
+    if family == "sdxl":
+        rates = {name: rate for name, rate in rates.items() if rate != 0}
+    if not rates:
+        raise UserError("nothing to train: every learning rate is 0; give --learning_rate or --train_text_encoder")
+    return rates
