@@ -15,9 +15,9 @@ SD_SCRIPTS, REFERENCE = TRAINERS = ("sd-scripts", "reference")
 class Request:
     """One launch.
 
-    trainer: one of TRAINERS; trainer_asked whether TRAINER said so. sd_scripts_commit: another one of
-    upstream than the pin, "" for the pin. flags: the launcher's, with ARGS. extra: those of ARGS alone, which win over everything, the tiny
-    profile too. notes: lines to show before it starts.
+    trainer: one of TRAINERS; trainer_asked: whether TRAINER said so. sd_scripts_commit: another commit of
+    upstream than the pin, "" for the pin. flags: the launcher's, with ARGS. extra: those of ARGS alone,
+    which win over everything, the tiny profile too. notes: lines to show before it starts.
     """
 
     run: str

@@ -39,7 +39,7 @@ TABLE = (
     ("train_batch_size", int, 1, "images a micro-step and process", BOTH),
     ("max_data_loader_n_workers", int, 8, "processes that read data, at most one a core; 0: the trainer's own", BOTH),
     ("persistent_data_loader_workers", bool, False, "keep them between epochs", BOTH),
-    ("optimizer_type", str, "", "AdamW (also for \"\"), AdamW8bit, Lion, Lion8bit, AdaFactor, … or a dotted name", BOTH),
+    ("optimizer_type", str, "", "AdamW (default), AdamW8bit, Lion, Lion8bit, AdaFactor, … or a dotted name", BOTH),
     ("optimizer_args", list, None, "key=value …, Python literals", BOTH),
     ("learning_rate", float, 2e-6, "of the U-Net; 0 leaves it as it is (SDXL)", BOTH),
     ("train_text_encoder", bool, False, "train the text encoders too", BOTH),
@@ -52,7 +52,7 @@ TABLE = (
     ("lr_scheduler_num_cycles", int, 1, "cycles of cosine_with_restarts", BOTH),
     ("lr_scheduler_power", float, 1, "power of polynomial", BOTH),
     ("gradient_accumulation_steps", int, 1, "micro-steps an optimizer step", BOTH),
-    ("gradient_checkpointing", bool, False, "compute activations again in the backward pass instead of keeping them", BOTH),
+    ("gradient_checkpointing", bool, False, "compute activations again in the backward pass, not keep them", BOTH),
     ("max_grad_norm", float, 1.0, "clip the norm of all gradients to this; 0: do not", BOTH),
     ("max_train_epochs", int, None, "length of the run in epochs; wins over --max_train_steps", BOTH),
     ("max_train_steps", int, 1600, "length of the run in optimizer steps", BOTH),
@@ -101,13 +101,10 @@ def parse(made: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace
     try:
         return made.parse_args(words)
     except UserError as error:
-        if not str(error).endswith("neither the trainer nor a plugin has it"):
+        if not str(error).startswith("unknown flag") or "--extensions" in str(error):
             raise
         known = " ".join(sorted(option for option in made._option_string_actions if option.startswith("--")))
-        flag = str(error).split(";")[0]
-        raise UserError(
-            f"{flag} to the reference trainer; take it out, or use TRAINER=sd-scripts; it has: {known}"
-        ) from None
+        raise UserError(f"{error}; TRAINER=sd-scripts has more flags, the reference trainer has: {known}") from None
 
 
 def check(args: argparse.Namespace, script: str) -> None:
@@ -123,11 +120,11 @@ def check(args: argparse.Namespace, script: str) -> None:
     if args.save_model_as not in (None, "safetensors"):
         raise UserError(f"--save_model_as={args.save_model_as}: the reference trainer writes safetensors only")
     if args.v2 != (script == "fine_tune.py"):
-        raise UserError(
-            f"{script} of the reference trainer trains {'SD2: add' if not args.v2 else 'SDXL: drop'} --v2"
-        )
+        raise UserError(f"{script} trains SDXL; drop --v2" if args.v2 else f"{script} trains SD2 here; add --v2")
     if args.full_bf16 and args.mixed_precision != "bf16":
         raise UserError("--full_bf16 needs --mixed_precision=bf16; add it or drop --full_bf16")
+    if args.log_with in ("tensorboard", "all") and not args.logging_dir:
+        raise UserError(f"--log_with={args.log_with} needs --logging_dir; give it, or drop --log_with")
     if args.zero_stage not in (0, 1, 2):
         raise UserError(f"--zero_stage={args.zero_stage}: the reference trainer keeps whole weights; give 0, 1 or 2")
     for name in ("train_batch_size", "gradient_accumulation_steps", "max_train_steps"):

@@ -46,9 +46,8 @@ def optimizer(args, groups: list[dict]):
     try:
         return cls(groups, lr=rate, **keywords)
     except (TypeError, ValueError) as error:
-        raise UserError(
-            f"--optimizer_type={args.optimizer_type} {' '.join(args.optimizer_args or [])}: {error}"
-        ) from None
+        given = " ".join([args.optimizer_type, *(args.optimizer_args or [])])
+        raise UserError(f"--optimizer_type={given}: {error}; see the optimizer's own arguments") from None
 
 
 def class_of(name: str):
@@ -58,9 +57,8 @@ def class_of(name: str):
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise UserError(
-            f"--optimizer_type={name}: {error}; give a name of {', '.join(NAMES)[2:]} or a dotted one"
-        ) from None
+        known = ", ".join(filter(None, NAMES))
+        raise UserError(f"--optimizer_type={name}: {error}; give one of {known}, or a dotted name") from None
 
 
 def lr_scheduler(args, made, num_processes: int):
