@@ -8,7 +8,7 @@ PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 export PYTHON
 
-.PHONY: help setup train runs show diff patched check-patches diff-upstream save-patches port-patches \
+.PHONY: help setup train runs show diff parity patched check-patches diff-upstream save-patches port-patches \
 	lint test test-all ramdisk-clean clean
 
 help:
@@ -17,7 +17,7 @@ help:
 	  /^[a-z-]+:.* ## / {sub(/:.*/, "", $$1); printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## Training
-train: $(INSTALLED) ## RUN=25022601 [PROFILE=tiny] [GPUS=n] [ARGS="--flag=x"] [FORCE=1] [DRY_RUN=1]; no RUN: list the runs
+train: $(INSTALLED) ## RUN=25022601 [PROFILE=tiny] [TRAINER=reference] [GPUS=n] [ARGS="--flag=x"] [FORCE=1] [DRY_RUN=1]; no RUN: list
 	@if [[ -z "$(RUN)" ]]; then $(PYTHON) -m extensions.logbook runs; \
 	else launcher="$$($(PYTHON) -m extensions.logbook path "$(RUN)")" && exec "$$launcher"; fi
 
@@ -43,6 +43,9 @@ diff-upstream: $(INSTALLED) ## everything that we change in upstream
 save-patches: $(INSTALLED) ## commits made in sd-scripts-runtime/patched/ go back to patches/
 	@$(PYTHON) -m extensions.upstream.patches save
 
+parity: $(INSTALLED) ## sd-scripts and the reference trainer side by side: losses, weights, hook calls (some minutes)
+	@$(PYTHON) -m extensions.reference.parity
+
 port-patches: $(INSTALLED) ## UPSTREAM=<ref>: try the series on another upstream commit
 	@$(PYTHON) -m extensions.upstream.patches port "$(UPSTREAM)"
 
@@ -56,7 +59,7 @@ lint: $(INSTALLED) ## ruff and shellcheck
 test: $(INSTALLED) ## the tests of every day
 	@$(PYTHON) -m pytest -m "not slow"
 
-test-all: $(INSTALLED) ## all tests, the 39 runs among them (about an hour)
+test-all: $(INSTALLED) ## all tests, the 39 runs with each trainer among them (about an hour)
 	@$(PYTHON) -m pytest
 
 ramdisk-clean: $(INSTALLED) ## remove what RAMDISK=1 has staged

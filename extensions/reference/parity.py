@@ -1,10 +1,10 @@
 """make parity: the patched sd-scripts and the reference trainer, side by side, micro-step by micro-step.
 
-Same checkpoint, data, seed and flags, float32, one process. Held to: every micro-step's loss within 1e-4
-relative, every final weight within 1e-5 absolute. The recorded learning rates move a weight by little
-more than that in so few steps, so that the second alone could hardly fail: the norm of the difference
-must be below 1 % of the norm of the movement, too. float32 sums in another order differ by some 1e-7,
-which Adam's division and AdaFactor's and the 8-bit states' rounding turn into whole update quanta of single weights.
+Same checkpoint, data, seed and flags, float32, one process. Held to: the same hooks in the same order,
+every micro-step's loss within 1e-4 relative, every final weight within 1e-5 absolute. The recorded
+learning rates move a weight by little more than that in so few steps, so that the last alone could hardly
+fail: the norm of the difference must be below 1 % of the norm of the movement, too. Sums in another
+order differ by some 1e-7 in float32; near a gradient of 0 Adam's division makes a whole update of that.
 """
 
 import os
@@ -14,6 +14,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -32,6 +33,7 @@ LOSSES = 1e-4  # relative
 WEIGHTS = 1e-5  # absolute
 MOVEMENT = 0.01  # norm of the difference over norm of the movement
 MICRO_STEPS = 24
+HOOK = re.compile(r"\[hook\] (\w+)\(")
 LOSS = re.compile(r"\[hook\] micro_step_ended\(.*\bloss=([^,]+),")
 
 
@@ -94,8 +96,17 @@ def prepared(case: Case, output: Path) -> request.Request:
     return asked
 
 
-def train(case: Case, folder: Path, patched: Path | None) -> tuple[list[float], dict[str, torch.Tensor]]:
-    """Run one trainer: the losses of its micro-steps and its last checkpoint. UserError with its last words."""
+@dataclass(frozen=True)
+class Trained:
+    """What one trainer did: names of the hooks in order, losses of the micro-steps, its last checkpoint."""
+
+    hooks: list[str]
+    losses: list[float]
+    weights: dict[str, torch.Tensor]
+
+
+def train(case: Case, folder: Path, patched: Path | None) -> Trained:
+    """Run one trainer, the reference without `patched`. UserError with its last words when it fails."""
     output = folder / ("sd-scripts" if patched else "reference")
     asked = prepared(case, output)
     words = command.build(asked, patched)
@@ -103,26 +114,42 @@ def train(case: Case, folder: Path, patched: Path | None) -> tuple[list[float], 
     done = subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"run {case.run} fails with {output.name}: {done.stderr.strip().splitlines()[-1]}")
-    return [float(loss) for loss in LOSS.findall(done.stderr)], load_file(output / "last.safetensors")
+    losses = [float(loss) for loss in LOSS.findall(done.stderr)]
+    return Trained(HOOK.findall(done.stderr), losses, load_file(output / "last.safetensors"))
+
+
+def both(case: Case, folder: Path, patched: Path) -> tuple[Trained, Trained]:
+    """(sd-scripts, reference), at the same time: each computes with one thread."""
+    with ThreadPoolExecutor(2) as pool:
+        theirs, ours = pool.map(lambda trainer: train(case, folder, trainer), (patched, None))
+    return theirs, ours
 
 
 def compare(case: Case, folder: Path, patched: Path) -> Outcome:
-    """Both trainers on one case. UserError when they do not even do the same number of micro-steps."""
+    """Both trainers on one case. UserError when they do not even call the same hooks or save the same tensors."""
     base = load_file(prepared(case, folder).path("pretrained_model_name_or_path"))
-    with ThreadPoolExecutor(2) as pool:  # one thread of arithmetic each
-        runs = list(pool.map(lambda trainer: train(case, folder, trainer), (patched, None)))
-    (theirs, their_weights), (ours, our_weights) = runs
-    if len(theirs) != len(ours) or len(ours) < MICRO_STEPS or set(our_weights) != set(their_weights):
-        raise UserError(f"run {case.run}: {len(theirs)} micro-steps against {len(ours)}, or other tensors")
-    names = [name for name in base if name in our_weights]
-    difference = {name: (our_weights[name] - their_weights[name]).double() for name in names}
-    moved = {name: their_weights[name].double() - base[name].double() for name in names}
+    theirs, ours = both(case, folder, patched)
+    if theirs.hooks != ours.hooks or len(ours.losses) < MICRO_STEPS:
+        raise UserError(f"run {case.run}: {first_difference(theirs.hooks, ours.hooks)}")
+    if theirs.weights.keys() != ours.weights.keys():
+        raise UserError(f"run {case.run}: other tensors: {sorted(theirs.weights.keys() ^ ours.weights.keys())[:3]}")
+    names = [name for name in base if name in ours.weights]
+    difference = {name: (ours.weights[name] - theirs.weights[name]).double() for name in names}
+    moved = {name: theirs.weights[name].double() - base[name].double() for name in names}
     return Outcome(
-        micro_steps=len(ours),
-        loss=max(abs(a - b) / abs(b) for a, b in zip(ours, theirs, strict=True)),
+        micro_steps=len(ours.losses),
+        loss=max(abs(a - b) / abs(b) for a, b in zip(ours.losses, theirs.losses, strict=True)),
         weight=max(tensor.abs().max().item() for tensor in difference.values()),
         movement=norm(difference) / norm(moved),
     )
+
+
+def first_difference(theirs: list[str], ours: list[str]) -> str:
+    """Where two sequences of hook calls part."""
+    for number, (a, b) in enumerate(zip_longest(theirs, ours, fillvalue="nothing")):
+        if a != b:
+            return f"hook call {number} is {a} in sd-scripts, {b} in the reference trainer"
+    return f"only {theirs.count('micro_step_ended')} micro-steps"
 
 
 def norm(tensors: dict[str, torch.Tensor]) -> float:

@@ -1,4 +1,4 @@
-"""All runs of the logbook on stand-ins, two optimizer steps each. About half an hour."""
+"""All runs of the logbook on stand-ins, two optimizer steps each, with each trainer. About an hour."""
 
 import sys
 from pathlib import Path
@@ -13,10 +13,10 @@ LAUNCHERS = sorted(Path(__file__).parents[2].glob("train/[0-9]*.sh"))
 
 
 @pytest.mark.slow
-@pytest.mark.upstream
+@pytest.mark.parametrize("trainer", [pytest.param("sd-scripts", marks=pytest.mark.upstream), "reference"])
 @pytest.mark.parametrize("launcher", LAUNCHERS, ids=lambda path: path.stem)
-def test_run(launcher, standins, tmp_path):
-    run = launch(launcher.stem, tmp_path, PROFILE="tiny", TINY_STEPS=2)
+def test_run(launcher, trainer, standins, tmp_path):
+    run = launch(launcher.stem, tmp_path, PROFILE="tiny", TINY_STEPS=2, TRAINER=trainer)
     assert run.code == 0, run.said[-3000:]
     assert run.metrics[-1]["loss"] < 10
     family = "sd2" if run.manifest["script"] == "fine_tune.py" else "sdxl"

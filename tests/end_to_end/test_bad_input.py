@@ -9,7 +9,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from launching import launch
 
-pytestmark = pytest.mark.upstream
+
+@pytest.fixture(params=[pytest.param("sd-scripts", marks=pytest.mark.upstream), "reference"])
+def trainer(request):
+    return request.param
 
 
 def refused(tmp_path, **environment):
@@ -24,23 +27,29 @@ def refused(tmp_path, **environment):
     return said[0]
 
 
-def test_a_corrupt_npz(standins, tmp_path):
+def test_a_corrupt_npz(standins, tmp_path, trainer):
     folder = tmp_path / "latents"
     shutil.copytree(standins["data_sdxl"], folder)
     victim = sorted(folder.glob("*.npz"))[3]
     victim.write_bytes(victim.read_bytes()[:-200])
-    assert victim.name in refused(tmp_path, ARGS=f"--train_data_dir='{folder}'")
+    assert victim.name in refused(tmp_path, ARGS=f"--train_data_dir='{folder}'", TRAINER=trainer)
 
 
-def test_metadata_that_are_not_json(tmp_path):
+def test_metadata_that_are_not_json(tmp_path, trainer):
     (tmp_path / "meta.json").write_text("[1, 2")
-    assert "meta.json" in refused(tmp_path, ARGS=f"--in_json='{tmp_path / 'meta.json'}'")
+    assert "meta.json" in refused(tmp_path, ARGS=f"--in_json='{tmp_path / 'meta.json'}'", TRAINER=trainer)
 
 
-def test_a_percentage_that_is_none(tmp_path):
-    assert "--unet_percent" in refused(tmp_path, ARGS="--unet_percent=101")
+def test_a_percentage_that_is_none(tmp_path, trainer):
+    assert "--unet_percent" in refused(tmp_path, ARGS="--unet_percent=101", TRAINER=trainer)
 
 
+def test_a_flag_that_the_reference_trainer_does_not_have(tmp_path):
+    said = refused(tmp_path, ARGS="--noise_offset=0.1", TRAINER="reference")
+    assert "--noise_offset" in said and "TRAINER=sd-scripts" in said and "--min_snr_gamma" in said
+
+
+@pytest.mark.upstream
 def test_an_upstream_commit_where_the_series_does_not_apply(tmp_path):
     run = launch("25022601", tmp_path / "output", PROFILE="tiny", SD_SCRIPTS_REF="v0.8.8")
     assert run.code == 2 and run.folder is None

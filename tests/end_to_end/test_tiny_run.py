@@ -1,4 +1,4 @@
-"""One run of the logbook on stand-ins, through the launcher, patched sd-scripts and all its plugins."""
+"""One run of the logbook on stand-ins, through the launcher, each of the trainers and all its plugins."""
 
 import json
 import sys
@@ -12,15 +12,15 @@ from safetensors.torch import load_file
 sys.path.insert(0, str(Path(__file__).parent))
 from launching import launch
 
-pytestmark = pytest.mark.upstream
+TRAINERS = [pytest.param("sd-scripts", marks=pytest.mark.upstream), "reference"]
 FACTS = json.loads((Path(__file__).parents[1] / "extensions" / "unet_percent.json").read_text())
 FROZEN = tuple(f"model.diffusion_model.{block}." for block in FACTS["variants"]["71"]["frozen"])
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, standins):
+@pytest.fixture(scope="module", params=TRAINERS)
+def run(request, tmp_path_factory, standins):
     """25022601, with spaces and non-ASCII in the output's path."""
-    return launch("25022601", tmp_path_factory.mktemp("Ausgabe für 4510 3"), PROFILE="tiny")
+    return launch("25022601", tmp_path_factory.mktemp("Ausgabe für 4510 3"), PROFILE="tiny", TRAINER=request.param)
 
 
 def test_it_succeeds_and_says_what_it_replaced(run):
@@ -48,7 +48,10 @@ def test_run_folder_is_complete(run):
     assert list(run.folder.glob("tensorboard/**/events.out.tfevents.*"))
     manifest = run.manifest
     assert manifest["exit_code"] == 0 and manifest["run"] == "25022601"
-    assert len(manifest["sd_scripts_commit"]) == 40 and len(manifest["patch_series_sha256"]) == 64
+    if manifest["trainer"] == "sd-scripts":
+        assert len(manifest["sd_scripts_commit"]) == 40 and len(manifest["patch_series_sha256"]) == 64
+    else:
+        assert manifest["trainer"] == "reference" and manifest["sd_scripts_commit"] is None
     assert manifest["base_model"]["sha256"] and manifest["metadata"]["sha256"] and manifest["images"] >= 20
     assert manifest["trainable_parameters"]["U-Net"] > 0
     assert manifest["extensions"][:4] == ["unet_percent", "dual_tag", "token_chunks", "record_run"]
@@ -64,7 +67,9 @@ def test_checkpoint_carries_the_runs_identity(run):
     with safe_open(run.output / "last.safetensors", framework="pt") as file:
         metadata = file.metadata()
     assert metadata["sdxl_trainer.run"] == "25022601"
-    assert metadata["sdxl_trainer.patch_series_sha256"] == run.manifest["patch_series_sha256"]
+    assert metadata["sdxl_trainer.trainer"] == run.manifest["trainer"]
+    assert metadata.get("sdxl_trainer.patch_series_sha256") == run.manifest["patch_series_sha256"]
+    assert metadata["modelspec.architecture"] == "stable-diffusion-xl-v1-base"
     assert metadata["sdxl_trainer.optimizer_steps"] == "8"
     assert oct((run.output / "last.safetensors").stat().st_mode & 0o444) == "0o444"
 

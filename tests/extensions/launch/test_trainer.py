@@ -1,0 +1,79 @@
+"""Which trainer a launch uses: never another one than was asked for, and a word where it falls back."""
+
+import pytest
+
+from extensions.errors import UserError
+from extensions.launch import command, request, trainer
+
+MISSING = "sd-scripts/ is empty and could not be fetched (no route); go online once and run: git submodule update"
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    def ensure():
+        raise UserError(MISSING)
+
+    monkeypatch.setattr(trainer.submodule, "ensure", ensure)
+
+
+@pytest.fixture
+def online(monkeypatch):
+    monkeypatch.setattr(trainer.submodule, "ensure", lambda: None)
+
+
+def asked(script="sdxl_train.py", *flags, **environment):
+    return request.read(["25022601", "GPUS=1", script, "--output_dir=out", *flags], environment)
+
+
+def test_sd_scripts_is_the_default(online):
+    made = asked(PROFILE="tiny")
+    trainer.settle(made)
+    assert made.trainer == "sd-scripts" and made.notes == []
+
+
+def test_a_tiny_run_falls_back_and_says_so_in_two_lines(offline):
+    made = asked(PROFILE="tiny")
+    trainer.settle(made)
+    assert made.trainer == "reference"
+    assert len(made.notes) == 2 and not any("\n" in note for note in made.notes)
+    assert "no route" in made.notes[0] and "git submodule update --init" in made.notes[1]
+    assert trainer.build(made) is None and trainer.location(made) is None
+    facts = {"trainer": "reference", "sd_scripts_commit": None, "patch_series_sha256": None}
+    assert trainer.identity(made) == facts
+
+
+def test_a_full_size_run_never_falls_back(offline):
+    with pytest.raises(UserError, match="could not be fetched.*TRAINER=reference"):
+        trainer.settle(asked())
+
+
+@pytest.mark.parametrize("chosen", [{"TRAINER": "sd-scripts"}, {"SD_SCRIPTS_REF": "v0.9.1"}])
+def test_who_names_sd_scripts_gets_no_other(offline, chosen):
+    made = asked(PROFILE="tiny", **chosen)
+    with pytest.raises(UserError, match="could not be fetched"):
+        trainer.settle(made)
+    assert made.trainer == "sd-scripts"
+
+
+def test_the_reference_trainer_asked_for_by_name_needs_no_upstream(offline):
+    made = asked(TRAINER="reference")
+    trainer.settle(made)
+    assert made.trainer == "reference" and made.notes == []
+
+
+def test_an_upstream_commit_for_the_reference_trainer_is_refused():
+    with pytest.raises(UserError, match="SD_SCRIPTS_REF=v0.9.1 has no effect"):
+        asked(TRAINER="reference", SD_SCRIPTS_REF="v0.9.1")
+
+
+@pytest.mark.parametrize(("chosen", "notes"), [("sd-scripts", 1), ("reference", 0)])
+def test_fine_tunes_missing_full_bf16_is_said_where_it_is_missing(online, chosen, notes):
+    made = asked("fine_tune.py", "--full_bf16", TRAINER=chosen)
+    trainer.settle(made)
+    assert len(made.notes) == notes
+
+
+def test_the_command_names_the_trainers_module(tmp_path):
+    made = asked(PROFILE="tiny")
+    assert command.build(made, tmp_path)[1:5] == ["-m", "extensions.upstream", str(tmp_path), "sdxl_train.py"]
+    assert command.build(made, None)[1:4] == ["-m", "extensions.reference", "sdxl_train.py"]

@@ -1,0 +1,86 @@
+"""The hook calls that both trainers make alike."""
+
+import pytest
+import torch
+
+from extensions import calls, manager
+from extensions.errors import UserError
+from extensions.hookspecs import hookimpl
+from extensions.models import Models
+
+
+class Plugin:
+    """Freezes what it is told to, and remembers what was saved."""
+
+    def __init__(self, freeze=()):
+        self.freeze, self.saved = list(freeze), []
+
+    @hookimpl
+    def select_parameters(self, groups):
+        for parameter in self.freeze:
+            parameter.requires_grad_(False)
+
+    @hookimpl
+    def checkpoint_metadata(self, optimizer_steps):
+        return {"steps": str(optimizer_steps), "mine": "plugin"}
+
+    @hookimpl
+    def checkpoint_saved(self, path, optimizer_steps):
+        self.saved.append((path, optimizer_steps))
+
+
+@pytest.fixture
+def groups():
+    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(3)]
+    return [{"params": parameters[:2], "lr": 1.0}, {"params": parameters[2:], "lr": 2.0}]
+
+
+@pytest.fixture
+def models():
+    return Models("sdxl", torch.nn.Linear(1, 1))
+
+
+def listed(monkeypatch, plugin):
+    made = manager.Manager()
+    made.register("plugin", plugin)
+    made.names = ["plugin"]
+    monkeypatch.setattr(manager, "_current", made)
+    return plugin
+
+
+def test_without_plugins_groups_stay(groups, models, monkeypatch):
+    monkeypatch.setattr(manager, "_current", manager.Manager())
+    groups[0]["params"][0].requires_grad_(False)
+    assert calls.choose_parameters(models, groups) is groups
+
+
+def test_frozen_parameters_and_empty_groups_go(groups, models, monkeypatch):
+    first, second = groups[0]["params"]
+    listed(monkeypatch, Plugin([first, *groups[1]["params"]]))
+    (kept,) = calls.choose_parameters(models, groups)
+    assert kept["params"] == [second] and kept["lr"] == 1.0
+
+
+def test_nothing_left_is_refused(groups, models, monkeypatch):
+    listed(monkeypatch, Plugin([p for group in groups for p in group["params"]]))
+    with pytest.raises(UserError, match="nothing is left to train"):
+        calls.choose_parameters(models, groups)
+
+
+def test_a_checkpoint_appears_whole_with_the_plugins_metadata(models, monkeypatch, tmp_path):
+    plugin, path = listed(monkeypatch, Plugin()), tmp_path / "last.safetensors"
+    with calls.writing_checkpoint(str(path), {"mine": "trainer", "own": "1"}, models, 7) as (temporary, metadata):
+        temporary.write_text("weights")
+        assert not path.exists()
+    assert metadata == {"mine": "plugin", "own": "1", "steps": "7"}
+    assert path.read_text() == "weights" and plugin.saved == [(str(path), 7)]
+
+
+def test_a_save_that_fails_leaves_the_old_file_and_tells_nobody(models, monkeypatch, tmp_path):
+    plugin, path = listed(monkeypatch, Plugin()), tmp_path / "last.safetensors"
+    path.write_text("old")
+    with pytest.raises(OSError), calls.writing_checkpoint(str(path), None, models, 7) as (temporary, _):
+        temporary.write_text("half")
+        raise OSError("disk full")
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert path.read_text() == "old" and plugin.saved == []
