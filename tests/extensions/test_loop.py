@@ -1,6 +1,7 @@
 """What the patched lines get back, with and without plugins."""
 
 import argparse
+import types
 
 import pytest
 import torch
@@ -63,6 +64,15 @@ def test_without_plugins_the_trainer_keeps_what_it_had(monkeypatch):
     assert begin()[0] == 0
     assert loop.epochs(3) == range(3)
     assert loop.batches(loader, 0) is loader
+
+
+def test_the_data_set_learns_its_epoch_before_the_first_batch(monkeypatch):
+    monkeypatch.setattr(manager, "_current", manager.Manager())
+    begin()
+    told = []
+    loader = types.SimpleNamespace(dataset=types.SimpleNamespace(begin_epoch=told.append))
+    loop.batches(loader, 2)
+    assert told == [3]
 
 
 def test_steps_micro_steps_and_samples_are_counted_apart(spy):

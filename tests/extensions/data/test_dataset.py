@@ -1,14 +1,19 @@
 """Batches: one size each, no row lost, none twice."""
 
 import argparse
+import random
+import types
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extensions.data.dataset import NOT_HERE, Batches, require_supported
+from extensions import manager
+from extensions.data.dataset import NOT_HERE, Batches, LatentsDataset, require_supported
 from extensions.errors import UserError
+from extensions.hookspecs import hookimpl
 
 SIZES = st.lists(st.tuples(st.sampled_from([64, 128, 192]), st.sampled_from([64, 128])), min_size=1, max_size=60)
 
@@ -48,6 +53,36 @@ def test_flags_that_would_be_ignored_are_refused():
 def test_flags_that_need_something_else(flags):
     with pytest.raises(UserError):
         require_supported(given_flags(**flags), [])
+
+
+class Draws:
+    """A plugin that answers with the first draw of each sample."""
+
+    @hookimpl
+    def compose_text(self, draw):
+        return str(draw.random())
+
+
+def test_every_batch_of_an_epoch_draws_by_that_epoch_in_workers_that_stay(standins, monkeypatch):
+    """Upstream's collator tells the epoch after a batch is made; persistent workers would be one batch late."""
+    made = manager.Manager()
+    made.register("draws", Draws())
+    monkeypatch.setattr(manager, "_current", made)
+    args = argparse.Namespace(
+        in_json=standins["meta_sdxl"], train_data_dir=standins["data_sdxl"], skip_cache_check=True,
+        train_batch_size=4, seed=1, enable_wildcard=False, caption_separator=",",
+    )  # fmt: skip
+    monkeypatch.setattr(manager, "_args", args)
+    dataset = LatentsDataset(None, None, None, False)
+    dataset.tokenize_strategy = types.SimpleNamespace(tokenize=lambda texts: [])
+    loader = torch.utils.data.DataLoader(
+        dataset, batch_size=1, collate_fn=lambda items: items[0], num_workers=2, persistent_workers=True
+    )
+    for epoch in (1, 2, 3):
+        dataset.begin_epoch(epoch)
+        for batch in loader:
+            wanted = [str(random.Random(f"1:{epoch}:{key}").random()) for key in batch["image_keys"]]
+            assert batch["captions"] == wanted
 
 
 @pytest.mark.upstream
