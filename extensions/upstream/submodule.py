@@ -6,6 +6,8 @@ partial clone that it is, and the missing files are left out of the work tree; g
 keeps `git status` clean. Nothing that training needs may be missing: that is checked last.
 """
 
+import subprocess
+import sys
 from pathlib import Path
 
 from extensions.errors import UserError
@@ -13,6 +15,8 @@ from extensions.paths import ROOT, SUBMODULE
 from extensions.upstream import git
 
 NEEDED = ("sdxl_train.py", "fine_tune.py", "library/train_util.py", "library/sdxl_train_util.py")
+
+SECONDS = 60
 
 
 def pin(root: Path = ROOT) -> str:
@@ -31,7 +35,8 @@ def ensure(root: Path = ROOT) -> Path:
     if is_present(submodule) and has_commit(submodule, pin(root)):
         heal(submodule)
         return submodule
-    print("fetching the sd-scripts submodule …", flush=True)
+    print("fetching the sd-scripts submodule …", file=sys.stderr, flush=True)
+    require_answer(root)
     done = git.run(root, "submodule", "update", "--init", "sd-scripts")
     if done.returncode != 0:
         if not ((submodule / ".git").exists() and has_commit(submodule, pin(root))):
@@ -44,6 +49,18 @@ def ensure(root: Path = ROOT) -> Path:
     if missing:
         raise UserError(f"sd-scripts/ has no {missing[0]}; run: git submodule update --init --force")
     return submodule
+
+
+def require_answer(root: Path) -> None:
+    """UserError where the repository neither answers nor refuses: a firewall would hold git for minutes."""
+    url = git.output(root, "config", "--file", ".gitmodules", "submodule.sd-scripts.url")
+    try:
+        git.run(root, "ls-remote", url, "HEAD", timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        raise UserError(
+            f"sd-scripts/ is empty and could not be fetched (no answer within {SECONDS} s); "
+            "go online once and run: git submodule update --init"
+        ) from None
 
 
 def heal(submodule: Path) -> None:

@@ -84,6 +84,17 @@ def test_a_copy_without_a_trainer_is_refused(project, upstream):
         submodule.ensure(project)
 
 
+def test_a_repository_that_never_answers_is_not_waited_for(project, tmp_path, monkeypatch):
+    """A stand-in for ssh that sleeps, as a connection does that a firewall swallows."""
+    (tmp_path / "ssh").write_text("#!/bin/sh\nexec sleep 30\n")
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("GIT_SSH", str(tmp_path / "ssh"))
+    git.output(project, "config", "--file", ".gitmodules", "submodule.sd-scripts.url", "ssh://nowhere/sd-scripts")
+    monkeypatch.setattr(submodule, "SECONDS", 1)
+    with pytest.raises(UserError, match="no answer within 1 s"):
+        submodule.ensure(project)
+
+
 def test_absent_and_not_fetchable_is_one_line(project, upstream):
     upstream.rename(upstream.with_name("gone"))
     with pytest.raises(UserError, match=r"sd-scripts/ is empty and could not be fetched") as error:
