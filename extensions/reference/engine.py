@@ -75,9 +75,13 @@ def attention(args, unet) -> None:
 
 
 def checkpointing(models: list) -> None:
-    """Recompute activations in the backward pass, non-reentrant: frozen inputs then lose no gradient."""
+    """Recompute activations in the backward pass, non-reentrant: blocks behind frozen ones keep their gradient.
+
+    Nothing in these models draws random numbers, so that text encoders need not store a generator's state a
+    layer (on a GPU a copy from the device each time). diffusers gives no say in it.
+    """
     for model in models:
         if hasattr(model, "enable_gradient_checkpointing"):
-            model.enable_gradient_checkpointing()  # diffusers: non-reentrant by itself
+            model.enable_gradient_checkpointing()
         else:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})

@@ -77,11 +77,15 @@ class Training:
         manager.current().hook.models_loaded(models=self.models)
 
     def ready(self, trained: dict) -> None:
-        """Train or freeze each model, in train or eval mode and in its dtype."""
+        """Train or freeze each model, in train or eval mode and in its dtype.
+
+        The U-Net stays in train mode even where it is frozen (it has no dropout): activations are only
+        recomputed in that mode, and gradients pass through the whole of it to the text encoders.
+        """
         engine.attention(self.args, self.models.unet)
         for name, model in self.models.named().items():
             model.requires_grad_(name in trained)
-            model.train(name in trained)
+            model.train(name in trained or model is self.models.unet)
             if name not in trained:
                 model.to(self.dtype)
         if self.args.gradient_checkpointing:
