@@ -72,16 +72,3 @@ def attention(args, unet) -> None:
     """xformers where it is asked for; diffusers' default is PyTorch's own attention."""
     if args.xformers:
         unet.enable_xformers_memory_efficient_attention()
-
-
-def checkpointing(models: list) -> None:
-    """Recompute activations in the backward pass, non-reentrant: blocks behind frozen ones keep their gradient.
-
-    Nothing in these models draws random numbers, so that text encoders need not store a generator's state a
-    layer (on a GPU a copy from the device each time). diffusers gives no say in it.
-    """
-    for model in models:
-        if hasattr(model, "enable_gradient_checkpointing"):
-            model.enable_gradient_checkpointing()
-        else:
-            model.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from extensions import calls, loop, manager
 from extensions.reference import data, engine, log, models, noise, optimizers, saves, text
+from extensions.reference.recompute import recompute
 
 SCALE = {"sdxl": 0.13025, "sd2": 0.18215}  # of the latents, one for each autoencoder
 
@@ -77,19 +78,15 @@ class Training:
         manager.current().hook.models_loaded(models=self.models)
 
     def ready(self, trained: dict) -> None:
-        """Train or freeze each model, in train or eval mode and in its dtype.
-
-        The U-Net stays in train mode even where it is frozen (it has no dropout): activations are only
-        recomputed in that mode, and gradients pass through the whole of it to the text encoders.
-        """
+        """Train or freeze each model, in train or eval mode and in its dtype."""
         engine.attention(self.args, self.models.unet)
         for name, model in self.models.named().items():
             model.requires_grad_(name in trained)
-            model.train(name in trained or model is self.models.unet)
+            model.train(name in trained)
             if name not in trained:
                 model.to(self.dtype)
         if self.args.gradient_checkpointing:
-            engine.checkpointing([self.models.unet, *self.models.text_encoders])
+            recompute(self.models.unet, self.models.text_encoders, reentrant=not self.args.torch_compile)
 
     def loop(self) -> None:
         """Train to --max_train_steps optimizer steps and save."""

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from accelerate.data_loader import prepare_data_loader
+from accelerate.state import GradientState, PartialState
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
@@ -86,6 +87,8 @@ def test_every_process_takes_the_order_of_process_zero(monkeypatch):
 @pytest.mark.parametrize("length", [8, 9])
 def test_processes_share_one_order_through_accelerate(length, monkeypatch):
     """n batches at a time; where n does not divide them, accelerate begins again."""
+    for state in (PartialState, GradientState):  # one a process: what this test puts there must not last
+        monkeypatch.setattr(state, "_shared_state", {})
     monkeypatch.setattr(data, "broadcast_object_list", lambda objects: None)
     torch.manual_seed(1)
     order = list(data.loader(flags(), Numbers(length=length), ONE))
