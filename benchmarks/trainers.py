@@ -1,0 +1,153 @@
+"""The patched sd-scripts and the reference trainer on the same work, turn by turn.
+
+    .venv/bin/python -m benchmarks.trainers [--size tiny|mid|both] [--rounds 5]
+
+Run 25022601's flags (71 % of the U-Net, both text encoders, dual tags, chunks, accumulation 4) in float32
+with torch's AdamW, one process, one thread. Who goes first changes every round, and only ratios within a
+round are compared: a machine that is slow for a while is slow for both.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from safetensors.torch import load_file
+
+from extensions.checkpoint import UNET
+from extensions.errors import UserError
+from extensions.launch import command, tiny
+from extensions.paths import ROOT
+from extensions.reference import parity
+from extensions.reporting import exit_with
+from extensions.standins import model_sdxl, recipe
+from extensions.standins.layout_unet import UNetSize, unet_shapes
+from extensions.standins.weights import by_suffix, fill, prefixed, save_checkpoint
+from extensions.upstream import tree
+
+TRAINERS = ("sd-scripts", "reference")
+CASE = parity.Case("benchmark", "25022601")
+STEPS = {"tiny": 6, "mid": 5}  # optimizer steps a process; the first is not counted
+MID_CHANNELS = 96
+TARGETS = {"step": 1.0, "start-up": 0.5, "memory": 1.0}
+UNITS = {
+    "step": "s an optimizer step",
+    "start-up": "s to the end of the first micro-step",
+    "memory": "MB at the peak",
+}
+
+
+@dataclass
+class Measured:
+    """One process. step, startup: seconds; memory: bytes of its resident set at the peak."""
+
+    step: float
+    startup: float
+    memory: float
+
+    def of(self, name: str) -> float:
+        return {"step": self.step, "start-up": self.startup, "memory": self.memory / 1e6}[name]
+
+
+def base_model(size: str, folder: Path) -> Path:
+    """The tiny stand-in, or one with three times its channels in the U-Net."""
+    ready = tiny.standins()["sdxl"]
+    if size == "tiny":
+        return ready
+    path = folder / "mid.safetensors"
+    if not path.exists():
+        unet = model_sdxl.UNET
+        wide = UNetSize(
+            MID_CHANNELS, unet.multipliers, unet.depths, unet.middle_depth, context=unet.context, vector=unet.vector
+        )
+        others = {name: tensor for name, tensor in load_file(ready).items() if not name.startswith(UNET)}
+        scales = by_suffix(recipe.unet_scales(MID_CHANNELS, model_sdxl.OUT_NORM))
+        save_checkpoint(others | fill(prefixed(UNET, unet_shapes(wide)), scales), path)
+    return path
+
+
+def words(size: str, folder: Path, patched: Path | None) -> tuple[list[str], dict[str, str]]:
+    """The command of one process and its environment."""
+    asked = parity.prepared(CASE, folder / "output")
+    asked.flags.put("optimizer_type", "AdamW")
+    asked.flags.drop("optimizer_args")
+    asked.flags.put("pretrained_model_name_or_path", str(base_model(size, folder)))
+    asked.flags.put("max_train_steps", str(STEPS[size]))
+    environment = os.environ | command.environment(asked) | {"EXTENSIONS_TRACE": "1"}
+    return command.build(asked, patched), environment
+
+
+def measure(size: str, folder: Path, patched: Path | None) -> Measured:
+    """Start one trainer, and read off its hook calls when what was done. UserError when it fails."""
+    line, environment = words(size, folder, patched)
+    began = time.monotonic()
+    process = subprocess.Popen(line, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    first, updates, tail = None, [], b""
+    for text in process.stderr:
+        now = time.monotonic() - began
+        if b"[hook] micro_step_ended(" in text:
+            first = first or now
+        if b"[hook] optimizer_step_ended(" in text:
+            updates.append(now)
+        tail = text
+    _, status, usage = os.wait4(process.pid, 0)
+    if status or len(updates) < STEPS[size]:
+        raise UserError(f"the process failed: {tail.decode(errors='replace').strip()}")
+    between = [later - earlier for earlier, later in zip(updates, updates[1:], strict=False)]
+    return Measured(statistics.median(between), first, usage.ru_maxrss * 1024)
+
+
+def compare(size: str, rounds: int, folder: Path) -> list[dict[str, Measured]]:
+    """One measurement of each trainer a round."""
+    patched = {"sd-scripts": tree.ensure(), "reference": None}
+    found = []
+    for number in range(rounds):
+        order = TRAINERS if number % 2 == 0 else TRAINERS[::-1]
+        found.append({name: measure(size, folder, patched[name]) for name in order})
+        print(f"{size}: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+    return found
+
+
+def table(size: str, found: list[dict[str, Measured]]) -> Table:
+    """Medians, and the ratios reference / sd-scripts of the rounds."""
+    made = Table("", *TRAINERS, "ratio (least to greatest)", "target", "", title=f"{size}, {len(found)} rounds")
+    for name, target in TARGETS.items():
+        medians = [statistics.median(each[trainer].of(name) for each in found) for trainer in TRAINERS]
+        ratios = sorted(each["reference"].of(name) / each["sd-scripts"].of(name) for each in found)
+        ratio = statistics.median(ratios)
+        made.add_row(
+            UNITS[name],
+            *(f"{median:.2f}" for median in medians),
+            f"{ratio:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})",
+            f"{target:.2f}",
+            "met" if ratio <= target else "not met",
+        )
+    return made
+
+
+def main(arguments: list[str]) -> int:
+    """Measure and print. The figures are no test: the exit code does not depend on them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", choices=[*STEPS, "both"], default="both")
+    parser.add_argument("--rounds", type=int, default=5)
+    asked = parser.parse_args(arguments)
+    if asked.rounds < 1:
+        raise UserError(f"--rounds={asked.rounds}: give 1 or more")
+    for size in STEPS if asked.size == "both" else [asked.size]:
+        with tempfile.TemporaryDirectory() as folder:
+            Console(width=118).print(table(size, compare(size, asked.rounds, Path(folder))))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (UserError, KeyboardInterrupt) as error:
+        sys.exit(exit_with(error))
