@@ -126,6 +126,16 @@ def optimizer_step_ended(run):
 
 
 @hookspec
+def epoch_ended(run, epoch):
+    """An epoch is over and its checkpoint written; every process calls it. epoch: `int`, counted from 0."""
+
+
+@hookspec
+def training_ends(run):
+    """All epochs are over, the processes still talk to each other; the last checkpoint is not written yet."""
+
+
+@hookspec
 def checkpoint_metadata(models, optimizer_steps):
     """`dict` of `str` to `str` for the safetensors metadata of a checkpoint about to be written."""
 

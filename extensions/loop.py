@@ -7,6 +7,8 @@ equals upstream bit for bit.
 from dataclasses import dataclass
 from typing import Any
 
+from accelerate import DistributedType
+
 from extensions import manager
 from extensions.errors import UserError
 
@@ -17,7 +19,8 @@ class Run:
 
     optimizer_steps: updates of the weights so far, counted from the start of the whole run (a resumed
     one begins at its start step). micro_steps: forward and backward passes of this process in this
-    launch. samples: images over all processes in this launch.
+    launch. samples: images over all processes in this launch. epochs: of the whole run, known when the first
+    one begins.
     """
 
     args: Any
@@ -28,6 +31,7 @@ class Run:
     optimizer_steps: int = 0
     micro_steps: int = 0
     samples: int = 0
+    epochs: int = 0
 
     @property
     def optimizer_steps_per_epoch(self) -> int:
@@ -51,6 +55,7 @@ def begin(args, accelerator, optimizer, lr_scheduler, dataloader, progress_bar) 
     """The loop's counter at the start, in optimizer steps; tells the plugins that training begins."""
     global _run
     require_one_accumulation(args, accelerator)
+    require_deepspeed(args, accelerator)
     _run = Run(args, accelerator, optimizer, lr_scheduler, dataloader)
     hook = manager.current().hook
     _run.optimizer_steps = hook.first_optimizer_step(run=_run) or 0
@@ -71,10 +76,27 @@ def require_one_accumulation(args, accelerator) -> None:
         )
 
 
+def require_deepspeed(args, accelerator) -> None:
+    """UserError where --deepspeed was asked for and accelerate has started something else.
+
+    It does so without a word where it is told to use the CPU: each process then trains by itself.
+    """
+    if getattr(args, "deepspeed", False) and accelerator.distributed_type != DistributedType.DEEPSPEED:
+        raise UserError(
+            f"--deepspeed: accelerate has set up {accelerator.distributed_type.value} instead; "
+            "take ACCELERATE_USE_CPU out of the environment, or drop --deepspeed"
+        )
+
+
 def epochs(count: int):
-    """The epochs of the loop: `range(count)`, or what a plugin makes of it."""
-    chosen = manager.current().hook.epoch_range(run=_run, epochs=count)
-    return range(count) if chosen is None else chosen
+    """The epochs of the loop: `range(count)`, or what a plugin makes of it; their ends are told."""
+    _run.epochs = count
+    hook = manager.current().hook
+    chosen = hook.epoch_range(run=_run, epochs=count)
+    for epoch in range(count) if chosen is None else chosen:
+        yield epoch
+        hook.epoch_ended(run=_run, epoch=epoch)
+    hook.training_ends(run=_run)
 
 
 def batches(dataloader, epoch: int):

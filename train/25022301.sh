@@ -11,7 +11,7 @@ GPUS=${GPUS:-4}
 
 flags=(
   # plugins
-  --extensions=unet_percent,dual_tag,token_chunks,record_run
+  --extensions=unet_percent,dual_tag,token_chunks,dynamo,record_run
   --unet_percent=100
   --dual_tag=concat
   --token_chunks=a1111

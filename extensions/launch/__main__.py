@@ -6,7 +6,7 @@ from pathlib import Path
 
 from extensions import checkpoint
 from extensions.errors import UserError
-from extensions.launch import checks, command, process, ramdisk, request, run_folder, tiny, trainer
+from extensions.launch import checks, command, contradictions, process, ramdisk, request, run_folder, tiny, trainer
 from extensions.launch.request import Request
 from extensions.paths import LOGS, shown
 from extensions.reporting import exit_with
@@ -19,6 +19,7 @@ def main(arguments: list[str]) -> int:
         tiny.apply(asked)
     if not asked.cpu:
         attention(asked)
+    contradictions.check(asked.flags)
     if not asked.dry_run:
         checks.check(asked)
     trainer.settle(asked)

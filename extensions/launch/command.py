@@ -7,7 +7,7 @@ from pathlib import Path
 
 from extensions.errors import UserError
 from extensions.launch.request import Request
-from extensions.paths import CONFIGS
+from extensions.paths import COMPILED, CONFIGS
 
 
 def build(request: Request, tree: Path | None) -> list[str]:
@@ -62,9 +62,14 @@ def environment(request: Request) -> dict[str, str]:
     """Variables of the training process, on top of the caller's."""
     # Upstream's log is drawn by rich, which folds lines at 80 columns when it writes to a pipe.
     chosen = {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "COLUMNS": "160"}
+    if "torch_compile" in request.flags:
+        # Compiled code of one run; another launch of it finds it there.
+        folder = COMPILED / request.run
+        chosen |= {"TORCHINDUCTOR_CACHE_DIR": str(folder), "TRITON_CACHE_DIR": str(folder / "triton")}
     if request.cpu:
         # One thread: the stand-ins' products are too small for a second one to help, and on a busy
         # machine threads that wait for each other cost more than they save.
-        chosen |= {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu",
-                   "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}  # fmt: skip
+        chosen |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        if "deepspeed" not in request.flags:  # with it, accelerate would start no DeepSpeed and say nothing
+            chosen |= {"ACCELERATE_USE_CPU": "true"}
     return chosen

@@ -27,8 +27,6 @@ def dataset(args):
 def loader(args, made, accelerator) -> DataLoader:
     """One item of the data set a batch: it makes the batches itself."""
     workers = min(args.max_data_loader_n_workers, os.cpu_count() or 1)
-    if args.deepspeed:
-        workers = 1  # as upstream: more of them died under DeepSpeed's launcher
     return DataLoader(
         made,
         batch_size=1,

@@ -19,7 +19,6 @@ def accelerator(args) -> Accelerator:
         mixed_precision=args.mixed_precision,
         log_with=args.log_with or ("tensorboard" if folder else None),
         project_dir=folder,
-        dynamo_backend=args.dynamo_backend if args.torch_compile else "no",
         deepspeed_plugin=deepspeed_plugin(args) if args.deepspeed else None,
     )
 
@@ -55,7 +54,7 @@ class Together(torch.nn.Module):
 
 
 def prepare(args, made: Accelerator, trained: dict, others: tuple) -> tuple[dict, list, tuple]:
-    """Wrap what trains (DDP, DeepSpeed, dynamo) and the optimizer, loader and schedule in `others`.
+    """Wrap what trains (DDP, DeepSpeed) and the optimizer, loader and schedule in `others`.
 
     trained: {name: model}. Returns the models to call by name, the list to accumulate and clip over, and
     the prepared others.

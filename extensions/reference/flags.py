@@ -64,7 +64,7 @@ TABLE = (
     ("sdpa", bool, False, "attention by PyTorch; the default here", BOTH),
     ("deepspeed", bool, False, "train under DeepSpeed", BOTH),
     ("zero_stage", int, 2, "its ZeRO stage, 0 to 2", BOTH),
-    ("torch_compile", bool, False, "compile the models with dynamo", BOTH),
+    ("torch_compile", bool, False, "compile the models (the plugin dynamo)", BOTH),
     ("dynamo_backend", str, "inductor", "by this backend", BOTH),
     ("output_dir", str, None, "folder of the checkpoints", BOTH),
     ("output_name", str, None, "their name; default: epoch, at and last", BOTH),

@@ -39,11 +39,13 @@ LOSS = re.compile(r"\[hook\] micro_step_ended\(.*\bloss=([^,]+),")
 
 @dataclass(frozen=True)
 class Case:
-    """One row: a run of the logbook, and flags taken from it."""
+    """One row: a run of the logbook, flags taken from it and put into it, and its processes."""
 
     what: str
     run: str
     without: tuple[str, ...] = ()
+    more: tuple[tuple[str, str], ...] = ()
+    processes: int = 1
 
 
 CASES = (
@@ -93,6 +95,9 @@ def prepared(case: Case, output: Path) -> request.Request:
     asked.flags.put("max_data_loader_n_workers", "0")
     asked.flags.put("output_dir", str(output))
     asked.flags.put("logging_dir", str(output / "tensorboard"))
+    for name, value in case.more:
+        asked.flags.put(name, value)
+    asked.gpus = case.processes
     return asked
 
 

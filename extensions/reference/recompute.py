@@ -5,8 +5,7 @@ diffusers has a switch for the first two, but only for PyTorch's non-reentrant k
 every tensor that autograd saves; the reentrant kind, upstream's, calls it once a block and is faster where
 the GPU waits for Python. Its condition is that some input of a block needs a gradient, or the block's
 parameters get none: the timestep embedding, which no percentage freezes, sees to it in the U-Net
-(`unet_percent` where a regex freezes that), the token embeddings in the encoders. Dynamo can only compile
-the other kind.
+(`unet_percent` where a regex freezes that), the token embeddings in the encoders.
 """
 
 import functools
@@ -18,13 +17,13 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch.utils.checkpoint import checkpoint
 
 
-def recompute(unet, text_encoders: list, reentrant: bool) -> None:
+def recompute(unet, text_encoders: list) -> None:
     """Switch it on for a run's models, whether they train or only pass gradients on.
 
     No generator's state is stored a block (on a GPU a copy from the device each time): these models draw
     no random numbers.
     """
-    how = {"use_reentrant": reentrant, "preserve_rng_state": False}
+    how = {"use_reentrant": True, "preserve_rng_state": False}
     for module in unet.modules():
         if isinstance(module, ResnetBlock2D | BasicTransformerBlock):
             module.forward = recomputed(module.forward, how)
@@ -34,15 +33,15 @@ def recompute(unet, text_encoders: list, reentrant: bool) -> None:
 
 def recomputed(forward, how: dict):
     """`forward` under checkpointing wherever a gradient may be asked for."""
-    signature = inspect.signature(forward)
+    named = (p for p in inspect.signature(forward).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD)
+    parameters = [(p.name, p.default) for p in named]
 
     @functools.wraps(forward)
     def call(*arguments, **keywords):
         if not torch.is_grad_enabled():
             return forward(*arguments, **keywords)
         # The reentrant kind passes gradients on to positional arguments only.
-        given = signature.bind(*arguments, **keywords)
-        given.apply_defaults()
-        return checkpoint(forward, *given.args, **how)
+        rest = [keywords.get(name, default) for name, default in parameters[len(arguments) :]]
+        return checkpoint(forward, *arguments, *rest, **how)
 
     return call

@@ -86,7 +86,7 @@ class Training:
             if name not in trained:
                 model.to(self.dtype)
         if self.args.gradient_checkpointing:
-            recompute(self.models.unet, self.models.text_encoders, reentrant=not self.args.torch_compile)
+            recompute(self.models.unet, self.models.text_encoders)
 
     def loop(self) -> None:
         """Train to --max_train_steps optimizer steps and save."""

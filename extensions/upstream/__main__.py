@@ -24,7 +24,7 @@ def main(argv: list[str]) -> None:
     sys.argv = [script, *flags]
     plugins = manager.install(arguments.listed_plugins(flags))
 
-    from extensions.upstream import seams  # imports upstream's library: after the plugins are known good
+    from extensions.upstream import seams, states  # imports upstream's library: after the plugins are known good
 
     seams.install()
     trainer = importlib.import_module(Path(script).stem)
@@ -33,6 +33,7 @@ def main(argv: list[str]) -> None:
     plugins.hook.check_arguments(args=args)
     trainer.train_util.verify_command_line_training_args(args)
     args = trainer.train_util.read_config_from_file(args, parser)
+    plugins.register("(states of all processes)", states.StatesOfAllProcesses())
     manager.set_args(args)
     trainer.train(args)
 

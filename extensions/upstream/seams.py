@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from extensions.errors import UserError
-from extensions.upstream import wrappers
+from extensions.upstream import states, wrappers
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,27 @@ SEAMS = (
         wrappers.encode_sd2,
         ("self", "tokenize_strategy", "models", "tokens"),
         "the same for SD2",
+    ),
+    Seam(
+        "library.deepspeed_utils",
+        "prepare_deepspeed_args",
+        wrappers.prepare_deepspeed_args,
+        ("args",),
+        "upstream cuts the data loader to one worker under DeepSpeed, for a crash of other data sets",
+    ),
+    *(
+        Seam(
+            "library.train_util",
+            name,
+            states.save,
+            ("args", "accelerator"),
+            "upstream saves a state on process 0 alone, where DeepSpeed waits for the others for ever",
+        )
+        for name in (
+            "save_and_remove_state_stepwise",
+            "save_and_remove_state_on_epoch_end",
+            "save_state_on_train_end",
+        )
     ),
     Seam(
         "library.sdxl_model_util",

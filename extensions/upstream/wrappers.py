@@ -113,6 +113,17 @@ def encode_sd2(upstream, strategy, tokenize_strategy, models, tokens):
     return upstream(strategy, tokenize_strategy, models, tokens) if states is None else states
 
 
+def prepare_deepspeed_args(upstream, args):
+    """Upstream's one change to the flags, less the cut to one data-loader worker.
+
+    It is there because workers died under DeepSpeed's launcher; ours are started by accelerate or torchrun, and
+    one worker cannot read and tokenize for a GPU that waits.
+    """
+    workers = args.max_data_loader_n_workers
+    upstream(args)
+    args.max_data_loader_n_workers = workers
+
+
 def save_checkpoint(upstream, *arguments, **keywords):
     """Write beside the final name, with the plugins' metadata, then rename."""
     call = inspect.signature(upstream).bind(*arguments, **keywords)

@@ -41,6 +41,14 @@ class Spy:
     def optimizer_step_ended(self, run):
         self.calls.append(("optimizer", run.optimizer_steps))
 
+    @hookimpl
+    def epoch_ended(self, epoch):
+        self.calls.append(("epoch", epoch))
+
+    @hookimpl
+    def training_ends(self, run):
+        self.calls.append(("end", run.epochs))
+
 
 def begin(optimizer=None):
     args = argparse.Namespace(gradient_accumulation_steps=4)
@@ -62,8 +70,16 @@ def test_without_plugins_the_trainer_keeps_what_it_had(monkeypatch):
     monkeypatch.setattr(manager, "_current", manager.Manager())
     loader = [1, 2]
     assert begin()[0] == 0
-    assert loop.epochs(3) == range(3)
+    assert list(loop.epochs(3)) == [0, 1, 2]
     assert loop.batches(loader, 0) is loader
+
+
+def test_ends_are_told_after_the_epochs_work(spy):
+    begin()
+    for epoch in loop.epochs(2):
+        spy.calls.append(("work", epoch))
+    told = [("work", 0), ("epoch", 0), ("work", 1), ("epoch", 1), ("end", 2)]
+    assert [call for call in spy.calls if call[0] != "begins"] == told
 
 
 def test_the_data_set_learns_its_epoch_before_the_first_batch(monkeypatch):
