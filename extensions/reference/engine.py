@@ -36,6 +36,8 @@ def deepspeed_plugin(args) -> DeepSpeedPlugin:
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = args.train_batch_size
     plugin.deepspeed_config["train_batch_size"] = args.train_batch_size * args.gradient_accumulation_steps * processes
+    # accelerate leaves out a clipping of 0, and then fills in 1.0.
+    plugin.deepspeed_config["gradient_clipping"] = args.max_grad_norm
     plugin.set_mixed_precision(args.mixed_precision)
     if args.mixed_precision == "fp16":
         plugin.deepspeed_config["fp16"]["initial_scale_power"] = 0  # a first scale of 65536 overflows at once

@@ -125,6 +125,13 @@ SEAMS = (
         ("args",),
         "upstream cuts the data loader to one worker under DeepSpeed, for a crash of other data sets",
     ),
+    Seam(
+        "library.deepspeed_utils",
+        "prepare_deepspeed_plugin",
+        wrappers.prepare_deepspeed_plugin,
+        ("args",),
+        "--max_grad_norm=0 clips at 1.0 under DeepSpeed, where accelerate takes 0 for nothing said",
+    ),
     *(
         Seam(
             "library.train_util",

@@ -124,6 +124,14 @@ def prepare_deepspeed_args(upstream, args):
     args.max_data_loader_n_workers = workers
 
 
+def prepare_deepspeed_plugin(upstream, args):
+    """Upstream's plugin, with --max_grad_norm=0 as no clipping: accelerate leaves out a 0, and then fills in 1.0."""
+    plugin = upstream(args)
+    if plugin is not None:
+        plugin.deepspeed_config["gradient_clipping"] = args.max_grad_norm
+    return plugin
+
+
 def save_checkpoint(upstream, *arguments, **keywords):
     """Write beside the final name, with the plugins' metadata, then rename."""
     call = inspect.signature(upstream).bind(*arguments, **keywords)
