@@ -1,4 +1,4 @@
-"""`python -m extensions.logbook runs|show|path|diff`."""
+"""`python -m extensions.logbook runs|show|path|diff|plan|plan-check`."""
 
 import sys
 
@@ -8,13 +8,12 @@ from extensions.reporting import exit_with
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0, or 2 after one line on stderr for what a user can mend."""
+    """Run one command; its exit code, 0 where it has none, or 2 after one line on stderr for what a user can mend."""
     args = parser().parse_args(arguments)
     try:
-        args.act(args)
+        return args.act(args) or 0
     except UserError as error:
         return exit_with(error)
-    return 0
 
 
 if __name__ == "__main__":

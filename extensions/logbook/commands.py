@@ -1,10 +1,11 @@
-"""The commands: `runs`, `show RUN`, `path RUN`, `diff A B`."""
+"""The commands: `runs`, `show RUN`, `path RUN`, `diff A B`, `plan RUN`, `plan-check`."""
 
 import argparse
 import json
+import os
 from dataclasses import asdict
 
-from extensions.logbook import diff, header, registry, steps, tables
+from extensions.logbook import diff, header, plan, recorded, registry, steps, tables, vram_fit
 from extensions.logbook.registry import Run
 from extensions.paths import LAUNCHERS
 
@@ -29,6 +30,11 @@ def parser() -> argparse.ArgumentParser:
     two.add_argument("left", metavar="A")
     two.add_argument("right", metavar="B")
     two.set_defaults(act=show_diff)
+    cost = commands.add_parser("plan", help="what a run will take: images, steps, parameters, memory, hours")
+    cost.add_argument("run")
+    cost.set_defaults(act=lambda args: plan.show(args.run, dict(os.environ)))
+    check = commands.add_parser("plan-check", help="the memory model against the recorded readings")
+    check.set_defaults(act=lambda args: vram_fit.check(recorded.read().readings))
     return main
 
 

@@ -37,6 +37,18 @@ def count(images: int, epochs: int, gpus: int = 1, batch_size: int = 1, accumula
     )
 
 
+def reached(optimizer_steps: int, images: int, gpus: int = 1, batch_size: int = 1, accumulation: int = 1) -> Counts:
+    """Counts of a schedule up to and including an optimizer step; whole epochs count as in `count`."""
+    an_epoch = count(images, 1, gpus, batch_size, accumulation)
+    epochs, rest = divmod(optimizer_steps, an_epoch.optimizer_steps)
+    micro_steps = min(rest * accumulation, an_epoch.micro_steps)
+    return Counts(
+        samples=epochs * images + min(micro_steps * gpus * batch_size, images),
+        micro_steps=epochs * an_epoch.micro_steps + micro_steps,
+        optimizer_steps=optimizer_steps,
+    )
+
+
 def segment(total: int, start: int = 0, stop: int | None = None) -> int:
     """Optimizer steps between a segment's start and its stop; never past the schedule's `total`."""
     return max(0, min(total, total if stop is None else stop) - start)

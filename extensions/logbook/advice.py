@@ -1,0 +1,110 @@
+"""What to change when the card is too small: the first change, in order of what it costs, that fits."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from extensions.launch.flags import Flags
+from extensions.logbook import full_size, optimizer_memory, vram
+from extensions.logbook.vram import Fit
+
+# Percent: SDXL's variants of the logbook; SD2 has none, so round numbers will do.
+SHARES = {"sdxl": ("71", "68", "63"), "sd2": ("75", "60", "50")}
+
+
+@dataclass(frozen=True)
+class Change:
+    """What to add to ARGS and to take from the launcher, and what it costs in speed or result."""
+
+    add: str
+    cost: str
+    drop: tuple[str, ...] = ()
+
+    def apply(self, flags: Flags) -> Flags:
+        """The flags with this change."""
+        changed = Flags(flags.words())
+        changed.drop(*self.drop)
+        changed.update(Flags.of_text(self.add))
+        return changed
+
+    def text(self) -> str:
+        """As a person would do it."""
+        dropped = "".join(f" without --{name}" for name in self.drop)
+        return (f'ARGS="{self.add}"' if self.add else "") + dropped
+
+
+def changes(flags: Flags, gpus: int, upstream: bool = True) -> Iterator[Change]:
+    """Every change that these flags leave to make, least loss first. upstream: sd-scripts trains."""
+    if not any(name in flags for name in vram.ATTENTION):
+        yield Change("--sdpa", "none: the same attention, computed in pieces")
+    if upstream and gpus > 1 and "deepspeed" not in flags and "ddp_gradient_as_bucket_view" not in flags:
+        yield Change("--ddp_gradient_as_bucket_view", "none: the same gradients, kept once")
+    if "gradient_checkpointing" not in flags:
+        yield Change("--gradient_checkpointing", "about a third of the speed, same result")
+    yield from smaller_batches(flags)
+    if gpus > 1 and "deepspeed" not in flags:
+        yield Change("--deepspeed --zero_stage=2", "a third of the speed (1.231 img/s against 1.848), same result")
+    yield from smaller_optimizers(flags)
+    if "full_bf16" not in flags and "deepspeed" not in flags:
+        yield Change("--full_bf16 --mixed_precision=bf16", "small updates are rounded away; see bf16_updates")
+    yield from smaller_shares(flags)
+    if "train_text_encoder" in flags and full_size.learning_rate(full_size.UNET, flags, full_size.family_of(flags)):
+        yield Change("", "the text encoders stay as they are", ("train_text_encoder",))
+
+
+def smaller_batches(flags: Flags) -> Iterator[Change]:
+    """The same images an optimizer step, one at a time."""
+    batch = flags.number("train_batch_size", 1)
+    if batch > 1:
+        ga = batch * flags.number("gradient_accumulation_steps", 1)
+        yield Change(f"--train_batch_size=1 --gradient_accumulation_steps={ga}", "some speed, same images a step")
+
+
+def smaller_optimizers(flags: Flags) -> Iterator[Change]:
+    """Optimizers with less state than the run's own, nearest first."""
+    shape = (1024, 1024)
+    width = 2 if "full_bf16" in flags else 4
+    name = flags.get("optimizer_type") or ("AdamW8bit" if "use_8bit_adam" in flags else "AdamW")
+    own = optimizer_memory.state_bytes(name, [shape], width)
+    costs = {"AdamW8bit": "none that was seen", "Lion8bit": "another optimizer: its rate is a tenth of AdamW's"}
+    for other, cost in costs.items():
+        if optimizer_memory.state_bytes(other, [shape], width) < own:
+            yield Change(f"--optimizer_type={other}", cost, tuple(n for n in ("use_8bit_adam",) if n in flags))
+
+
+def smaller_shares(flags: Flags) -> Iterator[Change]:
+    """Less of the U-Net; the plugin is listed where it is not yet."""
+    if "unet_train" in flags or "unet_freeze" in flags:
+        return
+    family = full_size.family_of(flags)
+    if not full_size.learning_rate(full_size.UNET, flags, family):
+        return
+    listed = [name for name in flags.get("extensions", "").split(",") if name]
+    plugin = "" if "unet_percent" in listed else f" --extensions={','.join(['unet_percent', *listed])}"
+    for share in SHARES[family]:
+        if float(share) < full_size.percent(flags):
+            yield Change(f"--unet_percent={share}{plugin}", f"{share} % of the U-Net learn")
+
+
+def first_that_fits(
+    flags: Flags, gpus: int, card: float, constants: Fit, upstream: bool = True
+) -> tuple[list[Change], float]:
+    """The cheapest single change that fits `card` GB; else as many of them, in order, as it takes.
+
+    Returns the changes and the GB that they lead to; where even all of them are too much, all, and their GB.
+    """
+    for change in changes(flags, gpus, upstream):
+        if (needed := size(change.apply(flags), gpus, constants)) <= card:
+            return [change], needed
+    taken: list[Change] = []
+    needed = size(flags, gpus, constants)
+    # Each change takes away its own reason, so that this ends.
+    while needed > card and (change := next(changes(flags, gpus, upstream), None)):
+        taken.append(change)
+        flags = change.apply(flags)
+        needed = size(flags, gpus, constants)
+    return taken, needed
+
+
+def size(flags: Flags, gpus: int, constants: Fit) -> float:
+    """GB that a process with these flags needs."""
+    return vram.need(vram.setup(flags, gpus), constants)
