@@ -8,8 +8,8 @@ PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 export PYTHON
 
-.PHONY: help setup train runs show diff parity patched check-patches diff-upstream save-patches port-patches \
-	lint test test-all ramdisk-clean clean
+.PHONY: help setup train runs show diff plan plan-check parity patched check-patches diff-upstream save-patches \
+	port-patches lint test test-all ramdisk-clean clean
 
 help:
 	@awk 'BEGIN {FS = " ## "} \
@@ -29,6 +29,12 @@ show: $(INSTALLED) ## RUN=25022601: one run's header, facts and flags
 
 diff: $(INSTALLED) ## A=25022501 B=25022601: the flags that differ
 	@$(PYTHON) -m extensions.logbook diff "$(A)" "$(B)"
+
+plan: $(INSTALLED) ## RUN=25022601 [GPUS=n] [ARGS="--flag=x"] [VRAM=24] [IMG_S=1.9] [IMAGES=n]: what it will cost
+	@$(PYTHON) -m extensions.logbook plan "$(RUN)"
+
+plan-check: $(INSTALLED) ## the plan's memory model against every recorded reading
+	@$(PYTHON) -m extensions.logbook plan-check
 
 ## Upstream and our patches
 patched: $(INSTALLED) ## build sd-scripts-runtime/patched/ (only when pin or series changed)

@@ -3,8 +3,8 @@
 With gradient checkpointing, what is kept is the input of every checkpointed piece (residual block,
 transformer block, down- and up-sampling) and what lies between them; one piece at a time is computed again
 and is whole in memory for that moment. Without it, every piece stays whole. The counts of a piece are those
-of upstream's modules under autocast, where norms work in fp32; the tests hold the result against torch's own
-memory tracker on the full-size U-Net (fake tensors).
+of upstream's modules under autocast, where norms work in fp32. The tests hold them against what torch saves
+for the backward pass of the full-size U-Net on the meta device.
 """
 
 from collections.abc import Iterator
@@ -62,7 +62,8 @@ def bytes_of(shapes: Shapes, one: Pass) -> float:
     """Peak of one pass through the U-Net."""
     found = list(pieces(shapes))
     whole = [inner(piece, one) for piece in found]
-    ends = 3 * one.number * 2 * shapes["out.2.weight"][1] * positions(1, one)
+    # The last norm (fp32 in and out) and convolution.
+    ends = (4 + 4 + one.number) * shapes["out.2.weight"][1] * positions(1, one)
     if not one.checkpointing:
         return ends + sum(whole) + sum(between(piece, one) for piece in found) + max(whole)
     kept = sum(entry(piece, one) + between(piece, one) for piece in found)
@@ -81,27 +82,29 @@ def entry(piece: Piece, one: Pass) -> float:
 
 
 def between(piece: Piece, one: Pass) -> float:
-    """What is kept around a transformer's blocks: norm (fp32 in and out) and projections in and out."""
-    return (4 + 4 + 2 * one.number) * piece.into * positions(piece.scale, one) if piece.kind == "transformer" else 0
+    """What is kept around a transformer's blocks: the norm's input in fp32, those of the two projections."""
+    return (4 + 2 * one.number) * piece.into * positions(piece.scale, one) if piece.kind == "transformer" else 0
 
 
 def inner(piece: Piece, one: Pass) -> float:
     """Everything that the backward pass of one piece reads."""
     area = positions(piece.scale, one)
     if piece.kind == "residual":
-        # Twice norm (fp32 in and out), SiLU and convolution.
-        return (4 + 4 + 2 * one.number) * (piece.into + piece.out) * area
+        # Twice norm (fp32 in and out) and convolution.
+        return (4 + 4 + one.number) * (piece.into + piece.out) * area
     if piece.kind == "block":
-        return area * piece.into * (3 * 8 + 24 * one.number) + scores(piece, one)
-    return one.number * piece.into * area
+        # Three norms in fp32 and their outputs; q, k, v and result of self-attention; q and result of
+        # cross-attention; the feed-forward's 8 + 4 + 4 widths.
+        return area * piece.into * (3 * 4 + (3 + 4 + 2 + 16) * one.number) + scores(piece, one)
+    return one.number * piece.into * area if piece.kind == "sampling" else 0
 
 
 def scores(piece: Piece, one: Pass) -> float:
-    """Attention scores before and after the softmax (fp32), where attention is not memory-efficient."""
+    """Attention's softmax (fp32) over image and text, where attention is not memory-efficient."""
     if one.efficient_attention:
         return 0.0
     heads, area = piece.into // HEAD_CHANNELS, positions(piece.scale, one)
-    return 2 * 4 * heads * area * (area / one.batch + one.tokens)
+    return 4 * heads * area * (area / one.batch + one.tokens)
 
 
 def text_bytes(width: int, layers: int, one: Pass) -> float:

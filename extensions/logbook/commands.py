@@ -5,7 +5,7 @@ import json
 import os
 from dataclasses import asdict
 
-from extensions.logbook import diff, header, plan, recorded, registry, steps, tables, vram_fit
+from extensions.logbook import diff, header, plan_tables, recorded, registry, steps, tables, vram_fit
 from extensions.logbook.registry import Run
 from extensions.paths import LAUNCHERS
 
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     two.set_defaults(act=show_diff)
     cost = commands.add_parser("plan", help="what a run will take: images, steps, parameters, memory, hours")
     cost.add_argument("run")
-    cost.set_defaults(act=lambda args: plan.show(args.run, dict(os.environ)))
+    cost.set_defaults(act=lambda args: plan_tables.show(args.run, dict(os.environ)))
     check = commands.add_parser("plan-check", help="the memory model against the recorded readings")
     check.set_defaults(act=lambda args: vram_fit.check(recorded.read().readings))
     return main

@@ -1,7 +1,7 @@
 """`make plan RUN=…`: what a run will take, before it is launched: images, steps, parameters, memory, hours.
 
 It reads the launcher and the caller's GPUS and ARGS as a launch does, and nothing else: no model, no data.
-Figures are of the full size; PROFILE=tiny needs no plan.
+Figures are of the full size; PROFILE=tiny needs no plan. plan_tables.py prints them.
 """
 
 import re
@@ -10,10 +10,8 @@ from dataclasses import dataclass
 
 from extensions.errors import UserError
 from extensions.launch import request
-from extensions.launch.request import SD_SCRIPTS, Request
-from extensions.logbook import (
-    advice, full_size, header, optimizer_memory, recorded, registry, speed, steps, tables, vram, vram_fit,
-)  # fmt: skip
+from extensions.launch.request import Request
+from extensions.logbook import header, registry, speed, steps, vram
 from extensions.logbook.header import Header
 from extensions.logbook.registry import Run
 from extensions.paths import LAUNCHERS
@@ -32,36 +30,35 @@ READ = {
 
 @dataclass(frozen=True)
 class Plan:
-    """One run with the caller's changes. images: of the data set, None where unknown. changed: by the caller."""
+    """One run with the caller's changes, and as the launcher has it. images: of the data set, None where unknown."""
 
     asked: Request
     run: Run
+    launcher: Run
     head: Header
     images: int | None
-    changed: bool
 
 
 def read(name: str, environment: dict[str, str]) -> Plan:
     """The plan's run. UserError for an unknown run, or a variable or flag that makes no sense."""
     if environment.get("PROFILE"):
         raise UserError(f"PROFILE={environment['PROFILE']}: make plan is about the full-size run; leave PROFILE away")
-    number = registry.known(name)
-    path = LAUNCHERS / f"{number}.sh"
-    given = {key: environment.get(key, "") for key in ("ARGS", "TRAINER")}
-    asked = request.read(registry.ask(path), given)
+    if not name:
+        raise UserError("make plan needs a run, e.g. RUN=25022601; make runs lists all")
+    path = LAUNCHERS / f"{registry.known(name)}.sh"
+    facts, head = registry.ask(path), header.read(path)
+    asked = request.read(facts, {key: environment.get(key, "") for key in ("ARGS", "TRAINER")})
     if environment.get("GPUS"):
         asked.gpus = request.count("GPUS", environment["GPUS"], least=1)
     require_counts(asked)
-    head = header.read(path)
     try:
-        run = registry.run_of(asked, head)
+        run, launcher = registry.run_of(asked, head), registry.run_of(request.read(facts, {}), head)
     except ValueError as error:
-        raise UserError(f"train/{number}.sh: {error}") from None
+        raise UserError(f"train/{path.name} with ARGS={environment.get('ARGS', '')}: {error}") from None
     images = steps.IMAGES.get(run.data)
     if environment.get("IMAGES"):
         images = request.count("IMAGES", environment["IMAGES"], least=1)
-    changed = bool(environment.get("GPUS") or environment.get("ARGS"))
-    return Plan(asked, run, head, images, changed)
+    return Plan(asked, run, launcher, head, images)
 
 
 def require_counts(asked: Request) -> None:
@@ -72,26 +69,6 @@ def require_counts(asked: Request) -> None:
     start, stop = asked.flags.number("initial_step"), asked.flags.number("stop_at_step")
     if start < 0 or ("stop_at_step" in asked.flags and stop <= start):
         raise UserError(f"--initial_step={start} and --stop_at_step={stop} leave nothing to do")
-
-
-def show(name: str, environment: dict[str, str]) -> None:
-    """Print the plan of a run. UserError before the first line for what cannot be planned."""
-    made = read(name, environment)
-    card, whose = card_of(environment, made.head)
-    rate = stated_rate(environment)
-    memory = memory_of(made)
-    print(f"model_out_{made.run.run}: {made.head.words}\n")
-    unread(made)
-    counts = show_counts(made)
-    show_parameters(made)
-    show_memory(made, memory, card, whose)
-    show_hours(made, counts, rate)
-
-
-def unread(made: Plan) -> None:
-    """Say which flags of ARGS make no difference to the plan."""
-    if names := [f"--{name}" for name in made.asked.extra.values if name not in READ]:
-        print(f"ARGS: the plan does not depend on {', '.join(names)}\n")
 
 
 def stated_rate(environment: dict[str, str]) -> float | None:
@@ -146,89 +123,3 @@ def counts_of(made: Plan) -> tuple[steps.Counts, steps.Counts] | None:
         steps.segment(whole.optimizer_steps, run.start_step, run.stop_step),
     )
     return own, whole
-
-
-def show_counts(made: Plan) -> tuple[steps.Counts, steps.Counts] | None:
-    """The table of counts, and what the recorded logs say of them."""
-    found, run = counts_of(made), made.run
-    if found is None:
-        print(f"images of {made.asked.flags.get('in_json')} are not counted here; give IMAGES=\n")
-        return None
-    own, whole = found
-    lines = [["images in the data set", f"{made.images:,}", f"{made.images:,}"]]
-    lines.append(["samples (images over all GPUs)", f"{own.samples:,}", f"{whole.samples:,}"])
-    lines.append(["micro-steps (a process)", f"{own.micro_steps:,}", f"{whole.micro_steps:,}"])
-    lines.append(["optimizer steps", f"{own.optimizer_steps:,}", f"{whole.optimizer_steps:,}"])
-    tables.show(["counts", "this run", "whole schedule"], lines)
-    print(f"{run.epochs or '-'} epoch(s), {run.gpus} GPU(s) x batch {speed.batch_size(run)} x {run.ga} micro-step(s)")
-    for log in recorded.read().logs.get(run.run, []):
-        print(speed.log_line(run, log))
-    print()
-    return found
-
-
-def show_parameters(made: Plan) -> None:
-    """What trains, of the full-size models."""
-    rows = [
-        [model.name, f"{model.trainable:,}", f"{model.total:,}", f"{model.trainable / model.total:.2%}"]
-        for model in full_size.models(made.asked.flags)
-    ]
-    tables.show(["parameters", "train", "of", "share"], rows)
-    print()
-
-
-def memory_of(made: Plan) -> tuple[vram.Setup, vram.Fit] | None:
-    """The setup and the fitted constants; None where the flags are beyond the model."""
-    if vram.unmodelled(made.asked.flags):
-        return None
-    return vram.setup(made.asked.flags, made.run.gpus), vram_fit.fit(recorded.read().readings)
-
-
-def show_memory(made: Plan, memory: tuple[vram.Setup, vram.Fit] | None, card: float, whose: str) -> None:
-    """Memory by part, the verdict, and what to change."""
-    if memory is None:
-        print(f"memory: not modelled for {vram.unmodelled(made.asked.flags)}\n")
-        return
-    setup, constants = memory
-    needed = vram.need(setup, constants)
-    rows = [[name, f"{size / vram.GB:.2f}"] for name, size in vram.parts(setup).items()]
-    rows.append(["context, NCCL, allocator (fitted)", f"{constants.reserve:.2f}"])
-    tables.show(["memory of each GPU", "GB"], [*rows, ["sum", f"{needed:.2f}"]])
-    if optimizer_memory.kind(setup.optimizer) is None:
-        print(f"--optimizer_type={setup.optimizer} is not in the table; its state is counted as AdamW's")
-    if setup.gpus == 1:
-        shown = vram.reading(setup, constants, card)
-        print(f"nvidia-smi may show up to {shown:.1f} GB: one process's allocator keeps what it once had")
-    print(verdict(made, needed, card, whose, constants) + "\n")
-
-
-def verdict(made: Plan, needed: float, card: float, whose: str, constants: vram.Fit) -> str:
-    """Whether it fits, and else the cheapest change that does."""
-    head = f"{needed:.1f} GB of {card:g} GB ({whose})"
-    if needed <= card:
-        close = f"; the model is within {vram_fit.LIMIT:.0%} (make plan-check), so it may not" if needed > 0.9 * card else ""
-        return f"fits: {head}{close}"
-    upstream = made.asked.trainer == SD_SCRIPTS
-    taken, least = advice.first_that_fits(made.asked.flags, made.run.gpus, card, constants, upstream)
-    what = "; then ".join(f"{change.text().strip()} (cost: {change.cost})" for change in taken)
-    if least > card:
-        return f"warning: does not fit: {head}; no change here fits, all together take {least:.1f} GB: {what}"
-    return f"warning: does not fit: {head}\ncheapest change that fits ({least:.1f} GB): {what}"
-
-
-def show_hours(made: Plan, counts: tuple[steps.Counts, steps.Counts] | None, rate: float | None) -> None:
-    """Hours of this run and of the whole schedule for each speed, with its source."""
-    if counts is None:
-        return
-    found = [speed.Figure(rate, "IMG_S")] if rate else speed.figures(made.run, registry.read_all(), recorded.read())
-    if not found:
-        print("hours: no speed is recorded for this configuration; give IMG_S= (images a second over all GPUs)")
-        return
-    own, whole = counts
-    rows = [
-        [f"{f.img_s:.3f}", speed.duration(own.samples, f.img_s), speed.duration(whole.samples, f.img_s), f.source]
-        for f in found
-    ]
-    tables.show(["images/s", "this run", "whole schedule", "source"], rows)
-    if not rate and made.run.optimizer != "AdamW8bit":
-        print(f"these speeds were recorded with AdamW8bit, not with {made.run.optimizer}")

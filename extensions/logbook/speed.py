@@ -33,7 +33,7 @@ def explain(run: Run, log: Log) -> Explained | None:
     """The schedule of a complete log, nearest to what the launcher says; None for one that was stopped.
 
     A log does not say its GPUs, data set and epochs; of those that end at its last step, the one with the
-    fewest differences from the launcher is taken, GPUs first.
+    fewest differences from the launcher is taken, and of equals one on the launcher's GPUs.
     """
     found = []
     for epochs in dict.fromkeys([run.epochs or log.epochs, log.epochs]):
@@ -43,7 +43,7 @@ def explain(run: Run, log: Log) -> Explained | None:
                 if total == log.steps:
                     differs = differences(run, log, epochs, data, gpus)
                     found.append(Explained(epochs, data, gpus, total, differs))
-    return min(found, key=lambda one: len(one.differs), default=None)
+    return min(found, key=lambda one: (len(one.differs), one.gpus != run.gpus), default=None)
 
 
 def schedule(run: Run, data: str, epochs: int, gpus: int) -> int | None:
@@ -102,7 +102,7 @@ def stated(speed: Speed) -> tuple:
 
 
 def figures(run: Run, runs: dict[str, Run], recorded: Recorded) -> list[Figure]:
-    """Every recorded speed of this configuration, slowest first; empty where there is none."""
+    """Every recorded speed of this configuration, slowest first; else of the run's own logs; else none."""
     wanted = configuration(run)
     found = [
         Figure(value, f"recorded for {speed.name}" + (f", {speed.hardware}" if speed.hardware else ""))
@@ -113,17 +113,25 @@ def figures(run: Run, runs: dict[str, Run], recorded: Recorded) -> list[Figure]:
     for name, logs in recorded.logs.items():
         if name in runs:
             found += [figure for log in logs if (figure := of_log(runs[name], log, wanted))]
+    if not found and run.run in runs and configuration(runs[run.run]) == wanted:
+        logs = recorded.logs.get(run.run, [])
+        found = [figure for log in logs if (figure := of_log(run, log, None))]
     return sorted(found, key=lambda figure: figure.img_s)
 
 
-def of_log(run: Run, log: Log, wanted: tuple) -> Figure | None:
-    """The speed of a complete log, if its run had the wanted configuration."""
+def of_log(run: Run, log: Log, wanted: tuple | None) -> Figure | None:
+    """The speed of a complete log, if its run had the wanted configuration; None wants any, and says which."""
     found = explain(run, log)
-    script, percent, _, _, *rest = configuration(run)
-    if found is None or (script, percent, log.tte, found.gpus, *rest) != wanted:
+    if found is None:
         return None
+    script, percent, _, _, *rest = configuration(run)
+    if wanted is not None and (script, percent, log.tte, found.gpus, *rest) != wanted:
+        return None
+    otherwise = f" on {' and '.join(found.differs)}" if wanted is None and found.differs else ""
     samples = steps.count(steps.IMAGES[found.data], found.epochs, found.gpus, batch_size(run), run.ga).samples
-    return Figure(samples / (log.hours * 3600), f"log of {run.run}: {log.steps:,} steps in {log.hours:g} h")
+    return Figure(
+        samples / (log.hours * 3600), f"log of {run.run}: {log.steps:,} steps in {log.hours:g} h{otherwise}"
+    )
 
 
 def duration(samples: int, img_s: float) -> str:

@@ -75,7 +75,12 @@ def rows(readings: list[Reading]) -> list[Row]:
     """Every reading beside the model."""
     constants = fit(readings)
     return [
-        Row(row, modelled(row, constants), needed(row, constants), modelled(row, fit([r for r in readings if r != row])))
+        Row(
+            row,
+            modelled(row, constants),
+            needed(row, constants),
+            modelled(row, fit([r for r in readings if r != row])),
+        )
         for row in readings
     ]
 
