@@ -51,10 +51,10 @@ def pieces(shapes: Shapes) -> Iterator[Piece]:
         elif name.endswith(".attn1.to_q.weight"):
             yield Piece("block", shape[1], shape[0], scale)
         elif name.endswith(".op.weight"):
-            yield Piece("sampling", shape[1], shape[0], scale)
+            yield Piece("down", shape[1], shape[0], scale)
             scale *= 2
         elif name.startswith("output_blocks.") and name.endswith(".conv.weight"):
-            yield Piece("sampling", shape[1], shape[0], scale)
+            yield Piece("up", shape[1], shape[0], scale)
             scale //= 2
 
 
@@ -96,7 +96,8 @@ def inner(piece: Piece, one: Pass) -> float:
         # Three norms in fp32 and their outputs; q, k, v and result of self-attention; q and result of
         # cross-attention; the feed-forward's 8 + 4 + 4 widths.
         return area * piece.into * (3 * 4 + (3 + 4 + 2 + 16) * one.number) + scores(piece, one)
-    return one.number * piece.into * area if piece.kind == "sampling" else 0
+    # A convolution; the one that goes up reads its input four times as large. A transformer is its blocks.
+    return {"down": 1, "up": 4, "transformer": 0}[piece.kind] * one.number * piece.into * area
 
 
 def scores(piece: Piece, one: Pass) -> float:

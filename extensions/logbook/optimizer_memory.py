@@ -71,6 +71,7 @@ KINDS = {
     "adamw": Kind(plain(2), step_all=1),
     "adamw8bit": Kind(quantised(2)),
     "lion": Kind(plain(1), step_copies=3),
+    "cautiouslion": Kind(plain(1), step_copies=3),
     "lion8bit": Kind(quantised(1)),
     "adamw4bit": Kind(four_bit),
     "adafactor": Kind(adafactor, step_fp32=4),

@@ -50,6 +50,8 @@ def read(name: str, environment: dict[str, str]) -> Plan:
     asked = request.read(facts, {key: environment.get(key, "") for key in ("ARGS", "TRAINER")})
     if environment.get("GPUS"):
         asked.gpus = request.count("GPUS", environment["GPUS"], least=1)
+    # From here on the GPUs of all machines: steps, shards and speed depend on the processes of the whole run.
+    asked.gpus *= request.count("NNODES", environment.get("NNODES") or "1", least=1)
     require_counts(asked)
     try:
         run, launcher = registry.run_of(asked, head), registry.run_of(request.read(facts, {}), head)

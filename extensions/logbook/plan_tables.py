@@ -1,5 +1,6 @@
 """The tables of `make plan`, in the order of the questions: how much work, what trains, does it fit, how long."""
 
+from extensions.errors import UserError
 from extensions.launch.request import SD_SCRIPTS
 from extensions.logbook import (
     advice,
@@ -24,13 +25,21 @@ def show(name: str, environment: dict[str, str]) -> None:
     made = plan.read(name, environment)
     card, whose = plan.card_of(environment, made.head)
     rate = plan.stated_rate(environment)
-    models, memory = full_size.models(made.asked.flags), memory_of(made)
+    models, memory = trained_models(made), memory_of(made)
     print(f"model_out_{made.run.run}: {made.head.words}\n")
     unread(made)
     counts = show_counts(made)
     show_parameters(models)
     show_memory(made, memory, card, whose)
     show_hours(made, counts, rate)
+
+
+def trained_models(made: Plan) -> list[full_size.Model]:
+    """The models of the run. UserError where nothing trains."""
+    models = full_size.models(made.asked.flags)
+    if not any(model.trains for model in models):
+        raise UserError("nothing to train: every learning rate is 0; give --learning_rate or --train_text_encoder")
+    return models
 
 
 def unread(made: Plan) -> None:
@@ -81,7 +90,7 @@ def memory_of(made: Plan) -> tuple[vram.Setup, vram.Fit] | None:
     """The setup and the fitted constants; None where the flags are beyond the model."""
     if vram.unmodelled(made.asked.flags):
         return None
-    return vram.setup(made.asked.flags, made.run.gpus), vram_fit.fit(recorded.read().readings)
+    return vram.setup(made.asked.flags, made.run.gpus), vram_fit.fit(vram_fit.known(recorded.read().readings))
 
 
 def show_memory(made: Plan, memory: tuple[vram.Setup, vram.Fit] | None, card: float, whose: str) -> None:
@@ -97,7 +106,7 @@ def show_memory(made: Plan, memory: tuple[vram.Setup, vram.Fit] | None, card: fl
     if optimizer_memory.kind(setup.optimizer) is None:
         print(f"--optimizer_type={setup.optimizer} is not in the table; its state is counted as AdamW's")
     if setup.gpus == 1:
-        shown = vram.reading(setup, constants, card)
+        shown = vram.shown(needed, 1, card, constants)
         print(f"nvidia-smi may show up to {shown:.1f} GB: one process's allocator keeps what it once had")
     print(verdict(made, needed, card, whose, constants) + "\n")
 

@@ -183,8 +183,7 @@ def need(made: Setup, fit: Fit, before_first_step: bool = False) -> float:
     return sum(kept.values()) / GB + fit.reserve
 
 
-def reading(made: Setup, fit: Fit, card: float, before_first_step: bool = False) -> float:
+def shown(needed: float, gpus: int, card: float, fit: Fit) -> float:
     """GB that nvidia-smi shows: the need, what one process alone keeps cached, never more than the card."""
-    least = need(made, fit, before_first_step)
-    cached = fit.cached * max(0.0, card - least) if made.gpus == 1 else 0.0
-    return min(card, least + cached)
+    cached = fit.cached * max(0.0, card - needed) if gpus == 1 else 0.0
+    return min(card, needed + cached)

@@ -17,6 +17,22 @@ CONSTANTS = 2
 
 
 @dataclass(frozen=True)
+class Known:
+    """A reading, and the GB that follow from the run's flags alone, without the reserve."""
+
+    recorded: Reading
+    parts: float
+
+    def needed(self, constants: Fit) -> float:
+        """GB that the run must have had."""
+        return self.parts + constants.reserve
+
+    def modelled(self, constants: Fit) -> float:
+        """GB that the model says was read."""
+        return vram.shown(self.needed(constants), self.recorded.gpus, self.recorded.card, constants)
+
+
+@dataclass(frozen=True)
 class Row:
     """A reading, what the model makes of it, and what it makes of it fitted without this row (GB)."""
 
@@ -41,18 +57,28 @@ def relative(modelled: float, recorded: Reading) -> float | None:
     return None if recorded.gb is None else modelled / recorded.gb - 1
 
 
-def fit(readings: list[Reading]) -> Fit:
+def known(readings: list[Reading]) -> list[Known]:
+    """The readings with their parts. UserError for a row whose flags make no sense."""
+    nothing = Fit(0.0, 0.0)
+    return [
+        Known(row, vram.need(vram.setup(row.flags, row.gpus), nothing, row.before_first_step)) for row in readings
+    ]
+
+
+def fit(rows: list[Known]) -> Fit:
     """The constants that bring the model closest to the readings. ValueError without one on several GPUs."""
-    known = [row for row in readings if row.gb is not None]
-    several = [row for row in known if row.gpus > 1]
+    several = [row for row in rows if row.recorded.gb is not None and row.recorded.gpus > 1]
+    single = [row for row in rows if row.recorded.gb is not None and row.recorded.gpus == 1]
     if not several:
         raise ValueError("the reserve is fitted to readings on several GPUs, and there is none")
-    bare = [(row.gb - needed(row, Fit(0, 0)), 1 / row.gb**2) for row in several]
-    reserve = Fit(weighted_mean(bare), 0.0)
+    reserve = weighted_mean([(row.recorded.gb - row.parts, 1 / row.recorded.gb**2) for row in several])
     # reading = need + cached x (card - need), so that each row says what `cached` would be.
-    rest = [(row, row.card - needed(row, reserve)) for row in known if row.gpus == 1]
-    shares = [((row.gb - needed(row, reserve)) / free, (free / row.gb) ** 2) for row, free in rest if free > 0]
-    return Fit(reserve.reserve, weighted_mean(shares) if shares else 0.0)
+    shares = []
+    for row in single:
+        needed, read = row.parts + reserve, row.recorded
+        if read.card > needed:
+            shares.append(((read.gb - needed) / (read.card - needed), ((read.card - needed) / read.gb) ** 2))
+    return Fit(reserve, weighted_mean(shares) if shares else 0.0)
 
 
 def weighted_mean(values: list[tuple[float, float]]) -> float:
@@ -60,40 +86,31 @@ def weighted_mean(values: list[tuple[float, float]]) -> float:
     return sum(value * weight for value, weight in values) / sum(weight for _, weight in values)
 
 
-def needed(row: Reading, constants: Fit) -> float:
-    """GB that the run of a reading must have had."""
-    return vram.need(vram.setup(row.flags, row.gpus), constants, row.before_first_step)
-
-
-def modelled(row: Reading, constants: Fit) -> float:
-    """GB that the model says was read."""
-    made = vram.setup(row.flags, row.gpus)
-    return vram.reading(made, constants, row.card, row.before_first_step)
-
-
-def rows(readings: list[Reading]) -> list[Row]:
+def compare(rows: list[Known]) -> list[Row]:
     """Every reading beside the model."""
-    constants = fit(readings)
+    constants = fit(rows)
     return [
         Row(
-            row,
-            modelled(row, constants),
-            needed(row, constants),
-            modelled(row, fit([r for r in readings if r != row])),
+            row.recorded,
+            row.modelled(constants),
+            row.needed(constants),
+            row.modelled(fit([other for other in rows if other is not row])),
         )
-        for row in readings
+        for row in rows
     ]
 
 
 def check(readings: list[Reading]) -> int:
     """Print the table, the constants and the verdict; 1 when a row is beyond the limit, else 0."""
-    constants, checked = fit(readings), rows(readings)
+    rows = known(readings)
+    constants, checked = fit(rows), compare(rows)
     columns = ["recorded run", "GB read", "modelled", "error", "left out", "need", ""]
     tables.show(columns, [cells(row) for row in checked])
     print(f"\nfitted to {sum(row.error is not None for row in checked)} readings, {CONSTANTS} constants:")
     print(f"  reserve  {constants.reserve:.2f} GB  CUDA context, NCCL, cuDNN, the allocator's rounding")
     print(f"  cached   {constants.cached:.2f}     of the card's rest, kept by the allocator of a single process")
     print("left out: the error of a row when both constants are fitted without it")
+    print("readings near the card's size are capped by it: what was read there may be less than was wanted")
     for row in checked:
         if row.recorded.note:
             print(f"{row.recorded.name}: {row.recorded.note}")

@@ -59,3 +59,11 @@ def test_upstream_still_counts_this_way(script, pristine):
         "args.max_train_epochs * math.ceil( "
         "len(train_dataloader) / accelerator.num_processes / args.gradient_accumulation_steps )"
     ) in text
+
+
+def test_a_schedule_reaches_its_counts_epoch_by_epoch():
+    # 20 images, 4 GPUs, 4 micro-steps a step: 5 micro-steps an epoch, the second step has only one.
+    reached = [steps.reached(step, 20, 4, 1, 4) for step in (0, 1, 2, 3)]
+    assert [(c.samples, c.micro_steps) for c in reached] == [(0, 0), (16, 4), (20, 5), (36, 9)]
+    whole = steps.count(6224, 10, 4, 1, 4)
+    assert steps.reached(whole.optimizer_steps, 6224, 4, 1, 4) == whole

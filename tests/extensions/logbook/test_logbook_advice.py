@@ -1,0 +1,78 @@
+"""What to change when a card is too small: the order, and that what is named does fit."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from extensions.launch.flags import Flags
+from extensions.logbook import advice, recorded, vram_fit
+from extensions.logbook.advice import Change
+
+FIT = vram_fit.fit(vram_fit.known(recorded.read().readings))
+BASE = "--learning_rate=1e-6 --train_text_encoder --extensions=dual_tag"
+BF16 = f"{BASE} --full_bf16 --mixed_precision=bf16"
+SAVING = f"{BF16} --gradient_checkpointing --sdpa"
+
+
+def first(flags, gpus, card, **other):
+    return advice.first_that_fits(Flags.of_text(flags), gpus, card, FIT, **other)
+
+
+@pytest.mark.parametrize(
+    ("flags", "gpus", "card", "expected"),
+    [
+        (f"{BF16} --optimizer_type=Lion8bit --gradient_checkpointing --train_batch_size=2", 1, 20, "--sdpa"),
+        (f"{SAVING} --optimizer_type=AdamW8bit", 4, 24, "--ddp_gradient_as_bucket_view"),
+        (f"{BF16} --optimizer_type=AdamW8bit --sdpa", 1, 24, "--gradient_checkpointing"),
+        (f"{SAVING} --optimizer_type=AdamW8bit --train_batch_size=4", 1, 24, "--train_batch_size=1 --gradient_acc"),
+        (f"{SAVING} --optimizer_type=AdamW", 1, 24, "--optimizer_type=AdamW8bit"),
+        (f"{SAVING} --optimizer_type=AdamW8bit", 1, 20, "--optimizer_type=Lion8bit"),
+        (f"{SAVING} --optimizer_type=Lion8bit", 1, 17, "--unet_percent=71 --extensions=unet_percent,dual_tag"),
+    ],
+)
+def test_the_cheapest_comes_first(flags, gpus, card, expected):
+    change, needed = first(flags, gpus, card)
+    assert change.add.startswith(expected) and needed <= card
+
+
+def test_the_reference_trainer_has_no_bucket_views():
+    change, _ = first(f"{SAVING} --optimizer_type=AdamW8bit", 4, 24, upstream=False)
+    assert change.add == "--deepspeed --zero_stage=2"
+
+
+def test_several_changes_become_one_where_one_is_not_enough():
+    change, needed = first(f"{SAVING} --optimizer_type=AdamW8bit", 4, 17)
+    assert needed <= 17
+    assert change.add.startswith("--deepspeed --zero_stage=2 --optimizer_type=Lion8bit")
+    assert "bucket_view" not in change.add + change.cost
+
+
+def test_a_card_that_is_too_small_for_everything_gets_all_of_them():
+    change, needed = first(SAVING, 1, 4)
+    assert needed > 4 and "--unet_percent=63" in change.add and change.drop == ("train_text_encoder",)
+    assert "without --train_text_encoder" in change.text() and "71 %" not in change.cost
+
+
+def test_sd2_is_given_shares_that_it_has():
+    shares = [change.add for change in advice.changes(Flags.of_text(f"{SAVING} --v2"), 1) if "percent" in change.add]
+    assert [share.split()[0] for share in shares] == ["--unet_percent=75", "--unet_percent=60", "--unet_percent=50"]
+
+
+def test_a_change_is_text_for_the_command_line():
+    assert Change("--sdpa", "none").text() == 'ARGS="--sdpa"'
+    assert Change("", "none", ("use_8bit_adam",)).text() == "without --use_8bit_adam"
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.sampled_from(["AdamW", "AdamW8bit", "Lion", "AdaFactor"]),
+    st.sampled_from([BASE, BF16, SAVING, f"{SAVING} --v2", f"{SAVING} --unet_freeze=attn2"]),
+    st.integers(1, 8),
+    st.floats(6, 40),
+)
+def test_what_is_named_does_fit_and_is_what_it_says(optimizer, flags, gpus, card):
+    flags = Flags.of_text(f"{flags} --optimizer_type={optimizer}")
+    change, needed = advice.first_that_fits(flags, gpus, card, FIT)
+    assert advice.size(change.apply(flags), gpus, FIT) == pytest.approx(needed)
+    singles = [advice.size(one.apply(flags), gpus, FIT) for one in advice.changes(flags, gpus)]
+    assert needed <= card or all(single > card for single in singles)
