@@ -72,11 +72,14 @@ def test_the_logbooks_shares(percent):
 
 
 def test_text_encoder_1_is_read_before_its_last_layer():
-    made = models(ON)["text encoder 1"]
+    tensors = full_size.shapes("sdxl")["text encoder 1"]
+    trained = full_size.trained("text encoder 1", tensors, Flags.of_text(ON), "sdxl")
     with torch.device("meta"):
-        text = CLIPTextModel(clip(768, 12)).text_model
-    unread = [*text.encoder.layers[-1].parameters(), *text.final_layer_norm.parameters()]
-    assert made.total - made.trainable == sum(p.numel() for p in unread)
+        real = CLIPTextModel(clip(768, 12))
+    last, norm = real.text_model.encoder.layers[-1], real.text_model.final_layer_norm
+    unread = {id(parameter) for module in (last, norm) for parameter in module.parameters()}
+    assert tensors.keys() - trained.keys() == {n for n, p in real.named_parameters() if id(p) in unread}
+    assert sum(map(prod, trained.values())) == 115_971_072
 
 
 @pytest.mark.parametrize(
