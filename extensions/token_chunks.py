@@ -2,21 +2,27 @@
 
 The rule (A1111, `modules/sd_hijack_clip.py`, default settings): tokens fill chunks of 75, each wrapped in
 its own BOS and EOS (77). When a chunk is full and its last comma lies within the last 20 tokens, what
-follows that comma moves to the next chunk. The word BREAK ends a chunk. A short chunk is filled up with
-EOS; for encoders whose pad token is not EOS (SD2, SDXL's second), what follows the first EOS becomes pad.
-The hidden states of all chunks are joined along the token axis, every BOS and EOS kept (77 x n); the
-pooled vector is the first chunk's. In a batch, shorter texts get empty chunks.
+follows that comma moves to the next chunk; a comma that is the 76th token begins the next chunk and is
+forgotten. The word BREAK ends a chunk, an empty one too. A short chunk is filled up with EOS; for encoders
+whose pad token is not EOS (SD2, SDXL's second), what follows the first EOS becomes pad. The hidden states of
+all chunks are joined along the token axis, every BOS and EOS kept (77 x n); the pooled vector is the first
+chunk's. In a batch, shorter texts get empty chunks.
 
 Chunks are made for a whole batch at once, so its cost follows its longest text: at 12.4M captions of one
-to five chunks, always padding to 225 tokens would triple the text encoders' work for most batches.
-Brackets stay literal: they are part of booru tags, and training has no use for A1111's emphasis.
+to five chunks, always padding to 225 tokens would triple the text encoders' work for most batches
+(`benchmarks/chunks.py`). Brackets stay literal: they are part of booru tags, and training has no use for
+A1111's emphasis. So does "!", which the tokenizer that upstream loads for SD2 takes for padding.
+
+`--token_chunks=upstream` leaves everything to the trainer, which cuts at 75 tokens, or where --max_token_length
+says: what the recorded runs of the logbook did. What it loses is counted. At the end of a run the log says
+how many texts were cut, how many tokens that lost, and how many chunks were used (`chunk_report.py`).
 """
 
-import multiprocessing
 import re
 
 import torch
 
+from extensions.chunk_report import Counts
 from extensions.encoding import encode_sd2, encode_sdxl
 from extensions.errors import UserError
 from extensions.hookspecs import hookimpl
@@ -24,14 +30,20 @@ from extensions.hookspecs import hookimpl
 CHUNK = 75  # tokens between BOS and EOS
 BACKTRACK = 20  # A1111's "comma_padding_backtrack"
 COMMA = ",</w>"
-BREAK = re.compile(r"\s*\bBREAK\b\s*")
+BREAK = re.compile(r"\bBREAK\b")
 RULES = ("a1111", "plain", "upstream")
+NOT_WITH_ANY = ("weighted_captions", "cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk")
+
+
+def ids_of(text: str, tokenizer) -> list[int]:
+    """Token ids of a text without BOS, EOS or truncation; a pad token that is a word in the text stays that word."""
+    options = {"add_special_tokens": False, "truncation": False, "split_special_tokens": True}
+    return tokenizer(text, verbose=False, **options).input_ids
 
 
 def text_parts(text: str, tokenizer) -> list[list[int]]:
-    """Token ids of a text without BOS, EOS or truncation; one list for each part between BREAKs."""
-    parts = BREAK.split(text)
-    return [tokenizer(part, add_special_tokens=False, truncation=False, verbose=False).input_ids for part in parts]
+    """`ids_of` each part between BREAKs."""
+    return [ids_of(part, tokenizer) for part in BREAK.split(text)]
 
 
 def cut(parts: list[list[int]], comma: int | None, backtrack: int = BACKTRACK) -> list[list[int]]:
@@ -67,9 +79,17 @@ def cut(parts: list[list[int]], comma: int | None, backtrack: int = BACKTRACK) -
 
 
 def wrap(chunk: list[int], tokenizer) -> list[int]:
-    """77 ids: BOS, the chunk, EOS; filled up with EOS, or with pad after the first EOS."""
-    filler = [tokenizer.pad_token_id] * (CHUNK - len(chunk))
-    return [tokenizer.bos_token_id, *chunk, tokenizer.eos_token_id, *filler]
+    """77 ids: BOS, the chunk, EOS up to the end; after the first EOS pad, where that is another token."""
+    ids = [tokenizer.bos_token_id, *chunk, *[tokenizer.eos_token_id] * (CHUNK + 1 - len(chunk))]
+    first = ids.index(tokenizer.eos_token_id) + 1
+    return ids[:first] + [tokenizer.pad_token_id] * (len(ids) - first)
+
+
+def kept(chunks: list[list[int]], limit: int) -> tuple[int, int, int]:
+    """(chunks, tokens before the cut, tokens lost) of a text at --max_token_chunks, for the report."""
+    lengths = [len(chunk) for chunk in chunks]
+    used = min(len(chunks), limit or len(chunks))
+    return used, sum(lengths), sum(lengths[used:])
 
 
 class Plugin:
@@ -78,9 +98,9 @@ class Plugin:
     claims = ("how a text becomes hidden states",)
 
     def __init__(self):
-        self.rule, self.limit = "a1111", 0
-        # Shared with the data loader's forked workers, where texts are tokenized.
-        self.counts = multiprocessing.Array("q", 3)  # texts, texts cut at --max_token_chunks, chunks used
+        self.rule, self.limit, self.length = "a1111", 0, CHUNK
+        self.counts = Counts()  # shared with the data loader's workers, which are forked later
+        self.process, self.processes = 0, 1
 
     @hookimpl
     def add_arguments(self, parser):
@@ -102,39 +122,40 @@ class Plugin:
     @hookimpl
     def check_arguments(self, args):
         self.rule, self.limit = args.token_chunks, args.max_token_chunks
+        self.length = args.max_token_length or CHUNK
         if self.limit < 0:
             raise UserError(f"--max_token_chunks={self.limit}: give 0 (no limit) or a positive number of chunks")
-        if self.rule == "upstream":
-            if self.limit:
-                raise UserError(
-                    "--max_token_chunks has no effect with --token_chunks=upstream; use --max_token_length"
-                )
-            return
-        for flag in ("max_token_length", "weighted_captions", "cache_text_encoder_outputs"):
+        if self.rule == "upstream" and self.limit:
+            raise UserError("--max_token_chunks has no effect with --token_chunks=upstream; use --max_token_length")
+        for flag in NOT_WITH_ANY if self.rule == "upstream" else ("max_token_length", *NOT_WITH_ANY):
             if getattr(args, flag, None):
                 raise UserError(f"--{flag} and --token_chunks={self.rule} exclude each other; drop one of them")
 
     @hookimpl
+    def training_begins(self, run):
+        self.process, self.processes = run.accelerator.process_index, run.accelerator.num_processes
+
+    @hookimpl
     def tokenize(self, texts, tokenizers):
         if self.rule == "upstream":
+            self.counts.add([self.upstreams(text, tokenizers[0]) for text in texts])
             return None
         ids = [[self.chunks_of(text, tokenizer) for text in texts] for tokenizer in tokenizers]
-        self.count(ids[0])
+        self.counts.add([kept(chunks, self.limit) for chunks in ids[0]])
         # One width for both encoders: their vocabularies are equal today, their states are concatenated.
         width = max(len(chunks) for each in ids for chunks in each)
         width = min(width, self.limit or width)
         return [self.batch(each, tokenizer, width) for each, tokenizer in zip(ids, tokenizers, strict=True)]
 
+    def upstreams(self, text: str, tokenizer) -> tuple[int, int, int]:
+        """What the trainer's own cut does to a text: (chunks that hold tokens, its tokens, tokens lost)."""
+        tokens = len(tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids)
+        left = min(tokens, self.length)
+        return max(1, -(-left // CHUNK)), tokens, tokens - left
+
     def chunks_of(self, text: str, tokenizer) -> list[list[int]]:
         comma = tokenizer.convert_tokens_to_ids(COMMA) if self.rule == "a1111" else None
         return cut(text_parts(text, tokenizer), comma)
-
-    def count(self, texts: list[list[list[int]]]) -> None:
-        with self.counts.get_lock():
-            self.counts[0] += len(texts)
-            for chunks in texts:
-                self.counts[1] += bool(self.limit and len(chunks) > self.limit)
-                self.counts[2] += min(len(chunks), self.limit or len(chunks))
 
     def batch(self, texts: list[list[list[int]]], tokenizer, width: int) -> torch.Tensor:
         """int64 (b, width, 77); shorter texts get empty chunks."""
@@ -151,14 +172,9 @@ class Plugin:
         return encode_sdxl(ids, text_encoders, projection, tokenizers[1].eos_token_id)
 
     @hookimpl
-    def run_ended(self, error):
-        texts, over, chunks = self.counts
-        if texts and not error:
-            tail = f", {over:,} cut at {self.limit}" if self.limit else ", none cut"
-            print(
-                f"token_chunks: {texts:,} texts on this process, {chunks / texts:.2f} chunks each{tail}",
-                flush=True,
-            )
+    def run_ended(self):
+        for line in self.counts.lines(self.process, self.processes):
+            print(f"token_chunks: {line}", flush=True)
 
 
 def fill_padding(ids: torch.Tensor, tokenizer) -> torch.Tensor:

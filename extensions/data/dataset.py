@@ -19,11 +19,21 @@ from extensions.errors import UserError
 
 # Flags of upstream's own data sets that change pixels or texts; here they would be ignored in silence.
 NOT_HERE = (
-    "alpha_mask", "caption_dropout_every_n_epochs", "caption_dropout_rate", "caption_prefix", "caption_suffix",
-    "caption_tag_dropout_rate", "color_aug", "dataset_config", "face_crop_aug_range", "flip_aug", "keep_tokens",
-    "keep_tokens_separator", "masked_loss", "random_crop", "reg_data_dir", "secondary_separator",
-    "shuffle_caption", "token_warmup_step",
+    "alpha_mask", "cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk",
+    "caption_dropout_every_n_epochs", "caption_prefix", "caption_suffix", "caption_tag_dropout_rate", "color_aug",
+    "dataset_config", "face_crop_aug_range", "flip_aug", "keep_tokens", "keep_tokens_separator", "masked_loss",
+    "random_crop", "reg_data_dir", "secondary_separator", "shuffle_caption", "token_warmup_step",
 )  # fmt: skip
+TEXTS_DIFFER = "texts are drawn anew each epoch and encoded by encoders that may train"
+INSTEAD = {
+    "cache_text_encoder_outputs": TEXTS_DIFFER,
+    "cache_text_encoder_outputs_to_disk": TEXTS_DIFFER,
+    "caption_tag_dropout_rate": "the plugin dual_tag has --dual_tag_drop_each_tag, which leaves the caption whole",
+    "keep_tokens": "the plugin dual_tag has --dual_tag_keep_first, which counts tags",
+    "shuffle_caption": "the plugin dual_tag has --dual_tag_shuffle, which leaves the caption whole",
+}
+# Upstream's flags that the plugin dual_tag reads with upstream's meaning.
+OF_DUAL_TAG = ("enable_wildcard", "caption_dropout_rate")
 
 
 class LatentsDataset(torch.utils.data.Dataset):
@@ -130,11 +140,13 @@ def require_supported(args, plugins: list[str]) -> None:
     """UserError for a flag that this data set would ignore."""
     for name in NOT_HERE:
         if getattr(args, name, None):
-            raise UserError(f"--{name} has no effect on cached latents (LatentsDataset); take it out of the launcher")
-    if args.enable_wildcard and "dual_tag" not in plugins:
-        raise UserError(
-            "--enable_wildcard is read by the plugin dual_tag; add dual_tag to --extensions or drop the flag"
-        )
+            hint = f": {INSTEAD[name]}" if name in INSTEAD else ""
+            raise UserError(
+                f"--{name} has no effect on cached latents (LatentsDataset){hint}; take it out of the launcher"
+            )
+    for name in OF_DUAL_TAG:
+        if getattr(args, name, None) and "dual_tag" not in plugins:
+            raise UserError(f"--{name} is read by the plugin dual_tag; add dual_tag to --extensions or drop the flag")
     for name in ("in_json", "train_data_dir"):
         if not getattr(args, name):
             raise UserError(f"--{name} is missing; LatentsDataset reads metadata and latents from files")

@@ -33,6 +33,8 @@ TABLE = (
     ("caption_extension", str, ".caption", "read by data sets of caption files; has no effect here", BOTH),
     ("caption_separator", str, ",", "stands between caption and tags", BOTH),
     ("enable_wildcard", bool, False, "expand {a|b} in captions (the plugin dual_tag)", BOTH),
+    ("caption_dropout_rate", float, 0.0, "share of samples with an empty text (the plugin dual_tag)", BOTH),
+    ("max_token_length", int, None, "150 or 225: cut texts there, in two or three chunks; default: at 75", BOTH),
     ("enable_bucket", bool, False, "batches of one resolution each; always so with cached latents", BOTH),
     ("cache_latents", bool, False, "read latents instead of images; always so here", BOTH),
     ("skip_cache_check", bool, False, "do not open every latents file before the start", BOTH),
@@ -125,6 +127,8 @@ def check(args: argparse.Namespace, script: str) -> None:
         raise UserError("--full_bf16 needs --mixed_precision=bf16; add it or drop --full_bf16")
     if args.log_with in ("tensorboard", "all") and not args.logging_dir:
         raise UserError(f"--log_with={args.log_with} needs --logging_dir; give it, or drop --log_with")
+    if args.max_token_length not in (None, 150, 225):
+        raise UserError(f"--max_token_length={args.max_token_length}: give 150 or 225, or drop it for 75 tokens")
     if args.zero_stage not in (0, 1, 2):
         raise UserError(f"--zero_stage={args.zero_stage}: the reference trainer keeps whole weights; give 0, 1 or 2")
     for name in ("train_batch_size", "gradient_accumulation_steps", "max_train_steps"):

@@ -28,7 +28,8 @@ class Training:
     def __init__(self, args, family: str):
         self.args, self.family = args, family
         self.dataset = data.dataset(args)
-        self.dataset.tokenize_strategy = self.text = text.Text(family, args.tokenizer_cache_dir, args.clip_skip)
+        self.text = text.Text(family, args.tokenizer_cache_dir, args.clip_skip, args.max_token_length)
+        self.dataset.tokenize_strategy = self.text
         self.accelerator = engine.accelerator(args)
         self.dtype = engine.DTYPES[args.mixed_precision]
         self.rates = optimizers.learning_rates(args, family)
