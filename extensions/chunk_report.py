@@ -53,6 +53,6 @@ def bars(histogram: list[int]) -> list[str]:
 
 def bar(chunks: int, count: int, histogram: list[int]) -> str:
     """ "   2 chunks  1,234  20.1%  ######"."""
-    name = f"{chunks}{'+' if chunks == MOST else ' '} chunk{'s' if chunks > 1 else ' '}"
+    name = f"{chunks}{'+' if chunks == MOST else ''} chunk{'s' if chunks > 1 else ' '}"
     length = round(WIDTH * count / max(histogram)) or int(count > 0)
     return f"{name:>12} {count:>12,} {count / sum(histogram):>6.1%}  {'#' * length}".rstrip()

@@ -18,7 +18,14 @@ flags=(
   --extensions=unet_percent,dual_tag,token_chunks,record_run
   --unet_percent=71                # share of the U-Net that trains: 63, 68, 71 or 100
   --dual_tag=concat                # text of a sample: concat caption and tags, pick one, or tags only
-  --token_chunks=a1111             # texts beyond 75 tokens in chunks; without it they are cut there
+  # --dual_tag_order=tags_first    # concat: caption_first when left out
+  # --dual_tag_shuffle             # tags in a new order each time, after the first ones:
+  # --dual_tag_keep_first=1
+  # --dual_tag_drop_each_tag=0.1   # probabilities: each tag; all tags; the caption; the whole text
+  # --dual_tag_drop_tags=0.1
+  # --dual_tag_drop_caption=0.1
+  # --caption_dropout_rate=0.1
+  --token_chunks=a1111             # texts beyond 75 tokens in chunks; upstream: cut there, as the recorded runs did
   # model: SD2 adds --v2 --v_parameterization --zero_terminal_snr --min_snr_gamma=5
   --pretrained_model_name_or_path="$BASE_255C"  # a segment: "$OUTPUT/model_out_$PARENT/at-step00010000.safetensors"
   --tokenizer_cache_dir="$TOKENIZERS"

@@ -1,72 +1,49 @@
-"""Chunk boundaries against a separate, plain statement of A1111's rule; states against single chunks."""
+"""Chunks against a plain statement of A1111's rule over open_clip's tokenizer; states against single chunks."""
 
 import argparse
+import importlib.util
+import random
+from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from extensions import token_chunks
 from extensions.errors import UserError
 
-COMMA = 267
-WORDS = st.lists(st.one_of(st.just(COMMA), st.integers(300, 400)), max_size=400)
+COMMA, BOS, EOS = 267, 49406, 49407
+CAPTIONS = 10_000
+IDS = st.lists(st.one_of(st.just(COMMA), st.integers(300, 400)), max_size=400)
+TOKENIZERS = {
+    "sdxl": ("openai_clip-vit-large-patch14", "laion_CLIP-ViT-bigG-14-laion2B-39B-b160k"),
+    "sd2": ("stabilityai_stable-diffusion-2",),
+}
+PADS = {"sdxl": (EOS, 0), "sd2": (0,)}
 
 
-def a1111(tokens: list[int]) -> list[list[int]]:
-    """The rule, stated on whole texts: look at 75 tokens and the next one, decide where to cut.
+@pytest.fixture(scope="module")
+def tokenizers(standins):
+    """{family: tokenizers as the trainers load them}."""
+    from transformers import CLIPTokenizer
 
-    Given more than 75 tokens to place, and the 76th not a comma: if one of the chunk's tokens at index
-    55 to 74 is a comma, cut after the last such; otherwise cut after 75. A 76th that is a comma is
-    where A1111 forgets the commas before it.
-    """
-    chunks, start = [], 0
-    while len(tokens) - start > 75:
-        window = tokens[start : start + 75]
-        end = 75
-        if tokens[start + 75] != COMMA:
-            late = [index for index in range(55, 75) if window[index] == COMMA]
-            if late:
-                end = late[-1] + 1
-        chunks.append(tokens[start : start + end])
-        start += end
-    return [*chunks, tokens[start:]] if tokens[start:] or not chunks else chunks
+    found = {
+        family: [CLIPTokenizer.from_pretrained(standins["tokenizers"] / name) for name in names]
+        for family, names in TOKENIZERS.items()
+    }
+    found["sdxl"][1].pad_token_id = 0  # as upstream does
+    return found
 
 
-@settings(max_examples=500, deadline=None)
-@given(WORDS)
-def test_boundaries_are_a1111s(tokens):
-    ours = token_chunks.cut([tokens], COMMA)
-    assert [token for chunk in ours for token in chunk] == tokens
-    assert ours == a1111(tokens)
-
-
-@given(WORDS)
-def test_plain_cuts_every_75(tokens):
-    chunks = token_chunks.cut([tokens], None)
-    assert chunks == ([tokens[i : i + 75] for i in range(0, len(tokens), 75)] or [[]])
-
-
-@given(st.lists(WORDS, min_size=1, max_size=4))
-def test_break_begins_a_chunk(parts):
-    chunks = token_chunks.cut(parts, COMMA)
-    assert [t for c in chunks for t in c] == [t for p in parts for t in p]
-    bounds = [0]
-    for chunk in chunks:
-        bounds.append(bounds[-1] + len(chunk))
-    ends = [sum(len(p) for p in parts[: i + 1]) for i in range(len(parts) - 1)]
-    assert set(ends) <= set(bounds)
-
-
-@pytest.mark.parametrize(
-    ("length", "comma_at", "first"),
-    [(75, 60, 75), (76, 74, 75), (76, 60, 61), (76, 55, 56), (76, 54, 75), (150, 70, 71), (10, 5, 10)],
-)
-def test_backtrack_of_twenty(length, comma_at, first):
-    tokens = [500] * length
-    tokens[comma_at] = COMMA
-    assert len(token_chunks.cut([tokens], COMMA)[0]) == first
+@pytest.fixture(scope="module")
+def open_clip():
+    """open_clip's own tokenizer, A1111's for SD2 and SDXL's second encoder (its file alone: no model code)."""
+    package = importlib.util.find_spec("open_clip").submodule_search_locations[0]
+    spec = importlib.util.spec_from_file_location("open_clip_tokenizer", Path(package) / "tokenizer.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.SimpleTokenizer().encode
 
 
 def plugin(**flags):
@@ -76,88 +53,308 @@ def plugin(**flags):
     return made
 
 
-@pytest.fixture(scope="module")
-def tokenizers(standins):
-    from transformers import CLIPTokenizer
+# --- the rule, stated once more ---------------------------------------------------------------------
 
-    first = CLIPTokenizer.from_pretrained(standins["tokenizers"] / "openai_clip-vit-large-patch14")
-    second = CLIPTokenizer.from_pretrained(standins["tokenizers"] / "laion_CLIP-ViT-bigG-14-laion2B-39B-b160k")
-    second.pad_token_id = 0  # as upstream does
-    return [first, second]
+
+def placed(tokens: list[int]) -> list[list[int]]:
+    """The rule for tokens without BREAK, by looking ahead: see 75 tokens and the next one, decide where to cut.
+
+    Given more than 75 tokens to place, and the 76th not a comma: if one of the chunk's tokens at index
+    55 to 74 is a comma, cut after the last such; otherwise cut after 75. A 76th that is a comma is
+    where A1111 forgets the commas before it.
+    """
+    found, start = [], 0
+    while len(tokens) - start > 75:
+        end = 75
+        if tokens[start + 75] != COMMA:
+            late = [index for index in range(55, 75) if tokens[start + index] == COMMA]
+            end = late[-1] + 1 if late else 75
+        found.append(tokens[start : start + end])
+        start += end
+    return [*found, tokens[start:]] if start < len(tokens) else found
+
+
+def between_breaks(text: str) -> list[str]:
+    """The text between the words BREAK: capitals, neither letter, digit nor underscore on either side."""
+    pieces, begin, at = [], 0, text.find("BREAK")
+    while at >= 0:
+        around = (text[at - 1 : at] if at else "") + text[at + 5 : at + 6]
+        if not any(sign.isalnum() or sign == "_" for sign in around):
+            pieces.append(text[begin:at])
+            begin = at + 5
+        at = text.find("BREAK", at + 1)
+    return [*pieces, text[begin:]]
+
+
+def expected(text: str, encode) -> list[list[int]]:
+    """Chunks of a text. A BREAK ends a chunk, though it be empty; a text ends none that it has not begun."""
+    *closed, last = [placed(encode(piece)) for piece in between_breaks(text)]
+    chunks = [chunk for piece in closed for chunk in piece or [[]]]
+    return [*chunks, *last] or [[]]
+
+
+def row(chunk: list[int], pad: int) -> list[int]:
+    """The 77 ids of a chunk."""
+    return ([BOS, *chunk, EOS] + [pad] * 75)[:77]
+
+
+def assert_batch(ids: list[torch.Tensor], texts: list[str], family: str, encode) -> list[int]:
+    """Ids of a batch are the rule's, to the token, for every encoder. The number of chunks of each text."""
+    chunks = [expected(text, encode) for text in texts]
+    width = max(map(len, chunks))
+    padded = [each + [[]] * (width - len(each)) for each in chunks]
+    assert len(ids) == len(PADS[family])
+    for found, pad in zip(ids, PADS[family], strict=True):
+        assert found.dtype == torch.int64
+        assert found.tolist() == [[row(chunk, pad) for chunk in each] for each in padded]
+    return [len(each) for each in chunks]
+
+
+# --- ten thousand captions --------------------------------------------------------------------------
+
+TAGS = (
+    "1girl", "solo", "looking_at_viewer", "blue hair", "(medium)", "photo_(medium)", "[brackets]", "{a|b}", ":3",
+    ";)", "^_^", "!", "wow!", "BREAK", "break", "BREAKFAST", "_BREAK", "x", "naïve café", "猫", "猫耳 🐈", "don't",
+    "a b c d e f g h", "re:zero", "d.va_(overwatch)", "1.5", "🏳️‍🌈", "ｆｕｌｌｗｉｄｔｈ", "\\(escaped\\)",
+    "<lora:x:1>", "rock & roll", "",
+)  # fmt: skip
+TEXTS = st.text(max_size=120) | st.lists(st.sampled_from(TAGS)).map(", ".join)
+SENTENCE = "a photograph of a man in a long dark coat who bends toward the camera on wooden legs . BREAK over grass"
+JOINTS = (", ", ", ", ", ", ",", " ", " , ", ",,", ",\n", ". ", " BREAK ", "\u3000")
+
+
+def caption(draw: random.Random) -> str:
+    """A text of 0 to some 400 tokens: tags, sentences, joints; every third is aimed at a chunk's border."""
+    if draw.random() < 0.3:
+        words = ["cat"] * draw.choice([0, 1, 54, 55, 56, 73, 74, 75, 76, 77, 129, 130, 131, 149, 150, 151, 225, 226])
+        for _ in range(draw.randint(0, 3)):
+            words.insert(draw.randint(0, len(words)), draw.choice([",", ",", "BREAK", "dog", "!"]))
+        return " ".join(words)
+    pieces = []
+    for _ in range(draw.choice([0, 1, 5, 10, 20, 40, 70])):
+        piece = draw.choice(TAGS) if draw.random() < 0.85 else " ".join(SENTENCE.split()[: draw.randint(1, 20)])
+        pieces += [piece, draw.choice(JOINTS)]
+    return "".join(pieces)
+
+
+def test_ten_thousand_captions_to_the_token(tokenizers, open_clip):
+    draw, widths = random.Random(1), []
+    made = {family: plugin() for family in TOKENIZERS}
+    while len(widths) < CAPTIONS:
+        family = draw.choice(["sdxl", "sd2", "sd2"])
+        texts = [caption(draw) for _ in range(draw.randint(1, 8))]
+        ids = made[family].tokenize(texts=texts, tokenizers=tokenizers[family])
+        widths += assert_batch(ids, texts, family, open_clip)
+    assert set(range(1, 6)) <= set(widths)
+    counted = [sum(pair) for pair in zip(*(each.counts.read()[1] for each in made.values()), strict=True)]
+    assert counted == [sum(min(width, 12) == bar for width in widths) for bar in range(1, 13)]
+
+
+@settings(max_examples=150, deadline=None)
+@given(texts=st.lists(TEXTS, min_size=1, max_size=3))
+def test_any_unicode_to_the_token(texts, tokenizers, open_clip):
+    assume(not any("&" in text or "<|" in text for text in texts))  # open_clip alone reads HTML's entities
+    for family in TOKENIZERS:
+        assert_batch(plugin().tokenize(texts=texts, tokenizers=tokenizers[family]), texts, family, open_clip)
+
+
+@pytest.mark.parametrize(
+    ("text", "lengths"),
+    [
+        ("", [0]),
+        ("BREAK", [0]),
+        ("BREAK cat", [0, 1]),
+        ("cat BREAK", [1]),
+        ("cat BREAK BREAK dog", [1, 0, 1]),
+        ("cat,BREAK,dog", [2, 2]),
+        ("breakfast BREAKFAST cat_BREAK", [4]),
+        ("cat " * 75, [75]),
+        ("cat " * 75 + "BREAK dog", [75, 1]),
+        ("cat " * 76, [75, 1]),
+        ("cat " * 75 + ", dog", [75, 2]),
+        ("cat " * 55 + ", " + "cat " * 20, [56, 20]),
+        ("cat " * 54 + ", " + "cat " * 21, [75, 1]),
+        ("cat " * 60 + ", " + "cat " * 14 + ", dog", [75, 2]),
+        ("cat " * 74 + ", dog", [75, 1]),
+        ("cat " * 60 + ", BREAK " + "cat " * 76, [61, 75, 1]),
+        # A comma that begins a chunk is forgotten: the next cut finds none.
+        ("cat " * 75 + ", " + "cat " * 75, [75, 75, 1]),
+    ],
+)
+def test_borders(text, lengths, tokenizers, open_clip):
+    found = plugin().chunks_of(text, tokenizers["sdxl"][0])
+    if "breakfast" not in text:
+        assert [len(chunk) for chunk in found] == lengths
+    assert found == expected(text, open_clip)
+
+
+@settings(max_examples=300, deadline=None)
+@given(IDS)
+def test_any_tokens_are_placed_by_the_rule_and_none_is_lost(tokens):
+    ours = token_chunks.cut([tokens], COMMA)
+    assert [token for chunk in ours for token in chunk] == tokens
+    assert ours == (placed(tokens) or [[]])
+
+
+@given(IDS)
+def test_plain_cuts_every_75(tokens):
+    chunks = token_chunks.cut([tokens], None)
+    assert chunks == ([tokens[i : i + 75] for i in range(0, len(tokens), 75)] or [[]])
 
 
 def test_short_text_equals_the_plain_tokenizer(tokenizers):
-    ids = plugin().tokenize(texts=["a cat, on a mat"], tokenizers=tokenizers)
-    for ours, tokenizer in zip(ids, tokenizers, strict=True):
-        plain = tokenizer("a cat, on a mat", padding="max_length", max_length=77, return_tensors="pt").input_ids
-        assert torch.equal(ours[0], plain)
+    for family, each in tokenizers.items():
+        ids = plugin().tokenize(texts=["a cat, on a mat"], tokenizers=each)
+        for ours, tokenizer in zip(ids, each, strict=True):
+            plain = tokenizer("a cat, on a mat", padding="max_length", max_length=77, return_tensors="pt").input_ids
+            assert torch.equal(ours[0], plain), family
 
 
-def test_batch_is_as_wide_as_its_longest_text(tokenizers):
-    ids = plugin().tokenize(texts=["cat", "dog, " * 100, ""], tokenizers=tokenizers)
-    assert [tuple(each.shape) for each in ids] == [(3, 3, 77)] * 2
-    bos, eos = tokenizers[0].bos_token_id, tokenizers[0].eos_token_id
-    assert (ids[0][..., 0] == bos).all()
-    assert ids[0][0, 1].tolist() == [bos, *[eos] * 76]
-    assert ids[1][0, 1].tolist() == [bos, eos, *[0] * 75]
+def test_an_end_of_text_in_a_text_begins_the_padding(tokenizers):
+    """A1111 pads after the first EOS, whoever wrote it."""
+    (ids,) = plugin().tokenize(texts=["cat <|endoftext|> dog"], tokenizers=tokenizers["sd2"])
+    assert ids[0, 0].tolist() == [BOS, 2368, EOS, *[0] * 74]
 
 
-def test_limit_cuts_and_counts(tokenizers):
-    made = plugin(max_token_chunks=2)
-    ids = made.tokenize(texts=["dog, " * 100, "cat"], tokenizers=tokenizers)
-    assert ids[0].shape == (2, 2, 77)
-    assert list(made.counts) == [2, 1, 3]
+# --- hidden states ----------------------------------------------------------------------------------
 
 
-def test_break_in_text(tokenizers):
-    ids = plugin().tokenize(texts=["cat BREAK dog"], tokenizers=tokenizers)
-    assert ids[0].shape == (1, 2, 77)
-    assert tokenizers[0].decode(ids[0][0, 1, 1:2]) == "dog"
-
-
-def text_encoders():
+@pytest.fixture(scope="module")
+def encoders():
+    """{family: small CLIP models of transformers}, the second of SDXL with a projection."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     sizes = {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 1, "num_hidden_layers": 3}
+    config = CLIPTextConfig(**sizes, projection_dim=64, bos_token_id=BOS, eos_token_id=EOS)
     torch.manual_seed(0)
-    first = CLIPTextModel(CLIPTextConfig(**sizes)).eval()
-    second = CLIPTextModelWithProjection(CLIPTextConfig(**sizes, projection_dim=64)).eval()
-    return [first, second]
+    first, second = CLIPTextModel(config).eval(), CLIPTextModelWithProjection(config).eval()
+    return {"sdxl": [first, second], "sd2": [CLIPTextModel(config).eval()]}
 
 
-def test_states_are_those_of_each_chunk_alone(tokenizers):
-    made, encoders = plugin(), text_encoders()
-    ids = made.tokenize(texts=["dog, " * 100, "cat"], tokenizers=tokenizers)
+BATCH = ["dog, " * 100, "cat", "", "cat BREAK BREAK dog", "a " * 80]
+
+
+def each_chunk_alone(states_of, ids: torch.Tensor) -> torch.Tensor:
+    """(b, 77 n, d): every chunk through the model in a call of its own, then side by side."""
+    return torch.stack([torch.cat([states_of(chunk[None])[0] for chunk in text]) for text in ids])
+
+
+def test_sdxls_states_are_those_of_each_chunk_alone(tokenizers, encoders):
+    made, (first, second) = plugin(), encoders["sdxl"]
+    ids = made.tokenize(texts=BATCH, tokenizers=tokenizers["sdxl"])
     with torch.no_grad():
-        first, second, pooled = made.encode_tokens(
-            input_ids=ids, tokenizers=tokenizers, text_encoders=encoders,
-            projection=encoders[1].text_projection, clip_skip=None,
+        states1, states2, pooled = made.encode_tokens(
+            input_ids=ids, tokenizers=tokenizers["sdxl"], text_encoders=[first, second],
+            projection=second.text_projection, clip_skip=None,
         )  # fmt: skip
-        assert first.shape == second.shape == (2, 3 * 77, 64)
-        for row in range(2):
-            for chunk in range(3):
-                alone = encoders[0](ids[0][row, chunk][None], output_hidden_states=True).hidden_states[-2]
-                torch.testing.assert_close(first[row, chunk * 77 : (chunk + 1) * 77], alone[0])
-            # transformers' own pooling (highest id, the first EOS) is the oracle for ours.
-            torch.testing.assert_close(pooled[row], encoders[1](ids[1][row, :1]).text_embeds[0])
+        for states, encoder, each in ((states1, first, ids[0]), (states2, second, ids[1])):
+            assert states.shape == (5, 3 * 77, 64)
+            alone = each_chunk_alone(lambda x, e=encoder: e(x, output_hidden_states=True).hidden_states[-2], each)
+            torch.testing.assert_close(states, alone)
+        # transformers pools by the EOS id that its configuration names.
+        torch.testing.assert_close(pooled, second(ids[1][:, 0]).text_embeds)
+
+
+@pytest.mark.parametrize("clip_skip", [None, 1, 2])
+def test_sd2s_states_are_those_of_each_chunk_alone(clip_skip, tokenizers, encoders):
+    made, (encoder,) = plugin(), encoders["sd2"]
+    (ids,) = made.tokenize(texts=BATCH, tokenizers=tokenizers["sd2"])
+
+    def states_of(chunk):
+        found = encoder(chunk, output_hidden_states=True)
+        if clip_skip is None:
+            return found.last_hidden_state
+        return encoder.text_model.final_layer_norm(found.hidden_states[-clip_skip])
+
+    with torch.no_grad():
+        (states,) = made.encode_tokens(
+            input_ids=[ids], tokenizers=tokenizers["sd2"], text_encoders=[encoder],
+            projection=None, clip_skip=clip_skip,
+        )  # fmt: skip
+        assert states.shape == (5, 3 * 77, 64)
+        torch.testing.assert_close(states, each_chunk_alone(states_of, ids))
+
+
+def test_gradients_reach_the_encoders_through_every_chunk(tokenizers, encoders):
+    made, (encoder,) = plugin(), encoders["sd2"]
+    (ids,) = made.tokenize(texts=["dog, " * 100], tokenizers=tokenizers["sd2"])
+    (states,) = made.encode_tokens(
+        input_ids=[ids], tokenizers=tokenizers["sd2"], text_encoders=[encoder], projection=None, clip_skip=None
+    )
+    weight = encoder.text_model.embeddings.position_embedding.weight
+    (ours,) = torch.autograd.grad(states[:, 2 * 77 :].square().sum(), weight)
+    (alone,) = torch.autograd.grad(encoder(ids[:, 2]).last_hidden_state.square().sum(), weight)
+    torch.testing.assert_close(ours, alone)
+    assert ours.abs().sum() > 0
 
 
 def test_zero_rows_of_upstreams_padding_become_empty_chunks(tokenizers):
     ids = torch.zeros(1, 2, 77, dtype=torch.long)
-    ids[0, 0] = torch.tensor(token_chunks.wrap([320], tokenizers[1]))
-    filled = token_chunks.fill_padding(ids, tokenizers[1])
-    assert filled[0, 1].tolist() == token_chunks.wrap([], tokenizers[1])
+    ids[0, 0] = torch.tensor(token_chunks.wrap([320], tokenizers["sdxl"][1]))
+    filled = token_chunks.fill_padding(ids, tokenizers["sdxl"][1])
+    assert filled[0, 1].tolist() == row([], 0)
     assert torch.equal(filled[0, 0], ids[0, 0])
 
 
+# --- the report -------------------------------------------------------------------------------------
+
+
+def test_a_limit_cuts_and_counts(tokenizers):
+    made = plugin(max_token_chunks=2)
+    ids = made.tokenize(texts=["dog, " * 100, "cat"], tokenizers=tokenizers["sdxl"])
+    assert ids[0].shape == (2, 2, 77)
+    totals, histogram = made.counts.read()
+    assert totals == {"texts": 2, "cut": 1, "tokens": 201, "lost": 50}
+    assert histogram[:3] == [1, 1, 0]
+
+
+@pytest.mark.parametrize(("length", "lost", "chunks"), [(None, 125, 1), (150, 50, 2), (225, 0, 3)])
+def test_upstreams_own_cut_is_left_to_the_trainer_and_counted(length, lost, chunks, tokenizers):
+    made = plugin(token_chunks="upstream", max_token_length=length)
+    texts = ["dog, " * 100, "cat", ""]
+    assert made.tokenize(texts=texts, tokenizers=tokenizers["sdxl"]) is None
+    nothing = dict(input_ids=[], tokenizers=[], text_encoders=[], projection=None, clip_skip=None)
+    assert made.encode_tokens(**nothing) is None
+    totals, histogram = made.counts.read()
+    assert totals == {"texts": 3, "cut": int(lost > 0), "tokens": 201, "lost": lost}
+    assert histogram[0] == 2 + (chunks == 1) and histogram[chunks - 1] >= 1 and sum(histogram) == 3
+
+
+def test_the_report(tokenizers, capsys):
+    made = plugin(max_token_chunks=2)
+    made.tokenize(texts=["dog, " * 100, "cat", "cat", "cat"], tokenizers=tokenizers["sdxl"])
+    made.training_begins(run=argparse.Namespace(accelerator=argparse.Namespace(process_index=1, num_processes=4)))
+    made.run_ended()
+    assert capsys.readouterr().out.splitlines() == [
+        "token_chunks: 4 texts read on process 1 of 4, 1 cut; 50 of 203 tokens lost (24.6%); chunks used:",
+        "token_chunks:     1 chunk             3  75.0%  " + "#" * 40,
+        "token_chunks:     2 chunks            1  25.0%  " + "#" * 13,
+    ]
+
+
+def test_no_report_where_no_text_was_read(capsys):
+    plugin().run_ended()
+    assert capsys.readouterr().out == ""
+
+
+# --- contradictions ---------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
-    "flags",
+    ("flags", "says"),
     [
-        {"max_token_chunks": -1},
-        {"max_token_length": 225},
-        {"token_chunks": "upstream", "max_token_chunks": 2},
+        ({"max_token_chunks": -1}, "--max_token_chunks=-1"),
+        ({"max_token_length": 225}, "--max_token_length and --token_chunks=a1111 exclude each other"),
+        ({"max_token_length": 150, "token_chunks": "plain"}, "--max_token_length and --token_chunks=plain"),
+        ({"token_chunks": "upstream", "max_token_chunks": 2}, "--max_token_chunks has no effect"),
+        *(
+            ({"token_chunks": rule, flag: True}, f"--{flag} and --token_chunks={rule} exclude each other")
+            for rule in token_chunks.RULES
+            for flag in token_chunks.NOT_WITH_ANY
+        ),
     ],
 )
-def test_contradictions_are_refused(flags):
-    with pytest.raises(UserError):
+def test_contradictions_are_one_line(flags, says):
+    with pytest.raises(UserError) as caught:
         plugin(**flags)
+    assert says in str(caught.value) and "\n" not in str(caught.value)

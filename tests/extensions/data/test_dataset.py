@@ -45,13 +45,43 @@ def given_flags(**flags):
 def test_flags_that_would_be_ignored_are_refused():
     require_supported(given_flags(enable_wildcard=True, keep_tokens=0), ["dual_tag"])
     for flag in NOT_HERE:
-        with pytest.raises(UserError, match=f"--{flag} "):
+        with pytest.raises(UserError, match=f"--{flag} ") as caught:
             require_supported(given_flags(**{flag: 1}), ["dual_tag"])
+        assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("flags", [{"enable_wildcard": True}, {"in_json": None}, {"train_data_dir": None}])
+@pytest.mark.parametrize(
+    ("flag", "own"),
+    [
+        ("shuffle_caption", "dual_tag_shuffle"),
+        ("keep_tokens", "dual_tag_keep_first"),
+        ("caption_tag_dropout_rate", "dual_tag_drop_each_tag"),
+    ],
+)
+def test_where_dual_tag_has_its_own_flag_it_is_named(flag, own):
+    parser = argparse.ArgumentParser()
+    manager.Manager(["dual_tag"]).hook.add_arguments(parser=parser)
+    assert f"--{own}" in parser._option_string_actions
+    with pytest.raises(UserError, match=f"the plugin dual_tag has --{own}"):
+        require_supported(given_flags(**{flag: 1}), [])
+
+
+@pytest.mark.parametrize("flag", ["cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk"])
+def test_cached_text_encoder_outputs_would_freeze_what_is_drawn(flag):
+    with pytest.raises(UserError, match=f"--{flag} has no effect.*drawn anew each epoch"):
+        require_supported(given_flags(**{flag: True}), ["dual_tag"])
+
+
+@pytest.mark.parametrize("flags", [{"enable_wildcard": True}, {"caption_dropout_rate": 0.1}])
+def test_what_dual_tag_reads_needs_dual_tag(flags):
+    require_supported(given_flags(**flags), ["dual_tag"])
+    with pytest.raises(UserError, match="read by the plugin dual_tag"):
+        require_supported(given_flags(**flags), [])
+
+
+@pytest.mark.parametrize("flags", [{"in_json": None}, {"train_data_dir": None}])
 def test_flags_that_need_something_else(flags):
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="is missing"):
         require_supported(given_flags(**flags), [])
 
 

@@ -14,7 +14,7 @@ from extensions.reference import flags
 
 ROWS = [(script, name) for name, *_, scripts in flags.TABLE for script in scripts]
 # No choices in ours: `check` and accelerate refuse what they do not know.
-UNLISTED_CHOICES = {"zero_stage", "save_model_as", "dynamo_backend"}
+UNLISTED_CHOICES = {"zero_stage", "save_model_as", "dynamo_backend", "max_token_length"}
 GOOD = ["--pretrained_model_name_or_path=a", "--output_dir=b", "--dataset_class=c.D"]
 
 
@@ -96,6 +96,7 @@ REFUSED = [
     (["--log_with=tensorboard"], "--log_with=tensorboard needs --logging_dir"),
     (["--log_with=all"], "--log_with=all needs --logging_dir"),
     (["--zero_stage=3"], "--zero_stage=3"),
+    (["--max_token_length=75"], "--max_token_length=75: give 150 or 225"),
     (["--train_batch_size=0"], "--train_batch_size=0"),
     (["--gradient_accumulation_steps=-1"], "--gradient_accumulation_steps=-1"),
     (["--max_train_steps=0"], "--max_train_steps=0"),
