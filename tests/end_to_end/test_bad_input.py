@@ -44,6 +44,17 @@ def test_a_percentage_that_is_none(tmp_path, trainer):
     assert "--unet_percent" in refused(tmp_path, ARGS="--unet_percent=101", TRAINER=trainer)
 
 
+def test_drops_that_would_leave_no_text(tmp_path):
+    said = refused(tmp_path, ARGS="--dual_tag_drop_caption=0.7 --dual_tag_drop_tags=0.7", TRAINER="reference")
+    assert "--dual_tag_drop_caption and --dual_tag_drop_tags are more than 1 together" in said
+
+
+@pytest.mark.upstream
+def test_chunks_with_cached_text_encoder_outputs(tmp_path):
+    said = refused(tmp_path, ARGS="--cache_text_encoder_outputs_to_disk")
+    assert "--cache_text_encoder_outputs_to_disk and --token_chunks=a1111 exclude each other" in said
+
+
 def test_a_flag_that_the_reference_trainer_does_not_have(tmp_path):
     said = refused(tmp_path, ARGS="--noise_offset=0.1", TRAINER="reference")
     assert "--noise_offset" in said and "TRAINER=sd-scripts" in said and "--min_snr_gamma" in said

@@ -130,3 +130,4 @@ def test_two_processes_train_what_one_trains_on_the_same_global_batch(standins, 
     assert len(losses[0]) == 16
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert two.manifest["processes"] == 2 and two.metrics[-1]["samples"] == 16
+    assert len(re.findall(r"^token_chunks: .* texts read on process [01] of 2, 0 cut", two.said, re.M)) == 2

@@ -1,6 +1,7 @@
 """One run of the logbook on stand-ins, through the launcher, each of the trainers and all its plugins."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -61,6 +62,16 @@ def test_log_names_percentage_and_frozen_blocks(run):
     log = (run.folder / "train.log").read_text()
     assert "71.16 % of 2,567,463,684" in log
     assert all(block in log for block in FACTS["variants"]["71"]["frozen"])
+
+
+def test_log_ends_with_what_was_cut_and_the_chunks_used(run):
+    log = (run.folder / "train.log").read_text()
+    head = r"^token_chunks: ([\d,]+) texts read, 0 cut; 0 of ([\d,]+) tokens lost \(0.0%\); chunks used:$"
+    texts, tokens = (int(number.replace(",", "")) for number in re.search(head, log, re.M).groups())
+    bars = re.findall(r"^token_chunks: +(\d+) chunks? +([\d,]+) ", log, re.M)
+    assert texts == sum(int(count.replace(",", "")) for _, count in bars)
+    # The data loader reads ahead of the 31 samples that were trained.
+    assert 31 <= texts <= 46 and tokens > 75 * texts and len(bars) > 2
 
 
 def test_checkpoint_carries_the_runs_identity(run):

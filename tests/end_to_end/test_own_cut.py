@@ -1,0 +1,31 @@
+"""--token_chunks=upstream in both trainers: sd-scripts' own cut at 75 and 150 tokens, the same losses."""
+
+import pytest
+
+from extensions.reference import parity
+
+CASES = {"sdxl": "25022601", "sd2": "24122001"}
+
+
+@pytest.mark.slow
+@pytest.mark.upstream
+@pytest.mark.parametrize("length", [None, "150"])
+@pytest.mark.parametrize("family", CASES)
+def test_both_trainers_cut_alike(family, length, patched, standins, tmp_path, monkeypatch):
+    case = next(case for case in parity.CASES if case.run == CASES[family])
+    prepared = parity.prepared
+
+    def with_own_cut(case, output):
+        asked = prepared(case, output)
+        names = asked.flags.get("extensions").split(",")
+        asked.flags.put("extensions", ",".join(dict.fromkeys([*names, "token_chunks"])))
+        asked.flags.put("token_chunks", "upstream")
+        if length:
+            asked.flags.put("max_token_length", length)
+        return asked
+
+    monkeypatch.setattr(parity, "MICRO_STEPS", 4)
+    monkeypatch.setattr(parity, "prepared", with_own_cut)
+    theirs, ours = parity.both(case, tmp_path, patched)
+    assert len(ours.losses) >= 4 and ours.hooks == theirs.hooks
+    assert ours.losses == pytest.approx(theirs.losses, rel=parity.LOSSES)
