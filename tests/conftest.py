@@ -22,6 +22,13 @@ for name in (
     "TRAINER",
     "SD_SCRIPTS_REF",
     "EXTENSIONS_TRACE",
+    "NNODES",
+    "NODE_RANK",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "NUMA",
+    "RAMDISK",
+    "RAMDISK_DIR",
 ):
     os.environ.pop(name, None)
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -8,13 +8,15 @@ from extensions import checkpoint
 from extensions.errors import UserError
 from extensions.launch import checks, command, contradictions, process, ramdisk, request, run_folder, tiny, trainer
 from extensions.launch.request import Request
-from extensions.paths import LOGS, shown
+from extensions.paths import shown
 from extensions.reporting import exit_with
 
 
 def main(arguments: list[str]) -> int:
     """Launch one run; its exit code."""
     asked = request.read(arguments)
+    if not asked.dry_run:
+        checks.check_machines(asked)
     if asked.tiny:
         tiny.apply(asked)
     if not asked.cpu:
@@ -27,10 +29,9 @@ def main(arguments: list[str]) -> int:
         tell(asked)
         return dry_run(asked)
     patched = trainer.build(asked)
-    if asked.ramdisk:
-        ramdisk.stage(asked)
-    tell(asked)
-    return train(asked, patched)
+    with ramdisk.staged(asked):
+        tell(asked)
+        return train(asked, patched)
 
 
 def tell(asked: Request) -> None:
@@ -49,7 +50,7 @@ def attention(asked: Request) -> None:
 
 def dry_run(asked: Request) -> int:
     """Print the command and run nothing."""
-    folder = LOGS / asked.run / run_folder.stamp()
+    folder = run_folder.planned(asked)
     print(f"trainer: {asked.trainer}", file=sys.stderr)
     words = complete(asked, folder, trainer.location(asked))
     print(run_folder.shell(words, command.environment(asked)))
@@ -69,7 +70,7 @@ def train(asked: Request, patched: Path | None) -> int:
     folder = run_folder.create(asked)
     words = complete(asked, folder, patched)
     environment = command.environment(asked)
-    run_folder.write_command(folder, words, environment)
+    run_folder.write_command(folder, words, environment, asked.staged)
     run_folder.write_manifest(folder, asked, words)
     print(f"run folder: {shown(folder)}", flush=True)
     log = folder / "train.log"
@@ -91,9 +92,9 @@ def report(asked: Request, folder: Path, code: int) -> None:
 
 def continuation(asked: Request) -> str:
     """The command that continues from the newest checkpoint, or starts again where there is none."""
-    profile = f" PROFILE={asked.profile}" if asked.profile else ""
-    chosen = f" TRAINER={asked.trainer}" if asked.trainer_asked else ""
-    again = f"make train RUN={asked.run}{profile}{chosen}"
+    if asked.machines.rank:
+        return f"as machine 0 says, here with NODE_RANK={asked.machines.rank}; its checkpoint must be readable here"
+    again = " ".join(["make train", *chosen(asked)])
     newest = max(asked.output.glob("*.safetensors"), key=lambda p: p.stat().st_mtime, default=None)
     if newest is None:
         return again
@@ -107,6 +108,15 @@ def continuation(asked: Request) -> str:
         f'{again} FORCE=1 ARGS=\'--pretrained_model_name_or_path="{newest}" --initial_step={steps} '
         f"--skip_until_initial_step --extensions={','.join(plugins)}'"
     )
+
+
+def chosen(asked: Request) -> list[str]:
+    """The variables that the caller gave, as words of make."""
+    words = [f"RUN={asked.run}"]
+    words += [f"PROFILE={asked.profile}"] if asked.profile else []
+    words += [f"TRAINER={asked.trainer}"] if asked.trainer_asked else []
+    words += [f"GPUS={asked.gpus}"] if asked.gpus_asked else []
+    return [*words, *asked.machines.variables()]
 
 
 def entry() -> int:

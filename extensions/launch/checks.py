@@ -5,6 +5,7 @@ from pathlib import Path
 
 from extensions import checkpoint
 from extensions.errors import UserError
+from extensions.launch import machines, numa
 from extensions.launch.request import Request
 
 PATH_VARIABLES = {
@@ -17,6 +18,16 @@ WHAT = {
     "in_json": "metadata",
     "train_data_dir": "folder of latents",
 }
+
+
+def check_machines(request: Request) -> None:
+    """This machine's NUMA node, and the way to the other machines, before even a stand-in is made.
+
+    UserError for what is missing. A tiny run drops its launcher's node where there is none.
+    """
+    if request.numa_asked or not request.tiny:
+        numa.require(request.numa)
+    machines.check(request.machines)
 
 
 def check(request: Request) -> None:
@@ -70,7 +81,12 @@ def require_gpus(request: Request) -> None:
 
 
 def require_output(request: Request) -> None:
-    """The output folder is writable and holds no model yet."""
+    """The output folder is writable and holds no model yet.
+
+    Machine 0 alone writes there. On a shared disk the others may find that it has just done so.
+    """
+    if request.machines.rank:
+        return
     output = request.output
     try:
         output.mkdir(parents=True, exist_ok=True)

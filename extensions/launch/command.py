@@ -1,11 +1,10 @@
 """The process that trains: accelerate's launcher, torchrun on CPUs, numactl in front where asked."""
 
-import shutil
 import socket
 import sys
 from pathlib import Path
 
-from extensions.errors import UserError
+from extensions.launch import numa
 from extensions.launch.request import Request
 from extensions.paths import COMPILED, CONFIGS
 
@@ -14,7 +13,7 @@ def build(request: Request, tree: Path | None) -> list[str]:
     """The command line, as a list of words. tree: the patched sd-scripts; None for the reference trainer."""
     module = ["extensions.upstream", str(tree)] if tree else ["extensions.reference"]
     trainer = ["-m", *module, request.script, *request.flags.words()]
-    return [*numactl(request), *launcher(request), *trainer]
+    return [*numa.words(request.numa), *launcher(request), *trainer]
 
 
 def launcher(request: Request) -> list[str]:
@@ -24,31 +23,41 @@ def launcher(request: Request) -> list[str]:
     one process on a CPU whatever its configuration says. GPUs are accelerate's, with a configuration by
     purpose.
     """
-    if request.cpu and request.gpus == 1 and "deepspeed" not in request.flags:
+    if request.cpu and request.processes == 1 and "deepspeed" not in request.flags:
         return [sys.executable]
     if request.cpu:
-        return [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={request.gpus}",
-                f"--master_port={free_port()}"]  # fmt: skip
-    return [sys.executable, "-m", "accelerate.commands.launch", f"--config_file={config(request)}",
-            f"--num_processes={request.gpus}"]  # fmt: skip
+        processes = f"--nproc_per_node={request.gpus}"
+        return [sys.executable, "-m", "torch.distributed.run", processes, *torchrun_machines(request)]
+    processes = f"--num_processes={request.processes}"
+    accelerate = [sys.executable, "-m", "accelerate.commands.launch", f"--config_file={config(request)}", processes]
+    return [*accelerate, *accelerate_machines(request)]
+
+
+def torchrun_machines(request: Request) -> list[str]:
+    """Where torchrun's processes meet: on a free port of this machine, or at machine 0."""
+    of = request.machines
+    if of.count == 1:
+        return [f"--master_port={free_port()}"]
+    meeting = [f"--master_addr={of.address}", f"--master_port={of.port}"]
+    return [f"--nnodes={of.count}", f"--node_rank={of.rank}", *meeting]
+
+
+def accelerate_machines(request: Request) -> list[str]:
+    """The same for accelerate's launcher. Given in full, so that the configuration's single machine loses."""
+    of = request.machines
+    if of.count == 1:
+        return []
+    meeting = [f"--main_process_ip={of.address}", f"--main_process_port={of.port}", "--same_network"]
+    return [f"--num_machines={of.count}", f"--machine_rank={of.rank}", *meeting]
 
 
 def config(request: Request) -> Path:
-    """accelerate's configuration for this run: one GPU or several.
+    """accelerate's configuration for this run: one process or several.
 
     DeepSpeed has none of its own: upstream builds its plugin from --deepspeed and --zero_stage, and a
     second source of accumulation or stage would silently win.
     """
-    return CONFIGS / ("one_gpu.yaml" if request.gpus == 1 else "multi_gpu.yaml")
-
-
-def numactl(request: Request) -> list[str]:
-    """Bind cores and memory to a NUMA node. UserError where numactl is missing."""
-    if request.numa is None:
-        return []
-    if shutil.which("numactl") is None:
-        raise UserError(f"NUMA={request.numa} needs numactl, which is not installed; install it or set NUMA=")
-    return ["numactl", f"--cpunodebind={request.numa}", f"--membind={request.numa}"]
+    return CONFIGS / ("one_gpu.yaml" if request.processes == 1 else "multi_gpu.yaml")
 
 
 def free_port() -> int:

@@ -1,123 +1,206 @@
 """RAMDISK=1: base model, metadata and latents are copied to a tmpfs and read from there.
 
 At four processes with several loader workers each, six thousand small files an epoch from a disk cost more
-than the copy. What does not fit (the 12.4M set has over a terabyte) stays where it is, with one line; the
-size is counted only up to what would fit, so that millions of files are not looked at for nothing.
+than the copy. What does not fit (the 12.4M set has over a terabyte) stays where it is, with one line; files
+are counted only up to what would fit, so that millions are not looked at for nothing. A set that is staged
+already costs two `stat` calls a file at each launch.
 
-    python -m extensions.launch.ramdisk clean
+    python -m extensions.launch.ramdisk      remove what was staged (make ramdisk-clean)
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from extensions.errors import UserError
+from extensions.launch.memory import Room, gib, is_tmpfs, room
 from extensions.launch.request import Request
 from extensions.reporting import exit_with
-from extensions.saving import replacing
 
 STAGED = ("pretrained_model_name_or_path", "in_json", "train_data_dir")
-RESERVE = 8 << 30  # bytes of memory that stay free for the training itself
+LATENTS = "extensions.data.dataset.LatentsDataset"  # reads npz files alone; the images may lie beside them
 BLOCK = 1 << 22
-MARKER = ".sd-scripts-ramdisk"  # `clean` removes a folder only if we made it
+HOME = "staged"  # all that we make is below it: the mount may hold other people's files
+MARKER = ".sd-scripts-ramdisk"  # held while copies are made: one launch at a time
+IN_USE = ".in-use"  # held, shared, while a run reads the copies
+PARTIAL = "partial"  # files that are not whole yet; what is found there was interrupted
+
+
+class FromDisk(Exception):
+    """Why the inputs are not staged."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One flag's file or folder, and its place on the tmpfs. suffix: of the folder's files that are read."""
+
+    flag: str
+    source: Path
+    target: Path
+    suffix: str = ""
+
+    def files(self) -> Iterator[tuple[os.PathLike, Path]]:
+        """(file, its copy) of the file, or of the folder's files (latents lie flat)."""
+        if self.source.is_file():
+            yield self.source, self.target
+            return
+        with os.scandir(self.source) as entries:
+            for entry in entries:
+                if entry.name.endswith(self.suffix) and entry.is_file():
+                    yield entry, self.target / entry.name
 
 
 def mount() -> Path:
-    """The folder to stage to: RAMDISK_DIR, or one in shared memory."""
+    """RAMDISK_DIR, or a folder in shared memory."""
     return Path(os.environ.get("RAMDISK_DIR") or "/dev/shm/sd-scripts")
 
 
-def stage(request: Request) -> None:
-    """Copy the run's inputs and point its flags at the copies; or note why not and change nothing.
+@contextmanager
+def staged(request: Request):
+    """With RAMDISK=1: point the run's flags at copies, and keep these while the block runs.
 
-    UserError when a copy differs from its source (bad memory, a file that changes meanwhile).
+    What cannot be staged is read from its disk, with a note. UserError when a copy differs from its source
+    (bad memory, a file that changes meanwhile).
     """
-    root = mount()
-    sources = {flag: request.path(flag).resolve() for flag in STAGED}
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        (root / MARKER).touch()
-        room = capacity(root)
-        if not fits((size for source in sources.values() for size in pending(source, target_of(root, source))), room):
-            request.notes.append(f"RAMDISK=1: more than the {gib(room)} free in {root}; reading from disk")
-            return
-        for flag, source in sources.items():
-            target = target_of(root, source)
-            copied = sum(copy(file, copy_of) for file, copy_of in pairs(source, target))
-            request.notes.append(f"RAMDISK=1: {source.name}: {gib(copied)} copied to {target.parent}")
-            request.flags.put(flag, str(target))
-    except OSError as error:
-        for flag, source in sources.items():
-            request.flags.put(flag, str(source))
-        request.notes.append(
-            f"RAMDISK=1: {root} cannot be used ({error.strerror}); reading from disk "
-            "(make ramdisk-clean frees what was copied)"
-        )
+    with ExitStack() as stack:
+        if request.ramdisk:
+            try:
+                stage(request, stack)
+            except FromDisk as reason:
+                request.notes.append(f"RAMDISK=1: {reason}; reading from disk")
+            except OSError as error:
+                what = error.strerror or error
+                hint = "make ramdisk-clean frees what was copied"
+                request.notes.append(f"RAMDISK=1: {mount()} cannot be used ({what}; {hint}); reading from disk")
+        yield
 
 
-def target_of(root: Path, source: Path) -> Path:
-    """Where a source is staged: apart from others of the same name."""
-    return root / hashlib.sha256(str(source).encode()).hexdigest()[:12] / source.name
+def stage(request: Request, stack: ExitStack) -> None:
+    """Copy what is not there yet; then change the flags. FromDisk or OSError before any is changed."""
+    root = home()
+    stack.enter_context(locked(root / IN_USE, fcntl.LOCK_SH))
+    inputs = [input_of(request, flag, root) for flag in STAGED]
+    with locked(root / MARKER, fcntl.LOCK_EX):
+        shutil.rmtree(root / PARTIAL, ignore_errors=True)
+        count, size = pending(inputs, room(root), root)
+        if count:
+            print(f"RAMDISK=1: copying {count:,} files, {gib(size)}, to {root} …", flush=True)
+        began = time.monotonic()
+        for each in inputs:
+            copy_all(each, root / PARTIAL)
+    seconds = time.monotonic() - began
+    done = f"{gib(size)} copied in {seconds:.0f} s" if count else "all there already"
+    request.notes.append(f"RAMDISK=1: reading base model, metadata and latents from {root} ({done})")
+    for each in inputs:
+        request.staged[each.flag] = each.source
+        request.flags.put(each.flag, str(each.target))
 
 
-def pairs(source: Path, target: Path) -> Iterator[tuple[Path, Path]]:
-    """(file, its copy) of a file, or of a folder's files (latents lie flat)."""
-    if source.is_file():
-        yield source, target
-        return
-    with os.scandir(source) as entries:
-        for entry in entries:
-            if entry.is_file():
-                yield Path(entry.path), target / entry.name
+def home() -> Path:
+    """Our folder on the tmpfs, made where it is missing. FromDisk where it is not in memory, or not ours."""
+    folder = mount()
+    folder.mkdir(parents=True, exist_ok=True)
+    if not is_tmpfs(folder):
+        raise FromDisk(f"{folder} is not a tmpfs; mount one there, or give another RAMDISK_DIR")
+    root = folder / HOME
+    root.mkdir(exist_ok=True)
+    if root.stat().st_uid != os.getuid():
+        raise FromDisk(f"{root} belongs to another user; give another RAMDISK_DIR")
+    return root
 
 
-def pending(source: Path, target: Path) -> Iterator[int]:
-    """Bytes of each file that is not staged yet."""
-    return (file.stat().st_size for file, copy_of in pairs(source, target) if not is_current(file, copy_of))
+def input_of(request: Request, flag: str, root: Path) -> Input:
+    """Where a flag's files are staged: apart from others of the same name."""
+    source = request.path(flag).resolve()
+    place = root / hashlib.sha256(str(source).encode()).hexdigest()[:12]
+    only_latents = flag == "train_data_dir" and request.flags.get("dataset_class") == LATENTS
+    return Input(flag, source, place / source.name, ".npz" if only_latents else "")
 
 
-def is_current(file: Path, copy_of: Path) -> bool:
+@contextmanager
+def locked(path: Path, kind: int):
+    """Hold a lock on a file; says so where another launch has to be waited for."""
+    with open(path, "a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("RAMDISK=1: waiting for another launch that is copying …", flush=True)
+            fcntl.flock(file, kind)
+        yield
+
+
+def pending(inputs: list[Input], space: Room, root: Path) -> tuple[int, int]:
+    """(files, bytes) that are to be copied. FromDisk as soon as they do not fit."""
+    before, count, size = space.bytes, 0, 0
+    for each in inputs:
+        for file, copy in each.files():
+            if is_current(file, copy):
+                continue
+            of_file = os.stat(file).st_size
+            count, size = count + 1, size + of_file
+            if not space.take(of_file):
+                raise FromDisk(no_room(space, before, root))
+    return count, size
+
+
+def no_room(space: Room, before: int, root: Path) -> str:
+    """Which limit was passed, and whether other runs' copies take part of it."""
+    what = "more files than its file system allows" if space.files < 0 else f"more than the {gib(before)} to spare"
+    others = any(path.is_dir() for path in root.iterdir())
+    return f"{root} would need {what}" + (" (make ramdisk-clean removes what was staged before)" if others else "")
+
+
+def is_current(file: os.PathLike, copy: Path) -> bool:
     """Whether a copy is there and its source has not changed since."""
     try:
-        one, other = file.stat(), copy_of.stat()
+        one, other = os.stat(file), os.stat(copy)
     except FileNotFoundError:
         return False
     return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
 
 
-def fits(sizes: Iterator[int], room: int) -> bool:
-    """Whether all sizes together fit; stops counting when they do not."""
-    for size in sizes:
-        room -= size
-        if room < 0:
-            return False
-    return True
+def copy_all(each: Input, partial: Path) -> None:
+    """Copy an input's files, and remove copies whose source is gone."""
+    folder = each.target if each.source.is_dir() else each.target.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    partial.mkdir(exist_ok=True)
+    kept = 0
+    for file, copy in each.files():
+        if not is_current(file, copy):
+            copy_one(Path(file), copy, partial)
+        kept += 1
+    if each.source.is_dir() and sum(1 for _ in os.scandir(folder)) > kept:
+        remove_others(each.source, folder)
 
 
-def capacity(root: Path) -> int:
-    """Bytes that may be staged: what the mount has free, and what memory can spare."""
-    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-    available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    return max(0, min(shutil.disk_usage(root).free, available - RESERVE))
+def remove_others(source: Path, folder: Path) -> None:
+    """A file that was taken out of the data must not be trained on from its copy."""
+    for copy in folder.iterdir():
+        if not (source / copy.name).is_file():
+            copy.unlink()
 
 
-def copy(file: Path, target: Path) -> int:
-    """Copy one file unless its copy is current, read the copy back and compare; bytes copied."""
-    if is_current(file, target):
-        return 0
-    with replacing(target) as temporary:
-        with open(file, "rb") as source, open(temporary, "wb") as out:
-            written = digest(source, out)
-        with open(temporary, "rb") as again:
-            if digest(again) != written:
-                raise UserError(f"RAMDISK=1: the copy of {file} differs from it; check the memory, or set RAMDISK=0")
-        shutil.copystat(file, temporary)
-        times = file.stat()
-    os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
-    return times.st_size
+def copy_one(file: Path, target: Path, partial: Path) -> None:
+    """Copy one file, read the copy back and compare; it appears under its name only then."""
+    temporary = partial / target.name
+    with open(file, "rb") as source, open(temporary, "wb") as out:
+        before = os.fstat(source.fileno())
+        written = digest(source, out)
+        after = os.fstat(source.fileno())
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise UserError(f"RAMDISK=1: {file} changed while it was copied; start again when it is whole")
+    with open(temporary, "rb") as again:
+        if digest(again) != written:
+            raise UserError(f"RAMDISK=1: the copy of {file} differs from it; check the memory, or give RAMDISK=0")
+    os.utime(temporary, ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.replace(temporary, target)
 
 
 def digest(source, out=None) -> bytes:
@@ -130,20 +213,22 @@ def digest(source, out=None) -> bytes:
     return hasher.digest()
 
 
-def gib(size: int) -> str:
-    """Bytes for a person."""
-    return f"{size / (1 << 30):.1f} GiB"
-
-
 def clean() -> None:
-    """Remove what was staged. UserError when the folder is not one that we made."""
-    root = mount()
+    """Remove what was staged. UserError when a run is reading it, or when we did not make the folder."""
+    root = mount() / HOME
     if not root.exists():
         print(f"{root} is not there; nothing to remove")
         return
     if not (root / MARKER).is_file():
         raise UserError(f"{root} was not made by RAMDISK=1; remove it by hand if it is not needed")
-    shutil.rmtree(root)
+    with open(root / IN_USE, "a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"a run is reading from {root}; clean when it has ended") from None
+        shutil.rmtree(root)
+    with suppress(OSError):  # a mount point, or a folder with other files, stays
+        root.parent.rmdir()
     print(f"removed {root}")
 
 

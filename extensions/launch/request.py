@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from extensions.errors import UserError
+from extensions.launch import machines as several
 from extensions.launch.flags import Flags
+from extensions.launch.values import count, switch
 
 PROFILES = ("", "tiny")
 SD_SCRIPTS, REFERENCE = TRAINERS = ("sd-scripts", "reference")
@@ -17,7 +19,9 @@ class Request:
 
     trainer: one of TRAINERS; trainer_asked: whether TRAINER said so. sd_scripts_commit: another commit of
     upstream than the pin, "" for the pin. flags: the launcher's, with ARGS. extra: those of ARGS alone,
-    which win over everything, the tiny profile too. notes: lines to show before it starts.
+    which win over everything, the tiny profile too. gpus: processes on this machine. numa_asked: whether the
+    caller, not the launcher, names the node. staged: {flag: what it named before RAMDISK=1 replaced it}.
+    notes: lines to show before it starts.
     """
 
     run: str
@@ -29,6 +33,8 @@ class Request:
     parent: str = ""
     ramdisk: bool = False
     numa: int | None = None
+    numa_asked: bool = False
+    machines: several.Machines = several.Machines()
     profile: str = ""
     trainer: str = SD_SCRIPTS
     trainer_asked: bool = False
@@ -37,11 +43,17 @@ class Request:
     force: bool = False
     sd_scripts_commit: str = ""
     cpu: bool = False
+    staged: dict[str, Path] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
     def tiny(self) -> bool:
         return self.profile == "tiny"
+
+    @property
+    def processes(self) -> int:
+        """Of the whole run, on all machines."""
+        return self.gpus * self.machines.count
 
     @property
     def output(self) -> Path:
@@ -85,8 +97,10 @@ def read(arguments: list[str], environment=os.environ) -> Request:
         gpus=count("GPUS", facts.get("GPUS") or "1", least=1),
         gpus_asked=bool(environment.get("GPUS")),
         parent=facts.get("PARENT", ""),
-        ramdisk=facts.get("RAMDISK", "0") == "1",
-        numa=count("NUMA", facts["NUMA"], least=0) if facts.get("NUMA") else None,
+        ramdisk=switch("RAMDISK", facts.get("RAMDISK") or "0"),
+        numa=node(facts.get("NUMA") or "none"),
+        numa_asked=bool(environment.get("NUMA")),
+        machines=several.read(environment),
         profile=profile,
         trainer=trainer,
         trainer_asked=bool(environment.get("TRAINER")),
@@ -98,12 +112,6 @@ def read(arguments: list[str], environment=os.environ) -> Request:
     )
 
 
-def count(name: str, text: str, least: int) -> int:
-    """A whole number from the environment. UserError for anything else or anything smaller."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = least - 1
-    if value < least:
-        raise UserError(f"{name}={text} is not a whole number from {least} up")
-    return value
+def node(text: str) -> int | None:
+    """The NUMA node to bind to; None for "none". UserError for what is no number."""
+    return None if text == "none" else count("NUMA", text, least=0)

@@ -31,9 +31,15 @@ def stamp() -> str:
     return datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
 
 
+def planned(request: Request) -> Path:
+    """The folder of a launch that starts now. Machines that share a disk must not share it."""
+    rank = request.machines.rank
+    return LOGS / request.run / (f"{stamp()}-node{rank}" if rank else stamp())
+
+
 def create(request: Request) -> Path:
     """A new, empty folder for this launch; a second launch in the same second gets a suffix."""
-    base = LOGS / request.run / stamp()
+    base = planned(request)
     for number in range(1000):
         folder = base if number == 0 else base.with_name(f"{base.name}-{number}")
         try:
@@ -44,9 +50,10 @@ def create(request: Request) -> Path:
     raise FileExistsError(base)
 
 
-def write_command(folder: Path, command: list[str], environment: dict[str, str]) -> None:
-    """command.sh: the exact command, to be read and to be run again."""
-    script = f"#!/usr/bin/env bash\ncd {shlex.quote(str(ROOT))}\n{shell(command, environment)}\n"
+def write_command(folder: Path, command: list[str], environment: dict[str, str], staged: dict[str, Path]) -> None:
+    """command.sh: the exact command, to be read and to be run again. staged: what RAMDISK=1 replaced."""
+    sources = "".join(f"# --{flag} names a copy in memory of {source}\n" for flag, source in staged.items())
+    script = f"#!/usr/bin/env bash\n{sources}cd {shlex.quote(str(ROOT))}\n{shell(command, environment)}\n"
     write_text(folder / "command.sh", script)
     (folder / "command.sh").chmod(0o755)
 
@@ -76,13 +83,16 @@ def manifest(folder: Path, request: Request, command: list[str]) -> dict:
         "script": request.script,
         "extensions": (request.flags.get("extensions") or "").split(","),
         "flags": request.flags.as_dict(),
-        "processes": request.gpus,
+        "processes": request.processes,
+        "machines": {"count": request.machines.count, "rank": request.machines.rank},
+        "numa_node": request.numa,
+        "ramdisk": {flag: str(source) for flag, source in request.staged.items()},
         "command": command,
         **project(folder),
         "packages": versions(),
         "hardware": hardware(request.cpu),
-        "base_model": fingerprint(request.path("pretrained_model_name_or_path")),
-        "metadata": fingerprint(request.path("in_json")),
+        "base_model": of_source(request, "pretrained_model_name_or_path"),
+        "metadata": of_source(request, "in_json"),
         "ended": None,
         "exit_code": None,
     }
@@ -124,6 +134,12 @@ def gpus() -> list[str]:
     import torch
 
     return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+
+
+def of_source(request: Request, flag: str) -> dict:
+    """The fingerprint of a flag's file, under the path that it has on its disk."""
+    path = request.path(flag)
+    return fingerprint(path) | {"path": str(request.staged.get(flag, path))}
 
 
 def fingerprint(path: Path) -> dict:

@@ -5,6 +5,7 @@ Everything that is changed is changed here and said; every other flag reaches th
 
 from pathlib import Path
 
+from extensions.launch import numa
 from extensions.launch.request import Request
 from extensions.paths import STANDIN_DATASETS, STANDIN_MODELS
 
@@ -30,11 +31,19 @@ def apply(request: Request) -> None:
         flags.put("dynamo_backend", "aot_eager")
     if "full_bf16" in flags and not cpu_has_bf16():
         flags.put("extensions", ",".join(filter(None, [flags.get("extensions"), "cpu_bf16"])))
-    if not request.gpus_asked:
-        request.gpus = 1
-    request.ramdisk, request.numa = False, None
+    replace_topology(request)
     flags.update(request.extra)
     request.notes += described(before, flags.as_dict())
+
+
+def replace_topology(request: Request) -> None:
+    """One process unless GPUS is given; the launcher's NUMA node where there is one. RAMDISK stays as it is."""
+    if request.gpus > 1 and not request.gpus_asked:
+        request.notes.append(f"tiny: 1 process instead of {request.gpus}; GPUS={request.gpus} starts as many")
+        request.gpus = 1
+    if request.numa is not None and not request.numa_asked and (reason := numa.missing(request.numa)):
+        request.notes.append(f"tiny: not bound to NUMA node {request.numa}: {reason}")
+        request.numa = None
 
 
 def cpu_has_bf16() -> bool:

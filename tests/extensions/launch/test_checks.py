@@ -35,6 +35,7 @@ def asked(files, *more, base="sdxl.safetensors", facts=("GPUS=1",), **environmen
 def refused(made) -> str:
     made.cpu = made.cpu or made.gpus == 1
     with pytest.raises(UserError) as error:
+        checks.check_machines(made)
         checks.check(made)
     assert "\n" not in str(error.value)
     return str(error.value)
@@ -110,18 +111,42 @@ def test_bad_environment(files, environment):
         asked(files, **environment)
 
 
-@pytest.mark.parametrize("facts", [("GPUS=0",), ("GPUS=two",), ("GPUS=1", "NUMA=-1")])
+@pytest.mark.parametrize(
+    "facts", [("GPUS=0",), ("GPUS=two",), ("GPUS=1", "NUMA=-1"), ("GPUS=1", "NUMA=a"), ("GPUS=1", "RAMDISK=yes")]
+)
 def test_bad_facts(files, facts):
     with pytest.raises(UserError):
         asked(files, facts=facts)
 
 
-def test_numa_without_numactl(files, monkeypatch):
-    monkeypatch.setattr(command.shutil, "which", lambda name: None)
-    with pytest.raises(UserError, match="numactl"):
-        command.build(asked(files, facts=("GPUS=1", "NUMA=1")), files)
-    monkeypatch.setattr(command.shutil, "which", lambda name: f"/usr/bin/{name}")
-    assert command.build(asked(files, facts=("GPUS=1", "NUMA=1")), files)[1:3] == ["--cpunodebind=1", "--membind=1"]
+def test_a_node_that_cannot_be_bound_to_is_refused_before_anything_else(files, monkeypatch):
+    monkeypatch.setattr(checks.numa, "missing", lambda node: "numactl is not installed")
+    checks.check_machines(asked(files, facts=("GPUS=1", "NUMA=1"), PROFILE="tiny"))  # its profile drops the node
+    refused(asked(files, facts=("GPUS=1", "NUMA=1"), PROFILE="tiny", NUMA="1"))
+    said = refused(asked(files, base="nowhere.safetensors", facts=("GPUS=1", "NUMA=1")))
+    assert said == "NUMA=1: numactl is not installed; mend that, or give NUMA=none to run unbound"
+    assert not (files / "out").exists()
+
+
+def test_machines_that_cannot_meet_are_refused_before_anything_else(files):
+    two = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "no.such.host.invalid"}
+    assert "no.such.host.invalid cannot be resolved" in refused(asked(files, base="nowhere.safetensors", **two))
+
+
+def test_a_model_that_machine_0_has_written_does_not_stop_the_others(files):
+    (files / "out").mkdir()
+    (files / "out" / "last.safetensors").write_text("precious")
+    two = {"NNODES": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(command.free_port())}
+    assert "FORCE=1" in refused(asked(files, NODE_RANK="0", **two))
+    second = asked(files, NODE_RANK="1", **two)
+    second.cpu = True
+    checks.check(second)
+
+
+def test_numactl_stands_before_the_launcher(files):
+    words = command.build(asked(files, facts=("GPUS=4", "NUMA=1")), files)
+    assert words[:3] == ["numactl", "--cpunodebind=1", "--membind=1"] and "accelerate.commands.launch" in words
+    assert command.build(asked(files, facts=("GPUS=4", "NUMA=none")), files)[0] != "numactl"
 
 
 def test_dry_run_prints_one_complete_command_and_runs_nothing(files, monkeypatch, capsys):
@@ -140,4 +165,15 @@ def test_continuation_names_the_newest_checkpoint(files):
     path = files / "out" / "at-step00000004.safetensors"
     save_file({"a": torch.zeros(1)}, path, {"sdxl_trainer.optimizer_steps": "4"})
     said = launch.continuation(made)
+    assert said.startswith("make train RUN=25022601 FORCE=1 ARGS=")
     assert "--initial_step=4" in said and "record_run,resume_at_step" in said and str(path) in said
+
+
+def test_continuation_repeats_what_the_caller_chose(files):
+    two = {"NNODES": "2", "MASTER_ADDR": "a", "PROFILE": "tiny", "TRAINER": "reference", "GPUS": "3"}
+    first = asked(files, facts=("GPUS=3",), NODE_RANK="0", **two)
+    assert launch.continuation(first) == (
+        "make train RUN=25022601 PROFILE=tiny TRAINER=reference GPUS=3 NNODES=2 NODE_RANK=0 MASTER_ADDR=a "
+        "MASTER_PORT=29500"
+    )
+    assert "NODE_RANK=1" in launch.continuation(asked(files, NODE_RANK="1", **two))

@@ -29,12 +29,27 @@ def test_model_data_steps_and_processes():
     assert flags["max_train_steps"] == "8" and "max_train_epochs" not in flags
     assert "xformers" not in flags and flags["sdpa"] is True
     assert flags["learning_rate"] == "1e-6" and flags["save_every_n_epochs"] == "1"
-    assert (made.gpus, made.ramdisk, made.numa) == (1, False, None)
+    assert made.gpus == 1 and "tiny: 1 process instead of 4; GPUS=4 starts as many" in made.notes
     assert "tiny: --max_train_epochs: 10 -> (not set)" in made.notes
 
 
 def test_gpus_of_the_caller_become_processes():
     assert asked(facts=("GPUS=2",), GPUS="2").gpus == 2
+
+
+def test_the_launchers_ramdisk_and_node_stay_where_the_machine_has_them(monkeypatch):
+    monkeypatch.setattr(tiny.numa, "missing", lambda node: "")
+    made = asked()
+    assert (made.ramdisk, made.numa) == (True, 0)
+    monkeypatch.setattr(tiny.numa, "missing", lambda node: "no such node")
+    made = asked()
+    assert (made.ramdisk, made.numa) == (True, None)
+    assert "tiny: not bound to NUMA node 0: no such node" in made.notes
+
+
+def test_a_node_that_the_caller_names_is_not_dropped(monkeypatch):
+    monkeypatch.setattr(tiny.numa, "missing", lambda node: "no such node")
+    assert asked(facts=("NUMA=7",), NUMA="7").numa == 7
 
 
 def test_segments_keep_their_place():
