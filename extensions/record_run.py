@@ -59,8 +59,9 @@ class Plugin:
         counts = self.trainable()
         if not run.accelerator.is_main_process:
             return
+        dtypes = self.dtypes()
         for name, (trainable, total) in counts.items():
-            print(f"trainable: {name}: {trainable:,} of {total:,} parameters", flush=True)
+            print(f"trainable: {name}: {trainable:,} of {total:,} parameters, in {dtypes[name]}", flush=True)
         if self.folder:
             self.folder.mkdir(parents=True, exist_ok=True)
             images = getattr(run.dataloader.dataset, "num_train_images", None) if run.dataloader else None
@@ -77,6 +78,11 @@ class Plugin:
             )
             for name, model in self.models.named().items()
         }
+
+    def dtypes(self) -> dict[str, str]:
+        """{"U-Net": "bfloat16", …}: what the weights are kept in, which is not what products are made in."""
+        kept = {name: {str(p.dtype) for p in model.parameters()} for name, model in self.models.named().items()}
+        return {name: " and ".join(sorted(found)).replace("torch.", "") for name, found in kept.items()}
 
     def group_names(self, optimizer) -> list[str]:
         """The model that each parameter group belongs to. ZeRO replaces parameters: then numbers."""

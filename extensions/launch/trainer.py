@@ -18,12 +18,12 @@ def settle(request: Request) -> None:
             submodule.ensure()
         except UserError as error:
             fall_back(request, str(error))
-    if request.trainer == SD_SCRIPTS and request.script == "fine_tune.py" and "full_bf16" in request.flags:
-        request.notes.append("fine_tune.py reads no --full_bf16: weights stay fp32, products are bf16")
 
 
 def fall_back(request: Request, reason: str) -> None:
     """Go on with the reference trainer, with a word; UserError where nobody could want that."""
+    if request.machines.count > 1:
+        raise UserError(f"{reason}; or give TRAINER=reference on every machine: all must run the same trainer")
     if request.trainer_asked or request.sd_scripts_commit:
         raise UserError(reason)
     if not request.tiny:

@@ -7,7 +7,7 @@ SCRIPT is the name of the sd-scripts trainer that it stands for: `sdxl_train.py`
 
 import sys
 
-from extensions import arguments, manager
+from extensions import arguments, manager, precision
 from extensions.errors import UserError
 from extensions.reference import flags
 from extensions.reporting import exit_with
@@ -24,6 +24,7 @@ def main(argv: list[str]) -> None:
     arguments.extend(parser, plugins)
     args = flags.parse(parser, words)
     plugins.hook.check_arguments(args=args)
+    precision.check(args)
     flags.check(args, script)
     manager.set_args(args)
 

@@ -10,7 +10,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from extensions import arguments, manager
+from extensions import arguments, manager, precision
 from extensions.errors import UserError
 from extensions.reporting import exit_with
 
@@ -31,6 +31,7 @@ def main(argv: list[str]) -> None:
     parser = arguments.extend(trainer.setup_parser(), plugins)
     args = parser.parse_args(flags)
     plugins.hook.check_arguments(args=args)
+    precision.check(args)
     trainer.train_util.verify_command_line_training_args(args)
     args = trainer.train_util.read_config_from_file(args, parser)
     plugins.register("(states of all processes)", states.StatesOfAllProcesses())

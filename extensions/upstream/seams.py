@@ -88,7 +88,8 @@ SEAMS = (
         "get_optimizer",
         wrappers.get_optimizer,
         ("args", "trainable_params"),
-        "runs after upstream's requires_grad_ and before prepare: the one place where a freeze lasts",
+        "runs after upstream's requires_grad_ and before prepare: the one place where a freeze lasts, and a cast "
+        "to bf16 (fine_tune.py parses --full_bf16 and ignores it)",
     ),
     Seam(
         "library.strategy_sdxl",

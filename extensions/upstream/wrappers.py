@@ -2,6 +2,8 @@
 
 import inspect
 
+import torch
+
 from extensions import calls, checkpoint, manager
 from extensions.models import Models
 from extensions.unet_names import ldm_of_diffusers
@@ -59,7 +61,19 @@ def _own_storage(encoder) -> None:
 def get_optimizer(upstream, args, trainable_params):
     """Let plugins freeze and filter, then hand upstream what is left to train."""
     groups = calls.choose_parameters(_models, _as_groups(trainable_params, args.learning_rate))
+    _full_bf16(args)
     return upstream(args, groups if _is_grouped(trainable_params) else groups[0]["params"])
+
+
+def _full_bf16(args) -> None:
+    """fine_tune.py takes --full_bf16 and does nothing with it; sdxl_train.py casts its models itself, later.
+
+    Casting changes a parameter's data and keeps the object, so that the groups stay those of the models.
+    """
+    if _models.family == "sd2" and getattr(args, "full_bf16", False):
+        for model in _models.named().values():
+            model.to(torch.bfloat16)
+        print("fine_tune.py: --full_bf16: weights, gradients and optimizer state are bf16", flush=True)
 
 
 def _is_grouped(parameters) -> bool:

@@ -47,6 +47,12 @@ def test_a_full_size_run_never_falls_back(offline):
         trainer.settle(asked())
 
 
+def test_one_of_several_machines_never_falls_back(offline):
+    two = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "a"}
+    with pytest.raises(UserError, match="TRAINER=reference on every machine"):
+        trainer.settle(asked(PROFILE="tiny", **two))
+
+
 @pytest.mark.parametrize("chosen", [{"TRAINER": "sd-scripts"}, {"SD_SCRIPTS_REF": "v0.9.1"}])
 def test_who_names_sd_scripts_gets_no_other(offline, chosen):
     made = asked(PROFILE="tiny", **chosen)
@@ -64,13 +70,6 @@ def test_the_reference_trainer_asked_for_by_name_needs_no_upstream(offline):
 def test_an_upstream_commit_for_the_reference_trainer_is_refused():
     with pytest.raises(UserError, match="SD_SCRIPTS_REF=v0.9.1 has no effect"):
         asked(TRAINER="reference", SD_SCRIPTS_REF="v0.9.1")
-
-
-@pytest.mark.parametrize(("chosen", "notes"), [("sd-scripts", 1), ("reference", 0)])
-def test_fine_tunes_missing_full_bf16_is_said_where_it_is_missing(online, chosen, notes):
-    made = asked("fine_tune.py", "--full_bf16", TRAINER=chosen)
-    trainer.settle(made)
-    assert len(made.notes) == notes
 
 
 def test_the_command_names_the_trainers_module(tmp_path):

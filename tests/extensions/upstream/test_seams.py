@@ -50,6 +50,39 @@ def test_frozen_parameters_leave_the_groups(monkeypatch):
     assert len(seen[1]) == 2 and all(a is b for a, b in zip(seen[1], kept, strict=True))
 
 
+def asked(**flags):
+    return argparse.Namespace(learning_rate=1.0, **flags)
+
+
+def cast_by_the_seam(monkeypatch, family, args):
+    """(dtypes that the optimizer is given, whether it holds the models' own parameters)."""
+    unet, encoder = torch.nn.Linear(2, 2), torch.nn.Linear(3, 1)
+    monkeypatch.setattr(wrappers, "_models", Models(family, unet, [encoder]))
+    seen = []
+    wrappers.get_optimizer(lambda _, given: seen.extend(given), args, [*unet.parameters(), *encoder.parameters()])
+    own = [*unet.parameters(), *encoder.parameters()]
+    return {p.dtype for p in own}, all(a is b for a, b in zip(seen, own, strict=True))
+
+
+def test_full_bf16_of_fine_tune_casts_the_models_and_keeps_their_parameters(monkeypatch):
+    assert cast_by_the_seam(monkeypatch, "sd2", asked(full_bf16=True)) == ({torch.bfloat16}, True)
+
+
+@pytest.mark.parametrize("flags", [{"full_bf16": False}, {}])
+def test_without_the_flag_nothing_is_cast(monkeypatch, flags):
+    assert cast_by_the_seam(monkeypatch, "sd2", asked(**flags)) == ({torch.float32}, True)
+
+
+def test_sdxl_is_left_to_upstream(monkeypatch):
+    assert cast_by_the_seam(monkeypatch, "sdxl", asked(full_bf16=True)) == ({torch.float32}, True)
+
+
+def test_upstreams_fine_tune_still_ignores_full_bf16(patched):
+    """When this fails upstream has it: our cast can go."""
+    assert "full_bf16" not in (patched / "fine_tune.py").read_text(encoding="utf-8")
+    assert "args.full_bf16" in (patched / "sdxl_train.py").read_text(encoding="utf-8")
+
+
 def test_nothing_left_to_train(monkeypatch):
     net = torch.nn.Linear(1, 1).requires_grad_(False)
     monkeypatch.setattr(wrappers, "_models", Models("sdxl", net))

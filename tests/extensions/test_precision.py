@@ -1,0 +1,66 @@
+"""Flags of precision that contradict each other are refused by both trainers before anything is read."""
+
+import argparse
+import sys
+
+import pytest
+
+from extensions import manager, precision
+from extensions.errors import UserError
+from extensions.reference import __main__ as reference
+from extensions.reference import flags
+
+WORDS = [
+    "--pretrained_model_name_or_path=nowhere.safetensors", "--output_dir=out", "--v2",
+    "--dataset_class=extensions.data.dataset.LatentsDataset",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def untouched(monkeypatch):
+    """The trainers' entry points install a manager, and sd-scripts' sets sys.argv and sys.path."""
+    monkeypatch.setattr(manager, "_current", manager.current())
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+@pytest.mark.parametrize("name", ["full_bf16", "full_fp16"])
+@pytest.mark.parametrize("mixed", ["no", "fp16", "bf16"])
+def test_full_precision_needs_its_mixed_precision(name, mixed):
+    args = argparse.Namespace(**{"full_bf16": False, "full_fp16": False, name: True, "mixed_precision": mixed})
+    if name.endswith(mixed):
+        precision.check(args)
+    else:
+        with pytest.raises(UserError, match=f"^--{name} needs --mixed_precision"):
+            precision.check(args)
+
+
+@pytest.mark.parametrize("script", flags.SCRIPTS)
+def test_the_reference_trainer_refuses(script):
+    words = [word for word in WORDS if script == "fine_tune.py" or word != "--v2"]
+    with pytest.raises(UserError, match="--full_bf16 needs --mixed_precision=bf16"):
+        reference.main([script, *words, "--full_bf16"])
+
+
+@pytest.mark.upstream
+@pytest.mark.parametrize("script", flags.SCRIPTS)
+def test_sd_scripts_refuses(script, patched):
+    from extensions.upstream import __main__ as upstream
+
+    with pytest.raises(UserError, match="--full_bf16 needs --mixed_precision=bf16"):
+        upstream.main([str(patched), script, *WORDS, "--full_bf16", "--mixed_precision=fp16"])
+
+
+def test_zero_terminal_snr_without_v_is_said(capsys):
+    words = [*WORDS, "--zero_terminal_snr"]
+    flags.check(flags.parser("fine_tune.py").parse_args([*words, "--v_parameterization"]), "fine_tune.py")
+    assert capsys.readouterr().err == ""
+    flags.check(flags.parser("fine_tune.py").parse_args(words), "fine_tune.py")
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1, 10), (10, 9), (0, 1001), (1000, 1000)])
+def test_timesteps_that_the_schedule_does_not_have(low, high):
+    words = [*WORDS, f"--min_timestep={low}", f"--max_timestep={high}"]
+    with pytest.raises(UserError, match="timesteps count from 0"):
+        flags.check(flags.parser("fine_tune.py").parse_args(words), "fine_tune.py")
