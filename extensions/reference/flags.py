@@ -5,11 +5,13 @@ A test compares every row with upstream's own parser. A flag that is not here is
 
 import argparse
 import ast
+import sys
 
 from extensions.errors import UserError
 
 SCRIPTS = {"sdxl_train.py": "sdxl", "fine_tune.py": "sd2"}
 BOTH = tuple(SCRIPTS)
+STEPS = 1000  # timesteps of the noise schedule, 0 the cleanest
 SDXL, SD2 = (("sdxl_train.py",), ("fine_tune.py",))
 
 
@@ -27,6 +29,8 @@ TABLE = (
     ("clip_skip", int, None, "SD2: which hidden state from the end, through the final layer norm", BOTH),
     ("zero_terminal_snr", bool, False, "rescale the noise schedule to end at SNR 0 (arXiv 2305.08891)", BOTH),
     ("min_snr_gamma", float, None, "weigh the loss by min(SNR, gamma) (arXiv 2303.09556)", BOTH),
+    ("min_timestep", int, None, "draw timesteps from here on; default: 0", BOTH),
+    ("max_timestep", int, None, "draw timesteps below this, or this one where both are equal; default: 1000", BOTH),
     ("dataset_class", str, None, "dotted name of the data set's class", BOTH),
     ("in_json", str, None, "metadata of the images", BOTH),
     ("train_data_dir", str, None, "folder of the cached latents", BOTH),
@@ -123,8 +127,13 @@ def check(args: argparse.Namespace, script: str) -> None:
         raise UserError(f"--save_model_as={args.save_model_as}: the reference trainer writes safetensors only")
     if args.v2 != (script == "fine_tune.py"):
         raise UserError(f"{script} trains SDXL; drop --v2" if args.v2 else f"{script} trains SD2 here; add --v2")
-    if args.full_bf16 and args.mixed_precision != "bf16":
-        raise UserError("--full_bf16 needs --mixed_precision=bf16; add it or drop --full_bf16")
+    low, high = args.min_timestep or 0, STEPS if args.max_timestep is None else args.max_timestep
+    if not 0 <= low <= high <= STEPS or low == STEPS:
+        raise UserError(f"--min_timestep={low} --max_timestep={high}: timesteps count from 0, below {STEPS}")
+    if args.zero_terminal_snr and not args.v_parameterization:
+        # Upstream warns, too. At SNR 0 the noise is all there is to see (arXiv 2305.08891, section 3.3).
+        print("warning: --zero_terminal_snr without --v_parameterization: the last timestep teaches nothing",
+              file=sys.stderr, flush=True)  # fmt: skip
     if args.log_with in ("tensorboard", "all") and not args.logging_dir:
         raise UserError(f"--log_with={args.log_with} needs --logging_dir; give it, or drop --log_with")
     if args.max_token_length not in (None, 150, 225):

@@ -4,7 +4,7 @@ import torch
 from accelerate.utils import gather
 from diffusers import DDPMScheduler
 
-STEPS = 1000  # timesteps of the training schedule, 0 the cleanest
+from extensions.reference.flags import STEPS
 
 
 def scheduler(zero_terminal_snr: bool) -> DDPMScheduler:
@@ -34,8 +34,13 @@ def with_zero_terminal_snr(alphas_cumprod: torch.Tensor) -> torch.Tensor:
     return ((root - last) * (first / (first - last))) ** 2
 
 
-def draw(latents: torch.Tensor, accelerator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise like `latents` (b, 4, h, w) and timesteps int64 (b,), for this process.
+def timestep_range(args) -> tuple[int, int]:
+    """(first, end) of the timesteps that are drawn from; equal: that one alone."""
+    return args.min_timestep or 0, STEPS if args.max_timestep is None else args.max_timestep
+
+
+def draw(latents: torch.Tensor, accelerator, low: int = 0, high: int = STEPS) -> tuple[torch.Tensor, torch.Tensor]:
+    """Noise like `latents` (b, 4, h, w) and timesteps int64 (b,) from [low, high), for this process.
 
     Every process draws what all of them need, in the order of their batches, and keeps its own part: n
     processes then see exactly what one process would see that trains their batches one after the other.
@@ -46,7 +51,8 @@ def draw(latents: torch.Tensor, accelerator) -> tuple[torch.Tensor, torch.Tensor
     for process, shape in enumerate(shapes_of_all(latents, accelerator)):
         noise = torch.randn(shape, dtype=latents.dtype, device=latents.device)
         # On the CPU, as upstream does: the same timesteps whatever the device.
-        timesteps = torch.randint(0, STEPS, (shape[0],))
+        count = (shape[0],)
+        timesteps = torch.randint(low, high, count) if low < high else torch.full(count, high)
         if process == accelerator.process_index:
             mine = noise, timesteps.to(latents.device)
     return mine

@@ -34,6 +34,7 @@ class Training:
         self.dtype = engine.DTYPES[args.mixed_precision]
         self.rates = optimizers.learning_rates(args, family)
         self.schedule = noise.scheduler(args.zero_terminal_snr)
+        self.timesteps = noise.timestep_range(args)
 
     def prepare(self) -> None:
         """Models, optimizer, loader and schedule, in the order in which upstream draws random numbers."""
@@ -128,7 +129,7 @@ class Training:
         latents = batch["latents"].to(accelerator.device, self.dtype) * SCALE[self.family]
         with torch.set_grad_enabled(args.train_text_encoder):
             condition = self.condition(batch)
-        drawn, timesteps = noise.draw(latents, accelerator)
+        drawn, timesteps = noise.draw(latents, accelerator, *self.timesteps)
         noisy = self.schedule.add_noise(latents, drawn, timesteps).to(self.dtype)
         with accelerator.autocast():
             predicted = self.unet(noisy, timesteps, **condition).sample

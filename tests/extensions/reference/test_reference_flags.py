@@ -91,8 +91,6 @@ REFUSED = [
     (["--dataset_class="], "--dataset_class is missing.*extensions.data.dataset.LatentsDataset"),
     (["--save_model_as=diffusers"], "--save_model_as=diffusers"),
     (["--v2"], "sdxl_train.py trains SDXL; drop --v2"),
-    (["--full_bf16"], "--full_bf16 needs --mixed_precision=bf16"),
-    (["--full_bf16", "--mixed_precision=fp16"], "--full_bf16 needs --mixed_precision=bf16"),
     (["--log_with=tensorboard"], "--log_with=tensorboard needs --logging_dir"),
     (["--log_with=all"], "--log_with=all needs --logging_dir"),
     (["--zero_stage=3"], "--zero_stage=3"),
