@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 
-from extensions import manager
+from extensions import manager, optimizer_state
 from extensions.errors import UserError
 from extensions.models import Models
 from extensions.saving import replacing
@@ -22,6 +22,13 @@ def choose_parameters(models: Models, groups: list[dict]) -> list[dict]:
     if not kept:
         raise UserError("nothing is left to train: the plugins froze every parameter that had a learning rate")
     return kept
+
+
+def optimizer_built(models: Models, optimizer) -> None:
+    """Tell the plugins of the optimizer, whose state from now on is restored as it was saved."""
+    if manager.current().names:
+        optimizer_state.keep_dtypes(optimizer)
+    manager.current().hook.optimizer_built(models=models, optimizer=optimizer)
 
 
 @contextmanager

@@ -79,6 +79,16 @@ def select_parameters(models, groups):
 
 
 @hookspec
+def optimizer_built(models, optimizer):
+    """The optimizer exists; neither its schedule nor accelerate's wrapper does.
+
+    The moment to change how it steps (`optimizer.step`) or keeps its state. optimizer: a
+    `torch.optim.Optimizer` over the parameters that `select_parameters` left. Weights may still be fp32 and
+    turn bf16 later (--full_bf16).
+    """
+
+
+@hookspec
 def training_begins(run):
     """Everything is prepared and the counters are known; the first batch is not read yet.
 

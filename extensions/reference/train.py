@@ -46,6 +46,7 @@ class Training:
         groups = calls.choose_parameters(self.models, groups)
         self.group_names = log.group_names(self.models, groups)
         optimizer = optimizers.optimizer(args, groups)
+        calls.optimizer_built(self.models, optimizer)
         loader = data.loader(args, self.dataset, accelerator)
         if args.max_train_epochs is not None:
             steps = len(loader) / accelerator.num_processes / args.gradient_accumulation_steps

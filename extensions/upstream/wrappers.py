@@ -59,10 +59,12 @@ def _own_storage(encoder) -> None:
 
 
 def get_optimizer(upstream, args, trainable_params):
-    """Let plugins freeze and filter, then hand upstream what is left to train."""
+    """Let plugins freeze and filter, hand upstream what is left to train, show them the optimizer."""
     groups = calls.choose_parameters(_models, _as_groups(trainable_params, args.learning_rate))
     _full_bf16(args)
-    return upstream(args, groups if _is_grouped(trainable_params) else groups[0]["params"])
+    name, words, optimizer = upstream(args, groups if _is_grouped(trainable_params) else groups[0]["params"])
+    calls.optimizer_built(_models, optimizer)
+    return name, words, optimizer
 
 
 def _full_bf16(args) -> None:

@@ -77,6 +77,11 @@ def test_both_trainers_call_the_same_hooks_in_the_same_order(beside):
     _, _, theirs, ours = beside
     assert ours.hooks == theirs.hooks
     assert {"compose_text", "models_loaded", "select_parameters", "epoch_batches", "run_ended"} <= set(ours.hooks)
+    assert (
+        ours.hooks.index("select_parameters")
+        < ours.hooks.index("optimizer_built")
+        < ours.hooks.index("training_begins")
+    )
     assert ours.losses == pytest.approx(theirs.losses, rel=parity.LOSSES)
 
 

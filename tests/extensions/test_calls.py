@@ -54,6 +54,31 @@ def test_without_plugins_groups_stay(groups, models, monkeypatch):
     assert calls.choose_parameters(models, groups) is groups
 
 
+class Watcher:
+    """Remembers the optimizer that it is told of."""
+
+    @hookimpl
+    def optimizer_built(self, models, optimizer):
+        self.told = (models, optimizer)
+
+
+@pytest.mark.parametrize("with_plugins", [True, False])
+def test_plugins_are_told_of_the_optimizer_whose_state_keeps_its_dtypes(groups, models, monkeypatch, with_plugins):
+    """Without plugins it restores as upstream's does."""
+    watcher = listed(monkeypatch, Watcher())
+    manager.current().names = ["plugin"] if with_plugins else []
+    weight = torch.nn.Parameter(torch.zeros(2, dtype=torch.bfloat16))
+    optimizer = torch.optim.AdamW([weight])
+    calls.optimizer_built(models, optimizer)
+    assert watcher.told == (models, optimizer)
+    weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    state = optimizer.state_dict()
+    state["state"][0]["exp_avg"] = torch.full((2,), 1 / 3)
+    optimizer.load_state_dict(state)
+    assert optimizer.state[weight]["exp_avg"].dtype == (torch.float32 if with_plugins else torch.bfloat16)
+
+
 def test_frozen_parameters_and_empty_groups_go(groups, models, monkeypatch):
     first, second = groups[0]["params"]
     listed(monkeypatch, Plugin([first, *groups[1]["params"]]))

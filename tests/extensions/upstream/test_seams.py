@@ -43,8 +43,14 @@ def test_frozen_parameters_leave_the_groups(monkeypatch):
     monkeypatch.setattr(wrappers.manager.current(), "names", ["some plugin"])
     args = argparse.Namespace(learning_rate=1.0)
     groups = [{"params": list(net[0].parameters()), "lr": 1.0}, {"params": list(net.parameters()), "lr": 2.0}]
-    wrappers.get_optimizer(lambda _, given: seen.append(given), args, groups)
-    wrappers.get_optimizer(lambda _, given: seen.append(given), args, list(net.parameters()))
+
+    def upstream(_args, given):
+        seen.append(given)
+        return "torch.optim.SGD", "", torch.optim.SGD(given, lr=1.0)
+
+    for parameters in (groups, list(net.parameters())):
+        name, words, optimizer = wrappers.get_optimizer(upstream, args, parameters)
+        assert (name, words, type(optimizer)) == ("torch.optim.SGD", "", torch.optim.SGD)
     kept = list(net[1].parameters())
     assert [len(seen[0]), seen[0][0]["lr"], len(seen[0][0]["params"])] == [1, 2.0, 2]
     assert len(seen[1]) == 2 and all(a is b for a, b in zip(seen[1], kept, strict=True))
