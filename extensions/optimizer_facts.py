@@ -23,7 +23,7 @@ class Facts:
 
     cls: dotted name. follows: floating-point state has the parameter's dtype (otherwise a dtype of its own,
     whatever the weights are). rate: suggested learning rate as a multiple of AdamW's; None where the optimizer
-    chooses its own. separable: parameters do not act on each other, so that they can be stepped one by one.
+    chooses its own. In none of them does one parameter act on another: they can be stepped a few at a time.
     """
 
     name: str
@@ -34,7 +34,6 @@ class Facts:
     bytes_of: Callable[[Shape, int], int]
     rate: float | None
     found: str
-    separable: bool = True
 
     def state_bytes(self, shapes: Iterable[Shape], element: int) -> int:
         """Bytes of the state for parameters of these shapes, element: 2 for bf16 weights, 4 for fp32."""
@@ -106,27 +105,53 @@ OPTIMIZERS = (
     ),
     Facts(
         "CAME", "pytorch_optimizer.CAME", "pytorch_optimizer.optimizer.came.CAME", "pytorch-optimizer", True, _came,
-        0.1, "out of memory on 24 GB: the state of convolutions is larger than the weights; 1e-4 is far too hot",
+        0.1, "out of memory on 24 GB, which C-Lion just filled; 1e-4 is far too hot",
     ),
 )  # fmt: skip
 
 
 def of_flag(optimizer_type: str, optimizer_args: list[str] | None = None) -> Facts:
     """The facts of `--optimizer_type`, which ignores case where it has no dots. UserError for an unknown one."""
-    words = optimizer_type or "AdamW"
-    if words.lower() == "adafactor" and "relative_step=False" in (optimizer_args or []):
-        words += " relative_step=False"
-    for facts in OPTIMIZERS:
-        if words in (facts.flag, facts.cls) or words.lower() == facts.flag.lower():
-            return facts
-    names = ", ".join(dict.fromkeys(facts.flag.split()[0] for facts in OPTIMIZERS))
-    raise UserError(f"--optimizer_type={optimizer_type} is none of those whose state is known: {names}")
+    name = optimizer_type or "AdamW"
+    if not is_known(name):
+        known = ", ".join(dict.fromkeys(facts.flag.split()[0] for facts in OPTIMIZERS))
+        raise UserError(f"--optimizer_type={name}: nothing is known of its state; give one of {known}")
+    candidates = [facts for facts in OPTIMIZERS if _names(name, facts)]
+    given = set(optimizer_args or [])
+    return max(candidates, key=lambda facts: len(given & set(facts.flag.split()[1:])))
+
+
+def is_known(name: str) -> bool:
+    """Whether the table has this `--optimizer_type`. UserError for a dotted name of nothing."""
+    return any(_names(name, facts) for facts in OPTIMIZERS)
+
+
+def asked_for(args) -> str:
+    """The `--optimizer_type` of the parsed flags; upstream has two older flags for it."""
+    if getattr(args, "use_8bit_adam", False):
+        return "AdamW8bit"
+    return "Lion" if getattr(args, "use_lion_optimizer", False) else args.optimizer_type or "AdamW"
+
+
+def _names(name: str, facts: Facts) -> bool:
+    flag = facts.flag.split()[0]
+    if "." not in name:
+        return name.lower() == flag.lower()
+    return name in (flag, facts.cls) or _class(name) is _class(facts.cls)
+
+
+def _class(dotted: str):
+    """The class of a dotted name; UserError where there is none."""
+    module, _, name = dotted.rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"--optimizer_type={dotted}: {error}") from None
 
 
 def of_optimizer(optimizer) -> Facts | None:
     """The facts of a built optimizer, by its class; None for one that is not in the table."""
     for facts in OPTIMIZERS:
-        module, _, name = facts.cls.rpartition(".")
-        if type(optimizer).__name__ == name and type(optimizer) is getattr(import_module(module), name):
+        if type(optimizer).__name__ == facts.cls.rpartition(".")[2] and type(optimizer) is _class(facts.cls):
             return facts
     return None
