@@ -7,7 +7,7 @@ SCRIPT is the name of the sd-scripts trainer that it stands for: `sdxl_train.py`
 
 import sys
 
-from extensions import arguments, manager, precision
+from extensions import arguments, manager, optimizer_trial, precision
 from extensions.errors import UserError
 from extensions.reference import flags
 from extensions.reporting import exit_with
@@ -30,6 +30,7 @@ def main(argv: list[str]) -> None:
 
     from extensions.reference import train  # imports diffusers: after the flags are known good
 
+    optimizer_trial.check(args)
     train.train(args, flags.SCRIPTS[script])
 
 

@@ -10,7 +10,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from extensions import arguments, manager, precision
+from extensions import arguments, manager, optimizer_trial, precision
 from extensions.errors import UserError
 from extensions.reporting import exit_with
 
@@ -34,6 +34,7 @@ def main(argv: list[str]) -> None:
     precision.check(args)
     trainer.train_util.verify_command_line_training_args(args)
     args = trainer.train_util.read_config_from_file(args, parser)
+    optimizer_trial.check(args)
     plugins.register("(states of all processes)", states.StatesOfAllProcesses())
     manager.set_args(args)
     trainer.train(args)
