@@ -15,7 +15,7 @@ GPUS=${GPUS:-4}          # processes, one a GPU; GPUS=2 make train … overrides
 
 flags=(
   # plugins: nothing runs that is not listed; each plugin's own flags follow
-  --extensions=unet_percent,dual_tag,token_chunks,record_run
+  --extensions=unet_percent,dual_tag,token_chunks,bf16_updates,record_run
   --unet_percent=71                # share of the U-Net that trains: 63, 68, 71 or 100
   --dual_tag=concat                # text of a sample: concat caption and tags, pick one, or tags only
   # --dual_tag_order=tags_first    # concat: caption_first when left out
@@ -26,6 +26,8 @@ flags=(
   # --dual_tag_drop_caption=0.1
   # --caption_dropout_rate=0.1
   --token_chunks=a1111             # texts beyond 75 tokens in chunks; upstream: cut there, as the recorded runs did
+  --bf16_updates=stochastic        # under --full_bf16 rounding to nearest, as all recorded runs did, loses most
+                                   # updates at these rates; docs/optimizers.md has the figures
   # model: SD2 adds --v2 --v_parameterization --zero_terminal_snr --min_snr_gamma=5
   --pretrained_model_name_or_path="$BASE_255C"  # a segment: "$OUTPUT/model_out_$PARENT/at-step00010000.safetensors"
   --tokenizer_cache_dir="$TOKENIZERS"
@@ -41,7 +43,8 @@ flags=(
   --train_batch_size=1             # images a GPU and micro-step
   --max_data_loader_n_workers=8    # loader processes a GPU
   --persistent_data_loader_workers # keep them from epoch to epoch
-  # optimizer: e.g. Lion with --optimizer_args weight_decay=1e-2 (several values on one line)
+  # optimizer: docs/optimizers.md lists them; e.g. Lion with --optimizer_args weight_decay=1e-2 (several values on
+  # one line)
   --optimizer_type=AdamW8bit
   --learning_rate=1.5e-6           # U-Net; 0 trains the text encoders alone
   --train_text_encoder             # without it the text encoders stay as they are; drop the next two as well
