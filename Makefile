@@ -8,7 +8,7 @@ PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 export PYTHON
 
-.PHONY: help setup train runs show diff plan plan-check parity patched check-patches diff-upstream save-patches \
+.PHONY: help setup tricks train runs show diff plan plan-check parity patched check-patches diff-upstream save-patches \
 	port-patches lint test test-all ramdisk-clean clean
 
 help:
@@ -51,6 +51,9 @@ save-patches: $(INSTALLED) ## commits made in sd-scripts-runtime/patched/ go bac
 
 parity: $(INSTALLED) ## sd-scripts and the reference trainer side by side: losses, weights, hook calls (some minutes)
 	@$(PYTHON) -m extensions.reference.parity
+
+tricks: $(INSTALLED) ## [TRICKS="zero dynamo"] prove the logbook's tricks at tiny size, each with both trainers (long)
+	@$(PYTHON) -m extensions.logbook.tricks $(TRICKS)
 
 port-patches: $(INSTALLED) ## UPSTREAM=<ref>: try the series on another upstream commit
 	@$(PYTHON) -m extensions.upstream.patches port "$(UPSTREAM)"

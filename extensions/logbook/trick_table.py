@@ -34,43 +34,131 @@ def optimizer(name: str) -> Callable[[Run], bool]:
     return lambda run: run.optimizer.lower() == name.lower()
 
 
-def proofs(*tests: str, trainer: str | None = None) -> tuple[Proof, ...]:
-    """Proofs below tests/, each `path without .py::function`."""
+def tests(*names: str, trainer: str | None = None) -> tuple[Proof, ...]:
+    """Proofs below tests/: `path` without .py for a whole file, `path::function` for one test."""
     made = []
-    for test in tests:
-        path, _, function = test.partition("::")
-        made.append(Proof(f"tests/{path}.py::{function}", trainer))
+    for name in names:
+        path, colons, function = name.partition("::")
+        made.append(Proof(f"tests/{path}.py{colons}{function}", trainer))
     return tuple(made)
 
 
-ENGINES = "end_to_end/test_engines::"
+def chunks(rule: str) -> Callable[[Run], bool]:
+    """Runs with that rule of token_chunks."""
+    return lambda run: "token_chunks" in run.extensions and run.flags.get("token_chunks", "a1111") == rule
+
+
+E2E, UNIT, REFERENCE, LAUNCH = "end_to_end/", "extensions/", "extensions/reference/", "extensions/launch/"
+STATE = f"{UNIT}test_optimizer_state::test_restored_it_goes_on_to_the_same_weights"
 TRICKS = (
+    Trick(
+        "dual tags (concat, pick, tags only)",
+        flag("dual_tag"),
+        "stated probabilities; one process and no workers",
+        tests(f"{UNIT}test_dual_tag"),
+    ),
+    Trick(
+        "A1111's 75-token chunks",
+        chunks("a1111"),
+        "A1111's rule stated apart, 10,000 captions to the token; transformers' CLIP, chunk by chunk",
+        tests(f"{UNIT}test_token_chunks", f"{UNIT}test_chunk_report"),
+    ),
+    Trick(
+        "the cut at 75, 150, 225 tokens, as recorded",
+        chunks("upstream"),
+        "sd-scripts' own strategies: ids, states, losses to 1e-4",
+        tests(f"{REFERENCE}test_reference_text", f"{E2E}test_own_cut"),
+    ),
     Trick(
         "N % of the U-Net",
         lambda run: run.unet_percent < 100,
         "the recorded blocks and counts; frozen tensors bit for bit, all others move",
-        proofs("extensions/test_unet_percent::test_variants_are_the_recorded_ones")
-        + proofs("end_to_end/test_upstream_equality::test_frozen_parameters_stay_and_all_others_move",
-                 trainer="sd-scripts"),
+        tests(f"{UNIT}test_unet_percent")
+        + tests(f"{E2E}test_upstream_equality::test_frozen_parameters_stay_and_all_others_move",
+                trainer="sd-scripts"),
+    ),
+    Trick(
+        "optimizers: save, restore, go on",
+        lambda run: True,
+        "the unbroken run, bit for bit, in fp32, mixed and full bf16",
+        tests(STATE, f"{UNIT}test_optimizer_trial"),
+    ),
+    Trick(
+        "AdamW4bit",
+        optimizer("AdamW4bit"),
+        "torchao's own arithmetic",
+        tests(f"{UNIT}test_adamw4bit"),
+    ),
+    Trick(
+        "C-Lion",
+        optimizer("C-Lion"),
+        "pytorch-optimizer and the paper",
+        tests(f"{UNIT}test_cautious_lion"),
+    ),
+    Trick(
+        "bf16 updates: stochastic, Kahan",
+        flag("bf16_updates"),
+        "statistics at 5 sigma, sums in fp64, fp32 steps",
+        tests(f"{UNIT}test_rounding", f"{UNIT}test_bf16_updates", f"{UNIT}test_bf16_updates_steps",
+              f"{UNIT}test_bf16_updates_quadratic", f"{E2E}test_bf16_updates"),
     ),
     Trick(
         "ZeRO-2 with accumulation",
         flag("deepspeed"),
         "DDP of two processes: losses to 1e-4, weights to 1e-5, in float32",
-        proofs(ENGINES + "test_zero_trains_what_ddp_trains", ENGINES + "test_the_run_as_the_logbook_has_it")
-        + proofs(ENGINES + "test_a_state_is_saved_by_all_processes_and_loads_again", trainer="sd-scripts"),
+        tests(f"{E2E}test_engines::test_zero_trains_what_ddp_trains",
+              f"{E2E}test_engines::test_the_run_as_the_logbook_has_it")
+        + tests(f"{E2E}test_engines::test_a_state_is_saved_by_all_processes_and_loads_again", trainer="sd-scripts"),
     ),
     Trick(
         "Dynamo",
         flag("torch_compile"),
         "the same run uncompiled: losses to 1e-4, same names in the checkpoint",
-        proofs(ENGINES + "test_dynamo_changes_no_loss",
-               ENGINES + "test_inductor_compiles_blocks_with_the_run_s_own_cache"),
+        tests(f"{UNIT}test_dynamo", f"{E2E}test_engines::test_dynamo_changes_no_loss",
+              f"{E2E}test_engines::test_inductor_compiles_blocks_with_the_run_s_own_cache"),
     ),
     Trick(
         "mem_eff_attn, xformers, sdpa",
         lambda run: not {"mem_eff_attn", "xformers", "sdpa"}.isdisjoint(run.flags),
         "upstream's plain attention: prediction and gradient to 1e-5",
-        proofs("extensions/reference/test_reference_attention::test_the_same_prediction_and_gradient"),
+        tests(f"{REFERENCE}test_reference_attention"),
+    ),
+    Trick(
+        "several GPUs",
+        lambda run: run.gpus > 1,
+        "one process on the same global batch",
+        tests(f"{E2E}test_reference_trainer::test_two_processes_train_what_one_trains_on_the_same_global_batch",
+              trainer="reference"),
+    ),
+    Trick(
+        "two machines",
+        lambda run: False,
+        "one machine with two processes",
+        tests(f"{E2E}test_topology::test_two_machines_train_what_one_with_two_processes_trains",
+              f"{LAUNCH}test_machines"),
+    ),
+    Trick(
+        "NUMA process 0 / 1",
+        lambda run: run.numa is not None,
+        "a numactl that records its arguments; the real one where it is installed",
+        tests(f"{LAUNCH}test_numa", f"{E2E}test_topology::test_on_a_numa_node_and_from_a_ram_disk"),
+    ),
+    Trick(
+        "ramdisk on",
+        lambda run: run.ramdisk,
+        "sha256 of the sources; a real tmpfs, a full one too",
+        tests(f"{LAUNCH}test_ramdisk", f"{LAUNCH}test_memory"),
+    ),
+    Trick(
+        "SD2: v-prediction, zero terminal SNR, min-SNR, full bf16",
+        flag("v_parameterization"),
+        "the papers' formulas in float64",
+        tests(f"{REFERENCE}test_papers", f"{E2E}test_sd2"),
+    ),
+    Trick(
+        "cost before launch",
+        lambda run: True,
+        "recorded steps of every complete log; recorded memory to 10 %",
+        tests("extensions/logbook/test_logbook_plan", "extensions/logbook/test_logbook_vram_fit"),
     ),
 )  # fmt: skip

@@ -40,7 +40,7 @@ class Case:
 
 
 def run(tests: list[str], folder: Path) -> list[Case]:
-    """Run tests by node id (path::function, with or without parameters). UserError when pytest cannot."""
+    """Run tests by node id (a path, or path::function). UserError when pytest cannot."""
     report = folder / "report.xml"
     words = [sys.executable, "-m", "pytest", "-q", "-o", "junit_family=xunit1", f"--junitxml={report}", *tests]
     code = subprocess.run(words, cwd=ROOT, check=False).returncode
@@ -60,8 +60,8 @@ def case_of(element: xml.Element) -> Case:
 
 
 def belongs(case: Case, proof: str) -> bool:
-    """Whether a case is one of the proof's: the same test, or one of its parameters."""
-    return case.test == proof or case.test.startswith(f"{proof}[")
+    """Whether a case is one of the proof's: the same test, one of its parameters, or a test of its file."""
+    return case.test == proof or case.test.startswith((f"{proof}[", f"{proof}::"))
 
 
 def outcome(trick: Trick, trainer: str, cases: list[Case]) -> str:
