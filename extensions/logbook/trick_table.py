@@ -100,7 +100,7 @@ TRICKS = (
         flag("bf16_updates"),
         "statistics at 5 sigma, sums in fp64, fp32 steps",
         tests(f"{UNIT}test_rounding", f"{UNIT}test_bf16_updates", f"{UNIT}test_bf16_updates_steps",
-              f"{UNIT}test_bf16_updates_quadratic", f"{E2E}test_bf16_updates"),
+              f"{UNIT}test_bf16_updates_quadratic", f"{E2E}test_bf16_updates_run"),
     ),
     Trick(
         "ZeRO-2 with accumulation",

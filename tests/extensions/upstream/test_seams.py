@@ -65,7 +65,12 @@ def cast_by_the_seam(monkeypatch, family, args):
     unet, encoder = torch.nn.Linear(2, 2), torch.nn.Linear(3, 1)
     monkeypatch.setattr(wrappers, "_models", Models(family, unet, [encoder]))
     seen = []
-    wrappers.get_optimizer(lambda _, given: seen.extend(given), args, [*unet.parameters(), *encoder.parameters()])
+
+    def upstream(_args, given):
+        seen.extend(given)
+        return "torch.optim.SGD", "", torch.optim.SGD(given, lr=1.0)
+
+    wrappers.get_optimizer(upstream, args, [*unet.parameters(), *encoder.parameters()])
     own = [*unet.parameters(), *encoder.parameters()]
     return {p.dtype for p in own}, all(a is b for a, b in zip(seen, own, strict=True))
 
