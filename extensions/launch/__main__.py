@@ -1,6 +1,7 @@
 """`train/<run>.sh` ends here: python -m extensions.launch RUN FACTS… SCRIPT FLAGS…"""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -121,6 +122,8 @@ def chosen(asked: Request) -> list[str]:
 
 def entry() -> int:
     """`main` with errors as one line."""
+    # diffusers imports torchao, which makes this module of torch warn at every start of something harmless.
+    os.environ.setdefault("TORCH_LOGS", "-torch.utils._pytree")
     try:
         return main(sys.argv[1:])
     except (UserError, KeyboardInterrupt) as error:
