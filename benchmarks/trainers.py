@@ -85,8 +85,12 @@ def words(size: str, folder: Path, patched: Path | None) -> tuple[list[str], dic
 
 
 def measure(size: str, folder: Path, patched: Path | None) -> Measured:
-    """Start one trainer, and read off its hook calls when what was done. UserError when it fails."""
-    line, environment = words(size, folder, patched)
+    """Start one trainer and measure it. UserError when it fails."""
+    return timed(*words(size, folder, patched), STEPS[size])
+
+
+def timed(line: list[str], environment: dict[str, str], steps: int) -> Measured:
+    """Run a command, and read off its hook calls when what was done. UserError when it fails."""
     began = time.monotonic()
     process = subprocess.Popen(line, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     first, updates, tail = None, [], b""
@@ -98,7 +102,7 @@ def measure(size: str, folder: Path, patched: Path | None) -> Measured:
             updates.append(now)
         tail = text
     _, status, usage = os.wait4(process.pid, 0)
-    if status or len(updates) < STEPS[size]:
+    if status or len(updates) < steps:
         raise UserError(f"the process failed: {tail.decode(errors='replace').strip()}")
     between = [later - earlier for earlier, later in zip(updates, updates[1:], strict=False)]
     return Measured(statistics.median(between), first, usage.ru_maxrss * 1024)
