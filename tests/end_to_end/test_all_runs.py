@@ -1,4 +1,4 @@
-"""All runs of the logbook on stand-ins, two optimizer steps each, with each trainer. About an hour."""
+"""All runs of the logbook on stand-ins, two optimizer steps each, with each trainer. More than an hour."""
 
 import sys
 from pathlib import Path
@@ -9,14 +9,35 @@ from safetensors import safe_open
 sys.path.insert(0, str(Path(__file__).parent))
 from launching import launch
 
-LAUNCHERS = sorted(Path(__file__).parents[2].glob("train/[0-9]*.sh"))
+from extensions.logbook import registry
+from extensions.logbook.registry import Run
+
+RUNS = registry.read_all()
+TRAINERS = [pytest.param("sd-scripts", marks=pytest.mark.upstream), "reference"]
+# The optimizers', the engines' and the topologies' runs, on as many processes as they have, two at the most.
+SEVERAL = [
+    run for name, run in RUNS.items() if run.session == "2503b" or name in ("25022301", "25030401", "25030402")
+]
+pytestmark = pytest.mark.slow
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("trainer", [pytest.param("sd-scripts", marks=pytest.mark.upstream), "reference"])
-@pytest.mark.parametrize("launcher", LAUNCHERS, ids=lambda path: path.stem)
-def test_run(launcher, trainer, standins, tmp_path):
-    run = launch(launcher.stem, tmp_path, PROFILE="tiny", TINY_STEPS=2, TRAINER=trainer)
+@pytest.mark.parametrize("trainer", TRAINERS)
+@pytest.mark.parametrize("run", RUNS.values(), ids=lambda run: run.run)
+def test_run(run: Run, trainer, standins, tmp_path):
+    done = launch(run.run, tmp_path, PROFILE="tiny", TINY_STEPS=2, TRAINER=trainer)
+    require_model(done, standins)
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+@pytest.mark.parametrize("run", SEVERAL, ids=lambda run: run.run)
+def test_run_on_several_processes(run: Run, trainer, standins, tmp_path):
+    done = launch(run.run, tmp_path, PROFILE="tiny", TINY_STEPS=2, TRAINER=trainer, GPUS=2)
+    require_model(done, standins)
+    assert done.manifest["processes"] == 2 and done.metrics[-1]["samples"] == 2 * done.metrics[-1]["micro_step"]
+
+
+def require_model(run, standins) -> None:
+    """It ended well, its loss is one, and its checkpoint has the base model's tensors."""
     assert run.code == 0, run.said[-3000:]
     assert run.metrics[-1]["loss"] < 10
     family = "sd2" if run.manifest["script"] == "fine_tune.py" else "sdxl"
