@@ -68,7 +68,7 @@ lint: $(INSTALLED) ## ruff and shellcheck
 test: $(INSTALLED) ## the tests of every day
 	@$(PYTHON) -m pytest -m "not slow"
 
-test-all: $(INSTALLED) ## all tests, the 39 runs with each trainer among them (about an hour)
+test-all: $(INSTALLED) ## all tests, the 39 runs with each trainer among them (well over an hour)
 	@$(PYTHON) -m pytest
 
 ramdisk-clean: $(INSTALLED) ## remove what RAMDISK=1 has staged
