@@ -74,7 +74,8 @@ def test_the_run_as_the_logbook_has_it(trainer, tmp_path):
     assert len(graphs) == 2 and min(graphs) > 0
     saved = read_header(done.output / "last.safetensors")
     base = read_header(Path(done.manifest["base_model"]["path"]))
-    assert saved.shapes.keys() == base.shapes.keys()
+    buffers = {name for name in base.shapes if name.endswith("position_ids")}  # not every writer keeps them
+    assert saved.shapes.keys() - buffers == base.shapes.keys() - buffers
     assert not [name for name in saved.shapes if "_orig_mod" in name or ".module." in name]
     assert {str(tensor.dtype) for tensor in load_file(done.output / "last.safetensors").values()} == {"torch.float16"}
 
