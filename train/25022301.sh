@@ -5,6 +5,7 @@
 # Steps: 6224 images x 10 epochs / (4 GPUs x 1 x 4) = 3890 optimizer steps
 # Record: 3890 steps in 17.43 h, mean loss 0.10529; max_token_length was not set, so captions were cut at 75 tokens
 # Note: --xformers was recorded beside --mem_eff_attn; upstream looks at --mem_eff_attn first, so it stands alone here
+# Note: accelerate takes --max_grad_norm=0 under DeepSpeed for nothing said and clips at 1.0; here 0 clips nothing
 source "$(dirname "$0")/lib/launch.sh"
 
 GPUS=${GPUS:-4}
