@@ -118,4 +118,4 @@ def test_header_keeps_the_logbooks_words():
     head = header.read(LAUNCHERS / "25022301.sh")
     assert head.words.endswith("Deepspeed Zero Stage 2 + Pytorch Dynamo + `mem_eff_attn`")
     assert (head.session, head.hardware) == ("2502", "4x RTX 3090 24 GB")
-    assert "3890" in head.record and len(head.notes) == 1
+    assert "3890" in head.record and len(head.notes) == 2
