@@ -28,7 +28,7 @@ from extensions.encoding import encode_sdxl
 from extensions.errors import UserError
 from extensions.launch import tiny
 from extensions.reference.text import Text
-from extensions.reporting import exit_with
+from extensions.reporting import exit_code_of
 from extensions.token_chunks import Plugin
 
 # (width, layers, heads) of the two encoders.
@@ -149,7 +149,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (UserError, KeyboardInterrupt) as error:
-        sys.exit(exit_with(error))
+    sys.exit(exit_code_of(main, sys.argv[1:]))

@@ -22,7 +22,7 @@ from extensions.errors import UserError
 from extensions.launch import command
 from extensions.launch.request import REFERENCE, TRAINERS
 from extensions.reference import parity
-from extensions.reporting import exit_with
+from extensions.reporting import exit_code_of
 from extensions.upstream import tree
 
 STEPS = 2  # optimizer steps a process
@@ -87,7 +87,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (UserError, KeyboardInterrupt) as error:
-        sys.exit(exit_with(error))
+    sys.exit(exit_code_of(main, sys.argv[1:]))

@@ -26,7 +26,7 @@ from extensions.errors import UserError
 from extensions.launch import command, tiny
 from extensions.paths import ROOT
 from extensions.reference import parity
-from extensions.reporting import exit_with
+from extensions.reporting import exit_code_of
 from extensions.standins import model_sdxl, recipe
 from extensions.standins.layout_unet import UNetSize, unet_shapes
 from extensions.standins.weights import by_suffix, fill, prefixed, save_checkpoint
@@ -151,7 +151,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (UserError, KeyboardInterrupt) as error:
-        sys.exit(exit_with(error))
+    sys.exit(exit_code_of(main, sys.argv[1:]))

@@ -25,6 +25,14 @@ def exit_with(error: BaseException | None) -> int:
     return 1
 
 
+def exit_code_of(main, arguments: list[str]) -> int:
+    """`main(arguments)` as a program: its exit code, or that of one line for what a user can mend."""
+    try:
+        return main(arguments)
+    except (UserError, KeyboardInterrupt) as error:
+        return exit_with(error)
+
+
 def one_line(error: UserError) -> str:
     """The message. One raised in a data-loader worker arrives wrapped in the worker's traceback."""
     last = str(error).strip().splitlines()[-1]

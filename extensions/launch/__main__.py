@@ -6,11 +6,10 @@ import sys
 from pathlib import Path
 
 from extensions import checkpoint
-from extensions.errors import UserError
 from extensions.launch import checks, command, contradictions, process, ramdisk, request, run_folder, tiny, trainer
 from extensions.launch.request import Request
 from extensions.paths import shown
-from extensions.reporting import exit_with
+from extensions.reporting import exit_code_of
 
 
 def main(arguments: list[str]) -> int:
@@ -120,15 +119,7 @@ def chosen(asked: Request) -> list[str]:
     return [*words, *asked.machines.variables()]
 
 
-def entry() -> int:
-    """`main` with errors as one line."""
+if __name__ == "__main__":
     # diffusers imports torchao, which makes this module of torch warn at every start of something harmless.
     os.environ.setdefault("TORCH_LOGS", "-torch.utils._pytree")
-    try:
-        return main(sys.argv[1:])
-    except (UserError, KeyboardInterrupt) as error:
-        return exit_with(error)
-
-
-if __name__ == "__main__":
-    sys.exit(entry())
+    sys.exit(exit_code_of(main, sys.argv[1:]))

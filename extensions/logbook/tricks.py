@@ -21,7 +21,7 @@ from extensions.logbook import registry
 from extensions.logbook.registry import Run
 from extensions.logbook.trick_table import TRICKS, Trick
 from extensions.paths import ROOT
-from extensions.reporting import exit_with
+from extensions.reporting import exit_code_of
 
 
 @dataclass(frozen=True)
@@ -121,13 +121,5 @@ def main(words: list[str]) -> int:
     return 0 if whole else 1
 
 
-def entry() -> int:
-    """`main` with errors as one line."""
-    try:
-        return main(sys.argv[1:])
-    except (UserError, KeyboardInterrupt) as error:
-        return exit_with(error)
-
-
 if __name__ == "__main__":
-    sys.exit(entry())
+    sys.exit(exit_code_of(main, sys.argv[1:]))

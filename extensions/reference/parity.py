@@ -26,7 +26,7 @@ from extensions.errors import UserError
 from extensions.launch import command, request, tiny
 from extensions.logbook import registry
 from extensions.paths import LAUNCHERS, ROOT
-from extensions.reporting import exit_with
+from extensions.reporting import exit_code_of
 from extensions.upstream import tree
 
 LOSSES = 1e-4  # relative
@@ -180,13 +180,5 @@ def main(names: list[str]) -> int:
     return 0 if all(outcome.holds for outcome in outcomes) else 1
 
 
-def entry() -> int:
-    """`main` with errors as one line."""
-    try:
-        return main(sys.argv[1:])
-    except (UserError, KeyboardInterrupt) as error:
-        return exit_with(error)
-
-
 if __name__ == "__main__":
-    sys.exit(entry())
+    sys.exit(exit_code_of(main, sys.argv[1:]))

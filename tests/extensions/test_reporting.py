@@ -1,5 +1,8 @@
 """Exit codes, and one line for what a user can mend."""
 
+import pytest
+
+from extensions import reporting
 from extensions.errors import UserError
 from extensions.reporting import exit_with
 
@@ -29,3 +32,14 @@ def test_other_ends(capsys):
     except ValueError as error:
         assert exit_with(error) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_program_ends_with_its_own_code_or_with_one_line(capsys):
+    def refuses(arguments):
+        raise UserError(f"no {arguments[0]} here; give another")
+
+    assert reporting.exit_code_of(len, ["a", "b", "c"]) == 3
+    assert reporting.exit_code_of(refuses, ["x"]) == reporting.USER_ERROR
+    assert capsys.readouterr().err == "error: no x here; give another\n"
+    with pytest.raises(ZeroDivisionError):  # ours to mend: it keeps its traceback
+        reporting.exit_code_of(lambda _: 1 // 0, [])
