@@ -9,16 +9,17 @@ from extensions.errors import UserError
 
 
 @contextmanager
-def replacing(path: str | os.PathLike, durable: bool = True):
+def replacing(path: str | os.PathLike, durable: bool = True, temporary: Path | None = None):
     """Give a temporary path beside `path`; on success sync it and rename it over `path`.
 
     A crash or a full disk in between leaves what stood there before. The suffix is kept, because
     savers choose their format by it. durable=False leaves the sync out, for files that can be made again:
-    a sync a file costs hours where files are counted in millions. UserError when the folder cannot be
-    written.
+    a sync a file costs hours where files are counted in millions. temporary: a path to use instead, on the same
+    disk, for a file so large that what a kill leaves of it must be found by the next try. UserError when the
+    folder cannot be written.
     """
     path = Path(path)
-    temporary = _beside(path)
+    temporary = temporary or _beside(path)
     try:
         yield temporary
         if durable:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from extensions import manager
-from extensions.data import latents, metadata
+from extensions.data import index, latents
 from extensions.errors import UserError
 
 # Flags of upstream's own data sets that change pixels or texts; here they would be ignored in silence.
@@ -48,8 +48,9 @@ class LatentsDataset(torch.utils.data.Dataset):
         self.args = manager.args()
         require_supported(self.args, manager.current().names)
         self.folder = Path(self.args.train_data_dir)
-        self.metadata = metadata.read(self.args.in_json)
-        latents.require_all(self.folder, self.metadata, open_them=not self.args.skip_cache_check)
+        self.metadata = index.open_for(self.args.in_json, self.folder)
+        if not self.args.skip_cache_check:
+            latents.require_readable(self.folder, self.metadata)
         self.batch_size = self.args.train_batch_size
         self.seed = self.args.seed or 0
         # Shared with workers that live for the whole run (--persistent_data_loader_workers).

@@ -1,5 +1,8 @@
 """RAMDISK=1: base model, metadata and latents are copied to a tmpfs and read from there.
 
+Of the metadata it is the index that is copied: it is smaller than the JSON, which would be read once more to
+make it. It is made beside the JSON, where the next launch finds it, too.
+
 At four processes with several loader workers each, six thousand small files an epoch from a disk cost more
 than the copy. What does not fit (the 12.4M set has over a terabyte) stays where it is, with one line; files
 are counted only up to what would fit, so that millions are not looked at for nothing. A set that is staged
@@ -99,7 +102,7 @@ def stage(request: Request, stack: ExitStack) -> None:
     done = f"{gib(size)} copied in {seconds:.0f} s" if count else "all there already"
     request.notes.append(f"RAMDISK=1: reading base model, metadata and latents from {root} ({done})")
     for each in inputs:
-        request.staged[each.flag] = each.source
+        request.staged[each.flag] = request.path(each.flag).resolve()
         request.flags.put(each.flag, str(each.target))
 
 
@@ -118,10 +121,14 @@ def home() -> Path:
 
 def input_of(request: Request, flag: str, root: Path) -> Input:
     """Where a flag's files are staged: apart from others of the same name."""
+    ours = request.flags.get("dataset_class") == LATENTS
     source = request.path(flag).resolve()
+    if ours and flag == "in_json":
+        from extensions.data import index  # imports what a launch without it is spared
+
+        source = index.ensure(source, request.path("train_data_dir"))
     place = root / hashlib.sha256(str(source).encode()).hexdigest()[:12]
-    only_latents = flag == "train_data_dir" and request.flags.get("dataset_class") == LATENTS
-    return Input(flag, source, place / source.name, ".npz" if only_latents else "")
+    return Input(flag, source, place / source.name, ".npz" if ours and flag == "train_data_dir" else "")
 
 
 @contextmanager

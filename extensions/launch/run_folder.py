@@ -137,9 +137,8 @@ def gpus() -> list[str]:
 
 
 def of_source(request: Request, flag: str) -> dict:
-    """The fingerprint of a flag's file, under the path that it has on its disk."""
-    path = request.path(flag)
-    return fingerprint(path) | {"path": str(request.staged.get(flag, path))}
+    """The fingerprint of a flag's file on its disk: of the metadata, RAMDISK=1 has staged the index alone."""
+    return fingerprint(request.staged.get(flag) or request.path(flag))
 
 
 def fingerprint(path: Path) -> dict:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from extensions.data import latents, metadata
+from extensions.data import index, latents
 from extensions.errors import UserError
 
 
@@ -21,7 +21,7 @@ def write(folder, key, shape=(4, 24, 32), value=0.5):
 def described(folder, keys):
     entries = {key: {"train_resolution": [256, 192]} for key in keys}
     (folder / "meta.json").write_text(json.dumps(entries))
-    return metadata.read(folder / "meta.json")
+    return index.open_for(folder / "meta.json", folder)
 
 
 def test_reads_one(tmp_path):
@@ -31,10 +31,16 @@ def test_reads_one(tmp_path):
     assert read.original_size == (300, 200) and read.crop == (3, 5)
 
 
-def test_all_present(tmp_path):
+def test_a_small_set_is_read_whole_and_a_large_one_not(tmp_path, monkeypatch):
     for key in "abc":
         write(tmp_path, key)
-    latents.require_all(tmp_path, described(tmp_path, "abc"))
+    made = described(tmp_path, "abc")
+    latents.require_readable(tmp_path, made)
+    (tmp_path / "c.npz").write_bytes(b"")
+    with pytest.raises(UserError, match="c.npz is corrupt"):
+        latents.require_readable(tmp_path, made)
+    monkeypatch.setattr(latents, "OPEN_ALL", 2)
+    latents.require_readable(tmp_path, made)
 
 
 def test_ids_are_listed_in_many_chunks(tmp_path, monkeypatch):
@@ -44,12 +50,6 @@ def test_ids_are_listed_in_many_chunks(tmp_path, monkeypatch):
     (tmp_path / "note.txt").touch()
     listed = latents.present_ids(tmp_path)
     assert sorted(listed.to_pylist()) == list("abcde") and listed.num_chunks == 3
-
-
-def test_an_id_without_latents(tmp_path):
-    write(tmp_path, "a")
-    with pytest.raises(UserError, match=r"2 of 3 ids have no latents .* e\.g\. b\.npz"):
-        latents.require_all(tmp_path, described(tmp_path, "abc"))
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "no zip", "no key", "shape", "nan"])
@@ -68,10 +68,5 @@ def test_corrupt_files_are_named(tmp_path, damage):
     elif damage == "no key":
         np.savez(path, latents=np.zeros((4, 24, 32)))
     with pytest.raises(UserError, match="a.npz") as error:
-        latents.require_all(tmp_path, described(tmp_path, "a"))
+        latents.require_readable(tmp_path, described(tmp_path, "a"))
     assert "\n" not in str(error.value)
-
-
-def test_no_folder(tmp_path):
-    with pytest.raises(UserError, match="no such folder"):
-        latents.require_all(tmp_path / "none", described(tmp_path, "a"))

@@ -1,73 +1,51 @@
-"""The historical JSON: read as it is, refused in one line where it is broken."""
+"""One entry: read as it is, refused in one line where it is of another kind."""
 
-import json
+from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from extensions.data import metadata
+from extensions.data.metadata import Sample, key_of, sample_of
 from extensions.errors import UserError
 
+META = Path("meta_lat.json")
 GOOD = {"tags": "1cat", "caption": "A cat.", "train_resolution": [256, 192]}
 
 
-def written(tmp_path, content):
-    path = tmp_path / "meta_lat.json"
-    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-    return path
-
-
-def test_reads_texts_and_sizes(tmp_path):
+def test_texts_and_sizes():
+    assert sample_of(META, "7", GOOD) == (Sample("7", "1cat", "A cat.", 256, 192), "")
     bare = {"train_resolution": [64, 64], "caption": None}
-    read = metadata.read(written(tmp_path, {"7": GOOD, "é": bare}))
-    assert len(read) == 2
-    assert read[0] == metadata.Sample("7", "1cat", "A cat.", 256, 192)
-    assert read[1] == metadata.Sample("é", "", "", 64, 64)
-    assert [list(side) for side in read.sizes()] == [[256, 64], [192, 64]]
+    assert sample_of(META, "é", bare) == (Sample("é", "", "", 64, 64), "")
 
 
-def test_many_batches_keep_their_order(tmp_path, monkeypatch):
-    monkeypatch.setattr(metadata, "BATCH", 3)
-    read = metadata.read(written(tmp_path, {str(i): GOOD for i in range(10)}))
-    assert [read[i].key for i in range(10)] == [str(i) for i in range(10)]
+def test_upstreams_image_size_counts_where_the_historical_field_is_not():
+    assert sample_of(META, "1", {"image_size": [64, 128]})[0] == Sample("1", "", "", 64, 128)
+    assert sample_of(META, "1", GOOD | {"image_size": [999, 77]})[0].width == 256
+
+
+@pytest.mark.parametrize("entry", ["text", [], 3, None, GOOD | {"tags": 3}, GOOD | {"caption": ["a"]}])
+def test_another_kind_of_entry_is_one_line(entry):
+    with pytest.raises(UserError, match="^meta_lat.json: .*'1'") as error:
+        sample_of(META, "1", entry)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    "content",
+    "size",
+    [None, [8], [250, 256], [256.5, 256], [64.0, 64], [0, 64], [-64, 64], [True, 8], "64x64", [64] * 3, [8, 1 << 40]],
+)  # fmt: skip
+def test_a_bad_size_is_told_and_does_not_end_the_reading(size):
+    sample, bad = sample_of(META, "1", GOOD | {"train_resolution": size})
+    assert (sample.width, sample.height, sample.tags) == (0, 0, "1cat")
+    assert "train_resolution of '1'" in bad and "multiples of 8" in bad and "\n" not in bad
+    assert len(sample_of(META, "1", {"image_size": list(range(10_000))})[1]) < 200
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
     [
-        "",
-        "not json",
-        '{"1": ',
-        "{}",
-        [],
-        {"1": "text"},
-        {"1": GOOD | {"tags": 3}},
-        {"1": GOOD | {"caption": ["a"]}},
-        {"1": {"tags": "a"}},
-        {"1": GOOD | {"train_resolution": [256]}},
-        {"1": GOOD | {"train_resolution": [250, 256]}},
-        {"1": GOOD | {"train_resolution": [256.5, 256]}},
-        {"1": GOOD | {"train_resolution": "256x256"}},
+        ("/data/a b/12.jpg", "12"), ("x.y.webp", "x.y"), ("C:\\images\\7.png", "7"), ("bare", "bare"),
+        (".hidden", ".hidden"), ("folder/", ""),
     ],
-)
-def test_broken_metadata_are_one_line(tmp_path, content):
-    with pytest.raises(UserError) as error:
-        metadata.read(written(tmp_path, content))
-    assert "\n" not in str(error.value) and "meta_lat.json" in str(error.value)
-
-
-def test_missing_file(tmp_path):
-    with pytest.raises(UserError, match="no such"):
-        metadata.read(tmp_path / "nothing.json")
-
-
-@given(
-    st.dictionaries(
-        st.text(min_size=1, max_size=8), st.tuples(st.text(max_size=20), st.text(max_size=20)), min_size=1
-    )
-)
-def test_any_text_survives(tmp_path_factory, entries):
-    content = {k: {"tags": t, "caption": c, "train_resolution": [64, 64]} for k, (t, c) in entries.items()}
-    read = metadata.read(written(tmp_path_factory.mktemp("meta"), content))
-    assert {read[i].key: (read[i].tags, read[i].caption) for i in range(len(read))} == entries
+)  # fmt: skip
+def test_an_id_is_the_path_without_folder_and_extension(path, key):
+    assert key_of(path) == key

@@ -1,5 +1,6 @@
 """Staging: verified copies, reuse, fall-back where there is no room. On a real tmpfs."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from extensions.data import index
 from extensions.errors import UserError
 from extensions.launch import memory, ramdisk, request
 from extensions.paths import ROOT
@@ -20,9 +22,15 @@ LATENTS = "--dataset_class=extensions.data.dataset.LatentsDataset"
 def inputs(tmp_path):
     """A folder with a run's base model, metadata and latents, and an image beside the latents."""
     (tmp_path / "latents").mkdir()
-    for name in ("base.safetensors", "meta.json", "latents/1.npz", "latents/2.npz", "latents/1.png"):
+    for name in ("base.safetensors", "latents/1.npz", "latents/2.npz", "latents/1.png"):
         (tmp_path / name).write_bytes(os.urandom(1000))
+    describe(tmp_path, "12")
     return tmp_path
+
+
+def describe(folder, keys, caption="A cat.") -> None:
+    entries = {key: {"caption": caption, "train_resolution": [64, 64]} for key in keys}
+    (folder / "meta.json").write_text(json.dumps(entries))
 
 
 @pytest.fixture
@@ -64,12 +72,17 @@ def test_flags_point_at_equal_copies_and_the_request_remembers_the_sources(input
     del latents["1.png"]
     assert contents(made.path("train_data_dir")) == latents, "LatentsDataset reads npz files alone"
     assert made.staged["train_data_dir"] == inputs / "latents" and set(made.staged) == set(ramdisk.STAGED)
+    staged = index.open_for(made.path("in_json"), made.path("train_data_dir"))
+    assert made.staged["in_json"] == inputs / "meta.json" and staged.path.is_relative_to(root)
+    assert staged.fingerprint == index.Index(inputs / "meta.json.index.arrow").fingerprint and len(staged) == 2
     assert len(made.notes) == 1 and "copied" in made.notes[0]
 
 
 def test_other_data_sets_get_the_whole_folder(inputs, root):
     made = stage(inputs, "--dataset_class=some.Other")
     assert contents(made.path("train_data_dir")) == contents(inputs / "latents")
+    assert made.path("in_json").read_bytes() == (inputs / "meta.json").read_bytes(), "they read the JSON themselves"
+    assert not (inputs / "meta.json.index.arrow").exists()
 
 
 def test_unchanged_files_are_reused_changed_ones_copied_and_removed_ones_removed(inputs, root, monkeypatch):
@@ -77,19 +90,32 @@ def test_unchanged_files_are_reused_changed_ones_copied_and_removed_ones_removed
     kept = made.path("in_json").stat().st_ino
     assert "all there already" in stage(inputs).notes[0]
     (inputs / "latents" / "2.npz").write_bytes(b"new")
-    (inputs / "latents" / "1.npz").unlink()
     (inputs / "latents" / "3.npz").write_bytes(b"three")
     again = stage(inputs)
     assert again.path("in_json").stat().st_ino == kept
+    (inputs / "latents" / "1.npz").unlink()
+    describe(inputs, "23")
+    again = stage(inputs)
+    assert again.path("in_json").stat().st_ino != kept
     assert contents(again.path("train_data_dir")) == {"2.npz": b"new", "3.npz": b"three"}
+
+
+def test_metadata_that_change_are_indexed_and_staged_again(inputs, root):
+    stage(inputs)
+    describe(inputs, "12", "A dog.")
+    made = stage(inputs)
+    assert index.open_for(made.path("in_json"), made.path("train_data_dir"))[0].caption == "A dog."
+    (inputs / "latents" / "2.npz").unlink()
+    with pytest.raises(UserError, match="1 of 2 ids have no latents"):
+        stage(inputs)
 
 
 def test_a_file_of_the_same_size_with_another_time_is_copied_again(inputs, root):
     stage(inputs)
-    path = inputs / "meta.json"
+    path = inputs / "base.safetensors"
     path.write_bytes(os.urandom(1000))
     os.utime(path, ns=(1, 1))
-    assert stage(inputs).path("in_json").read_bytes() == path.read_bytes()
+    assert stage(inputs).path("pretrained_model_name_or_path").read_bytes() == path.read_bytes()
 
 
 def test_a_file_that_changes_while_it_is_copied(inputs, root, monkeypatch):
@@ -97,15 +123,16 @@ def test_a_file_that_changes_while_it_is_copied(inputs, root, monkeypatch):
 
     def slow(source, out=None):
         done = plain(source, out)
-        if out and source.name.endswith("meta.json"):
-            (inputs / "meta.json").write_bytes(b"longer than it was" * 100)
+        if out and source.name.endswith("2.npz"):
+            (inputs / "latents" / "2.npz").write_bytes(b"longer than it was" * 100)
         return done
 
     monkeypatch.setattr(ramdisk, "digest", slow)
-    with pytest.raises(UserError, match="meta.json changed while it was copied"):
+    with pytest.raises(UserError, match="2.npz changed while it was copied"):
         stage(inputs)
     monkeypatch.setattr(ramdisk, "digest", plain)
-    assert stage(inputs).path("in_json").read_bytes() == (inputs / "meta.json").read_bytes()
+    copies = contents(stage(inputs).path("train_data_dir"))
+    assert copies["2.npz"] == (inputs / "latents" / "2.npz").read_bytes()
 
 
 def test_a_bad_copy_is_told_and_never_used(inputs, root, monkeypatch):
@@ -157,7 +184,7 @@ def test_two_launches_at_once_copy_once(inputs, root, monkeypatch, capsys):
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(copied) == ["1.npz", "2.npz", "base.safetensors", "meta.json"]
+    assert sorted(copied) == ["1.npz", "2.npz", "base.safetensors", "meta.json.index.arrow"]
     assert made[0].flags.words() == made[1].flags.words()
     assert sorted("all there already" in one.notes[0] for one in made) == [False, True]
 

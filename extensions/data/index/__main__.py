@@ -1,0 +1,111 @@
+"""`make index`: python -m extensions.data.index META… [--data=FOLDER] [--out=FILE] [--duplicates=first …]"""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from extensions.data.index import checked
+from extensions.data.index.build import build, described
+from extensions.data.index.layout import SUFFIX, Source, index_of
+from extensions.data.index.opening import locked, require_writable
+from extensions.data.index.policies import Policies
+from extensions.data.index.reader import Index, Unusable
+from extensions.errors import UserError
+from extensions.reporting import exit_code_of
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+Meta = Annotated[list[str], typer.Argument(help="metadata in order: JSON (id: entry) or jsonl (image_path)")]
+Data = Annotated[str, typer.Option(help="folder of the latents: every id must have some")]
+Out = Annotated[str, typer.Option(help=f"the index, *{SUFFIX}; default: beside the metadata file")]
+Duplicates = Annotated[str, typer.Option(help="ids that occur again: refuse, or keep the first")]
+Missing = Annotated[str, typer.Option(help="ids without latents: refuse or skip")]
+BadSize = Annotated[str, typer.Option("--bad_size", help="not [width, height], multiples of 8: refuse or skip")]
+EmptyText = Annotated[str, typer.Option("--empty_text", help="neither tags nor caption: keep, refuse or skip")]
+
+
+@app.command()
+def make(
+    meta: Meta,
+    data: Data = "",
+    out: Out = "",
+    duplicates: Duplicates = "refuse",
+    missing: Missing = "refuse",
+    bad_size: BadSize = "refuse",
+    empty_text: EmptyText = "keep",
+) -> None:
+    """Metadata to an index, which the trainers then map instead of reading the metadata."""
+    policies = Policies(duplicates, missing, bad_size, empty_text)
+    sources = [Path(path) for given in meta for path in files_of(given)]
+    index = place_of(sources, out)
+    folder = Path(data) if data else None
+    if folder is None and policies.leaves_out("missing"):
+        raise UserError("missing=skip needs the folder of the latents; give DATA=")
+    index.parent.mkdir(parents=True, exist_ok=True)
+    require_writable(index)
+    with locked(index, "builds this index"):
+        found = current(sources, index, policies)
+        if found is None:
+            build(sources, index, folder, policies)
+        elif folder and not checked.is_known(index, found.keys_fingerprint, folder):
+            renew(found, sources, folder, policies)
+        print(f"{index}: {described(Index(index).facts)}", flush=True)
+
+
+def files_of(given: str) -> list[str]:
+    """The files of one META=: one path, spaces and all, if there is such a file; otherwise words as in a shell."""
+    try:
+        words = shlex.split(given)
+    except ValueError:
+        return [given]
+    return words if not Path(given).is_file() and any(Path(word).is_file() for word in words) else [given]
+
+
+def place_of(sources: list[Path], out: str) -> Path:
+    """Where the index goes. Several files have no place of their own: a run names the index, not one of them."""
+    if sources == [Path()]:
+        raise UserError("which metadata? make index META=meta_lat.json DATA=latents")
+    if not out and len(sources) > 1:
+        raise UserError(
+            f"{len(sources)} metadata files: name their index, OUT=<name>{SUFFIX}, and let --in_json name it"
+        )
+    index = Path(out) if out else index_of(sources[0])
+    if not index.name.endswith(SUFFIX):
+        raise UserError(f"OUT={out}: an index is named <name>{SUFFIX}")
+    if index in sources:
+        raise UserError(f"{index} is an index already; give META= the metadata that it is made of")
+    return index
+
+
+def current(sources: list[Path], index: Path, policies: Policies) -> Index | None:
+    """The index if it is of these files as they are and made with these policies."""
+    try:
+        found = Index(index)
+        now = [Source.of(path) for path in sources]
+    except (Unusable, FileNotFoundError):
+        return None
+    made = found.facts
+    same = len(now) == len(made.sources) and all(one.same(two) for one, two in zip(made.sources, now, strict=True))
+    return found if same and made.policies == policies.as_dict() else None
+
+
+def renew(found: Index, sources: list[Path], folder: Path, policies: Policies) -> None:
+    """An index that is current, and a folder that it was not held against yet."""
+    if policies.leaves_out("missing"):  # which ids are left out may differ now
+        build(sources, found.path, folder, policies)
+    else:
+        checked.require(found, folder)
+
+
+def main(arguments: list[str]) -> int:
+    """One command; its exit code. What is wrong with the command line typer says itself, and ends."""
+    app(arguments)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code_of(main, sys.argv[1:]))

@@ -1,0 +1,94 @@
+"""The third pass: the rows that stay, from the parts into the index file; memory is two parts'."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from extensions.data.index.layout import COLUMNS, FACTS, INDEX, ROWS, Facts
+from extensions.data.index.parts import Parts
+from extensions.data.index.policies import Policies
+from extensions.data.index.verdict import Verdict
+from extensions.errors import UserError
+from extensions.progress import progress
+from extensions.saving import replacing
+
+NAMES = [name for name, _ in COLUMNS]
+
+
+def assemble(parts: Parts, verdict: Verdict, policies: Policies, index: Path) -> Facts:
+    """Write the index under its final name, whole or not at all; returns what it says of itself."""
+    sizes = [parts.column(name)[verdict.keep] for name in ("width", "height")]
+    buckets, numbers, per_bucket = number_buckets(*sizes)
+    facts = Facts(
+        rows=len(numbers),
+        fingerprint=fingerprint(parts.column("row_hash")[verdict.keep]),
+        keys_fingerprint=fingerprint(parts.column("key_hash")[verdict.keep], *sizes),
+        sources=parts.done.sources,
+        buckets=[[*size, count] for size, count in zip(buckets, per_bucket, strict=True)],
+        policies=policies.as_dict(),
+        counts=verdict.counts,
+        left_out=verdict.left_out,
+        rows_per_batch=ROWS,
+    )
+    schema = INDEX.with_metadata({FACTS: facts.encode()})
+    # Inside the work folder: what a kill leaves is written over by the next try, not left beside the index.
+    with replacing(index, temporary=parts.folder / "whole.arrow") as temporary:
+        write(temporary, schema, rechunked(parts, verdict.keep), numbers)
+    return facts
+
+
+def write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], numbers: np.ndarray) -> None:
+    """The file: the rows in batches, and the bucket numbers of all."""
+    done = 0
+    with pa.ipc.new_file(str(path), schema) as file, progress("writing", len(numbers), "images") as told:
+        for rows in batches:
+            file.write_batch(complete(rows, numbers, done, schema))
+            done += len(rows)
+            told(done, done)
+
+
+def number_buckets(widths: np.ndarray, heights: np.ndarray) -> tuple[list[list[int]], np.ndarray, list[int]]:
+    """([[w, h], …] sorted, the number of each row's, int16, and how many rows each has)."""
+    sizes = widths.astype(np.int64) << 32 | heights
+    found, numbers, counts = np.unique(sizes, return_inverse=True, return_counts=True)
+    if len(found) > np.iinfo(np.int16).max:
+        raise UserError(f"{len(found):,} different sizes; are they the images' own, and not train_resolution?")
+    buckets = [[int(size) >> 32, int(size) & 0xFFFFFFFF] for size in found]
+    return buckets, numbers.astype(np.int16), counts.tolist()
+
+
+def fingerprint(*columns: np.ndarray) -> str:
+    """xxh3-128 of columns one after the other, in little-endian bytes."""
+    hasher = xxhash.xxh3_128()
+    for column in columns:
+        hasher.update(np.ascontiguousarray(column, column.dtype.newbyteorder("<")).data)
+    return hasher.hexdigest()
+
+
+def rechunked(parts: Parts, keep: np.ndarray) -> Iterator[pa.RecordBatch]:
+    """The kept rows in batches of exactly ROWS, the last one excepted."""
+    waiting, start = [], 0
+    for part in parts:
+        mask = keep[start : start + len(part)]
+        start += len(part)
+        batch = part.select(NAMES)
+        waiting.append(batch if mask.all() else batch.filter(pa.array(mask)))
+        while sum(len(each) for each in waiting) >= ROWS:
+            joined = pa.concat_batches(waiting) if len(waiting) > 1 else waiting[0]
+            yield joined.slice(0, ROWS)
+            waiting = [joined.slice(ROWS)] if len(joined) > ROWS else []
+    if rest := [each for each in waiting if len(each)]:
+        yield pa.concat_batches(rest)
+
+
+def complete(rows: pa.RecordBatch, numbers: np.ndarray, start: int, schema: pa.Schema) -> pa.RecordBatch:
+    """A batch of the index: with the rows' bucket numbers, and in the first batch all of them in one list."""
+    count = len(rows)
+    every = numbers if start == 0 else numbers[:0]
+    ends = np.full(count + 1, len(every), np.int32)
+    ends[0] = 0
+    lists = pa.ListArray.from_arrays(pa.array(ends), pa.array(every, pa.int16()))
+    return pa.record_batch([*rows.columns, pa.array(numbers[start : start + count]), lists], schema=schema)

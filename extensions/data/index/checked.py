@@ -1,0 +1,91 @@
+"""Which folders of latents hold every id of an index, remembered, so that a start scans no 12.4 million names.
+
+Kept beside the index and not in it: a folder that is moved, staged or added to later is looked at once more, and
+the index stays as it is. What counts is the folder's time of change, which every file that comes or goes sets.
+"""
+
+import json
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from extensions.data import latents
+from extensions.data.index.layout import beside
+from extensions.data.index.reader import Index
+from extensions.data.index.verdict import contains, hashes_of
+from extensions.errors import UserError
+from extensions.saving import write_text
+
+KEPT = 8  # folders an index
+SETTLED = 2_000_000_000  # ns; a folder that changed just now may change again within one tick of its clock
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of latents as it was before it was scanned. ids: how many it holds latents of."""
+
+    path: str
+    mtime_ns: int
+    ids: int
+
+
+def scan(folder: Path) -> tuple[Folder, np.ndarray]:
+    """(its state, the sorted hashes of the ids it holds, 8 bytes each). UserError where it cannot be read."""
+    try:
+        changed = folder.stat().st_mtime_ns
+        found = latents.present_ids(folder)
+    except OSError as error:
+        how = "no such folder of latents" if isinstance(error, FileNotFoundError) else "cannot read the latents in"
+        raise UserError(
+            f"{how}: {folder} ({error.strerror}); give the latents' folder and make it readable"
+        ) from None
+    pieces = [hashes_of(chunk) for chunk in found.chunks] or [np.zeros(0, np.uint64)]
+    return Folder(str(folder.resolve()), changed, len(found)), np.sort(np.concatenate(pieces))
+
+
+def is_known(index: Path, keys_fingerprint: str, folder: Path) -> bool:
+    """Whether this folder was found complete for these ids and has not changed since."""
+    try:
+        path, changed = str(folder.resolve()), folder.stat().st_mtime_ns
+    except OSError:
+        return False
+    return any((each["path"], each["mtime_ns"]) == (path, changed) for each in known(index, keys_fingerprint))
+
+
+def known(index: Path, keys_fingerprint: str) -> list[dict]:
+    """The folders that were found complete."""
+    try:
+        found = json.loads(beside(index, "checked.json").read_text(encoding="utf-8"))
+        return found["folders"] if found["keys_fingerprint"] == keys_fingerprint else []
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def remember(index: Path, keys_fingerprint: str, folder: Folder) -> None:
+    """Note that a folder is complete, unless it changed only now. Unwritten, it is scanned each time."""
+    if time.time_ns() - folder.mtime_ns < SETTLED:
+        return
+    others = [each for each in known(index, keys_fingerprint) if each["path"] != folder.path]
+    folders = [*others, asdict(folder)][-KEPT:]
+    with suppress(OSError):
+        text = json.dumps({"keys_fingerprint": keys_fingerprint, "folders": folders}, indent=1)
+        write_text(beside(index, "checked.json"), text)
+
+
+def require(index: Index, folder: Path) -> None:
+    """UserError unless every id of an index has latents in a folder: a scan, and some seconds at 12.4 million."""
+    state, present = scan(folder)
+    missing, example = 0, ""
+    for keys in index.keys():
+        gone = np.flatnonzero(~contains(present, hashes_of(keys)))
+        missing += len(gone)
+        example = example or (keys[int(gone[0])].as_py() if len(gone) else "")
+    if missing:
+        raise UserError(
+            f"{missing} of {len(index)} ids have no latents in {folder}, e.g. {example}.npz; make them, or leave the "
+            'ids out with make index META=… DATA=… POLICY="missing=skip"'
+        )
+    remember(index.path, index.keys_fingerprint, state)

@@ -1,0 +1,91 @@
+"""The index on disk: its names, its columns, and the facts that it carries about itself.
+
+`meta_lat.json.index.arrow` is an Arrow IPC file that any Arrow reader can open. All its record batches have
+ROWS rows but the last, so that a row's batch is a division. The bucket numbers of all rows stand once more in
+one piece, as the list of the file's first row (`every_bucket`; all others are empty): mapped, they are one
+numpy array that costs no memory of its own.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+VERSION = 1
+ROWS = 65_536  # rows of a record batch: some 45 MB; 190 of them at 12.4 million images
+FACTS = b"sdxl_trainer.index"
+SUFFIX = ".index.arrow"
+
+COLUMNS = [
+    ("key", pa.string()),
+    ("tags", pa.large_string()),  # large: nothing bounds the texts of 65,536 rows
+    ("caption", pa.large_string()),
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+]
+# While it is built. A bad size is 0 x 0; the hashes are xxh3-64 of the key and of the whole row.
+PART = pa.schema([*COLUMNS, ("key_hash", pa.uint64()), ("row_hash", pa.uint64())])
+INDEX = pa.schema([*COLUMNS, ("bucket", pa.int16()), ("every_bucket", pa.list_(pa.int16()))])
+
+
+@dataclass(frozen=True)
+class Source:
+    """A metadata file as it was when it was read: absolute path, bytes, time of change."""
+
+    path: str
+    bytes: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> "Source":
+        """As it is now. FileNotFoundError where it is gone."""
+        facts = path.stat()
+        return cls(str(path.resolve()), facts.st_size, facts.st_mtime_ns)
+
+    def same(self, other: "Source") -> bool:
+        """Whether both are one content; a folder that was moved or mounted elsewhere changes nothing."""
+        mine, its = (Path(each.path).name for each in (self, other))
+        return (mine, self.bytes, self.mtime_ns) == (its, other.bytes, other.mtime_ns)
+
+
+@dataclass
+class Facts:
+    """What the index says of itself.
+
+    fingerprint: of the content of all rows, in order. keys_fingerprint: of keys and sizes alone, which is what
+    the latents depend on. buckets: [[width, height, rows], …] by bucket number. counts: what the build found,
+    before the policies were applied. left_out: rows that the policies left out, by reason.
+    """
+
+    rows: int
+    fingerprint: str
+    keys_fingerprint: str
+    sources: list[Source]
+    buckets: list[list[int]]
+    policies: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    rows_per_batch: int = ROWS
+    version: int = VERSION
+
+    def encode(self) -> bytes:
+        """For the schema's metadata."""
+        return json.dumps(asdict(self), ensure_ascii=False).encode()
+
+    @classmethod
+    def decode(cls, text: bytes) -> "Facts":
+        """From `encode` of this version."""
+        found = json.loads(text)
+        return cls(**found | {"sources": [Source(**each) for each in found["sources"]]})
+
+
+def index_of(metadata: Path) -> Path:
+    """The index of a metadata file: beside it, or the file itself where it is one."""
+    return metadata if metadata.name.endswith(SUFFIX) else metadata.with_name(metadata.name + SUFFIX)
+
+
+def beside(index: Path, what: str, hidden: bool = True) -> Path:
+    """A file or folder that belongs to an index: `part` (work), `lock`, `checked.json`, `report.json`."""
+    stem = index.name.removesuffix(".arrow")
+    return index.with_name(f"{'.' if hidden else ''}{stem}.{what}")

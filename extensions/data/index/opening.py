@@ -1,0 +1,108 @@
+"""From the file that a run names to an index that is current: opened, or built by one process while others wait."""
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from extensions.data.index import checked
+from extensions.data.index.build import build
+from extensions.data.index.layout import SUFFIX, Source, beside, index_of
+from extensions.data.index.policies import Policies
+from extensions.data.index.reader import Index, Unusable
+from extensions.errors import UserError
+
+
+def open_for(metadata: str | Path, folder: str | Path) -> Index:
+    """The index of a run's metadata, every id of it with latents in `folder`.
+
+    metadata: the JSON or jsonl, whose index is beside it and is built where it is missing or older, with the
+    policies that refuse; or an index itself. UserError in one line for whatever cannot be used.
+    """
+    metadata, folder = Path(metadata), Path(folder)
+    index = named(metadata) if metadata.name.endswith(SUFFIX) else current(metadata, folder)
+    if not checked.is_known(index.path, index.keys_fingerprint, folder):
+        with locked(index.path, "looks for the latents"):
+            if not checked.is_known(index.path, index.keys_fingerprint, folder):
+                checked.require(index, folder)
+    return index
+
+
+def ensure(metadata: str | Path, folder: str | Path) -> Path:
+    """The path of the index that `open_for` would open, current but not held open."""
+    return open_for(metadata, folder).path
+
+
+def named(path: Path) -> Index:
+    """An index that is named itself. UserError where one of its sources is at hand and has changed."""
+    index = Index(path)
+    for source in index.facts.sources:
+        places = (Path(source.path), path.with_name(Path(source.path).name))
+        place = next((place for place in places if place.is_file()), None)
+        if place and not source.same(Source.of(place)):
+            raise UserError(
+                f"{place} changed after {path} was made of it; make it again (make index META=… OUT=…), "
+                "or put the metadata back"
+            )
+    return index
+
+
+def current(metadata: Path, folder: Path) -> Index:
+    """The index beside a metadata file, built where it has to be."""
+    path = index_of(metadata)
+    if not metadata.is_file():
+        hint = f"; its index is there: name {path} instead" if path.is_file() else ""
+        raise UserError(f"no such metadata file: {metadata}{hint}")
+    index, _ = usable(path, metadata)
+    if index:
+        return index
+    require_writable(path)
+    with locked(path, "builds the index"):
+        index, why = usable(path, metadata)  # another process may have built it meanwhile
+        if index:
+            return index
+        print(f"{path.name} {why}: building it once …", flush=True)
+        build([metadata], path, folder, Policies())
+    return Index(path)
+
+
+def usable(path: Path, metadata: Path) -> tuple[Index | None, str]:
+    """(the index if it is of these metadata as they are, else why not)."""
+    if not path.exists():
+        return None, "is not there"
+    try:
+        index = Index(path)
+    except Unusable as error:
+        return None, f"cannot be used ({error})"
+    sources = index.facts.sources
+    if len(sources) == 1 and sources[0].same(Source.of(metadata)):
+        return index, ""
+    return None, f"is not of {metadata.name} as it is now"
+
+
+def require_writable(index: Path) -> None:
+    """UserError where an index cannot be put."""
+    if not os.access(index.parent, os.W_OK):
+        raise UserError(
+            f"{index.parent} cannot be written, and the index belongs there; make it elsewhere "
+            "(make index META=… OUT=…), and let --in_json name it"
+        )
+
+
+@contextmanager
+def locked(index: Path, what: str):
+    """One process at a time; the others say that they wait, and for what. No lock where none can be made."""
+    if not os.access(index.parent, os.W_OK):
+        yield
+        return
+    lock = FileLock(beside(index, "lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"waiting for another process that {what} …", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

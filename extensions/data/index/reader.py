@@ -1,0 +1,94 @@
+"""The index at training time: mapped, shared by every process that reads it, and no Python object an image."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from extensions.data.buckets import Resolution
+from extensions.data.index.layout import COLUMNS, FACTS, VERSION, Facts
+from extensions.data.metadata import Sample
+from extensions.errors import UserError
+
+# No thread pool: workers are forked, and one row needs none.
+ALONE = pa.ipc.IpcReadOptions(use_threads=False)
+
+
+class Unusable(UserError):
+    """An index that cannot be read; it may be made again where its metadata are at hand."""
+
+
+class Index:
+    """Random access to the samples of an index file. `len()` is the number of images.
+
+    bucket: the number of each row's bucket, int16 (n,), mapped from the file and read-only. buckets: (width,
+    height) by number. fingerprint: of all content; keys_fingerprint: of keys and sizes. Reading does not copy the
+    file; forked workers share its pages, and an Index sent to a spawned one opens it anew.
+    """
+
+    def __init__(self, path: Path):
+        """Unusable: not there, truncated, no index, or of another version."""
+        self.path = Path(path)
+        self._file = opened(self.path)
+        self.facts = facts_of(self.path, self._file)
+        self._columns: list[tuple | None] = [None] * self._file.num_record_batches
+        self.fingerprint, self.keys_fingerprint = self.facts.fingerprint, self.facts.keys_fingerprint
+        self.buckets: list[Resolution] = [(width, height) for width, height, _ in self.facts.buckets]
+        first = self._file.get_batch(0)
+        self.bucket: np.ndarray = first.column("every_bucket").values.to_numpy()
+
+    def __len__(self) -> int:
+        return self.facts.rows
+
+    def __getitem__(self, row: int) -> Sample:
+        if not 0 <= row < self.facts.rows:
+            raise IndexError(row)
+        batch, place = divmod(row, self.facts.rows_per_batch)
+        return Sample(*(column[place].as_py() for column in self._batch(batch)))
+
+    def _batch(self, number: int) -> tuple:
+        """The columns of a record batch. Kept: 190 at 12.4 million images, each some kilobytes of addresses."""
+        if self._columns[number] is None:
+            batch = self._file.get_batch(number)
+            self._columns[number] = tuple(batch.column(name) for name, _ in COLUMNS)
+        return self._columns[number]
+
+    def sizes(self) -> tuple[np.ndarray, np.ndarray]:
+        """(width, height) of every row in pixels, int32. Made anew: for the bucket of a row take `bucket`."""
+        sides = np.array(self.buckets, np.int32).reshape(-1, 2)
+        return sides[self.bucket, 0], sides[self.bucket, 1]
+
+    def keys(self) -> Iterator[pa.Array]:
+        """All keys in row order, an array of text a record batch."""
+        for number in range(self._file.num_record_batches):
+            yield self._file.get_batch(number).column("key")
+
+    def __reduce__(self):
+        return Index, (self.path,)
+
+
+def opened(path: Path):
+    """The file, mapped."""
+    try:
+        return pa.ipc.open_file(pa.memory_map(str(path)), options=ALONE)
+    except FileNotFoundError:
+        raise Unusable(f"no such index: {path}; make it with make index META=…") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        what = "is truncated or no index" if isinstance(error, pa.ArrowInvalid) else f"cannot be read ({error})"
+        raise Unusable(f"{path} {what}; copy it again, or make it again with make index META=…") from None
+
+
+def facts_of(path: Path, file) -> Facts:
+    """What an index says of itself."""
+    text = (file.schema.metadata or {}).get(FACTS)
+    if text is None:
+        raise Unusable(f"{path} is an Arrow file but no index; make one with make index META=…")
+    version = json.loads(text).get("version")
+    if version != VERSION:
+        raise Unusable(
+            f"{path} is an index of version {version}, this program reads version {VERSION}; "
+            "make it again with make index META=…"
+        )
+    return Facts.decode(text)

@@ -1,0 +1,61 @@
+"""How far a long task is: a bar on a terminal, a line every half minute in a log."""
+
+import sys
+import time
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+EVERY = 30  # seconds between lines where there is no terminal
+
+
+@contextmanager
+def progress(what: str, total: int, unit: str, done: int = 0):
+    """Give a function of (done, units): `done` out of `total` in any measure, and how many `unit`s that is.
+
+    Shown on stderr with the rate of the units since the start and the time that is left. done: where it begins,
+    for a task that goes on.
+    """
+    console = Console(stderr=True)
+    shown = _bar(console, what, total, unit, done) if console.is_terminal else _lines(what, total, unit, done)
+    with shown as told:
+        yield told
+
+
+@contextmanager
+def _bar(console: Console, what: str, total: int, unit: str, done: int):
+    rate = _Rate()
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rate]}"))
+    with Progress(*columns, TimeRemainingColumn(elapsed_when_finished=True), console=console) as bar:
+        task = bar.add_task(what, total=total, completed=done, rate="")
+        yield lambda now, units: bar.update(task, completed=now, rate=f"{units:,} {unit}, {rate.of(units):,.0f}/s")
+
+
+@contextmanager
+def _lines(what: str, total: int, unit: str, done: int):
+    rate, began, last = _Rate(), time.monotonic(), time.monotonic()
+
+    def told(now: int, units: int) -> None:
+        nonlocal last
+        clock = time.monotonic()
+        if clock - last < EVERY:
+            return
+        last = clock
+        left = (clock - began) / max(1, now - done) * (total - now)
+        share = f"{100 * now / max(1, total):.0f} %, {units:,} {unit}, {rate.of(units):,.0f}/s"
+        print(f"{what}: {share}, {left / 60:.1f} minutes left", file=sys.stderr, flush=True)
+
+    yield told
+
+
+class _Rate:
+    """Units a second since the first that was told."""
+
+    def __init__(self):
+        self.began, self.first = time.monotonic(), None
+
+    def of(self, units: int) -> float:
+        if self.first is None:
+            self.began, self.first = time.monotonic(), units
+        return (units - self.first) / max(1e-9, time.monotonic() - self.began)
