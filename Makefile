@@ -8,7 +8,7 @@ PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 export PYTHON
 
-.PHONY: help setup tricks train runs show diff plan plan-check parity patched check-patches diff-upstream save-patches \
+.PHONY: help setup index tricks train runs show diff plan plan-check parity patched check-patches diff-upstream save-patches \
 	port-patches lint test test-all ramdisk-clean clean
 
 help:
@@ -35,6 +35,10 @@ plan: $(INSTALLED) ## RUN=25022601 [GPUS=n] [ARGS="--flag=x"] [VRAM=24] [IMG_S=1
 
 plan-check: $(INSTALLED) ## the plan's memory model against every recorded reading
 	@$(PYTHON) -m extensions.logbook plan-check
+
+## Data
+index: $(INSTALLED) ## META=meta_lat.json DATA=latents [OUT=x.index.arrow] [POLICY="duplicates=first missing=skip"]: what a run maps
+	@$(PYTHON) -m extensions.data.index "$(META)" --data="$(DATA)" --out="$(OUT)" $(addprefix --,$(POLICY))
 
 ## Upstream and our patches
 patched: $(INSTALLED) ## build sd-scripts-runtime/patched/ (only when pin or series changed)

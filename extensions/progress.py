@@ -38,12 +38,12 @@ def _lines(what: str, total: int, unit: str, done: int):
 
     def told(now: int, units: int) -> None:
         nonlocal last
-        clock = time.monotonic()
+        clock, speed = time.monotonic(), rate.of(units)
         if clock - last < EVERY:
             return
         last = clock
         left = (clock - began) / max(1, now - done) * (total - now)
-        share = f"{100 * now / max(1, total):.0f} %, {units:,} {unit}, {rate.of(units):,.0f}/s"
+        share = f"{100 * now / max(1, total):.0f} %, {units:,} {unit}, {speed:,.0f}/s"
         print(f"{what}: {share}, {left / 60:.1f} minutes left", file=sys.stderr, flush=True)
 
     yield told

@@ -35,6 +35,16 @@ def test_a_failure_leaves_the_old_file_and_no_rubbish(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_a_given_temporary_path_is_used_and_what_a_kill_left_there_is_written_over(tmp_path):
+    temporary = tmp_path / "work" / "whole.txt"
+    temporary.parent.mkdir()
+    temporary.write_text("of the last try, and longer")
+    with replacing(tmp_path / "a.txt", temporary=temporary) as given:
+        assert given == temporary
+        given.write_text("new")
+    assert (tmp_path / "a.txt").read_text() == "new" and not list(temporary.parent.iterdir())
+
+
 def test_folder_appears_whole_or_not_at_all(tmp_path):
     with pytest.raises(RuntimeError), replacing_folder(tmp_path / "a") as temporary:
         (temporary / "file").touch()

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from extensions.data.index.layout import COLUMNS, FACTS, INDEX, ROWS, Facts
+from extensions.data.index.layout import COLUMNS, FACTS, INDEX, ROWS, Facts, new_file
 from extensions.data.index.parts import Parts
 from extensions.data.index.policies import Policies
 from extensions.data.index.verdict import Verdict
@@ -43,7 +43,7 @@ def assemble(parts: Parts, verdict: Verdict, policies: Policies, index: Path) ->
 def write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], numbers: np.ndarray) -> None:
     """The file: the rows in batches, and the bucket numbers of all."""
     done = 0
-    with pa.ipc.new_file(str(path), schema) as file, progress("writing", len(numbers), "images") as told:
+    with new_file(path, schema) as file, progress("writing", len(numbers), "images") as told:
         for rows in batches:
             file.write_batch(complete(rows, numbers, done, schema))
             done += len(rows)

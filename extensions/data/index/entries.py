@@ -21,7 +21,7 @@ STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 SPACE = rb"[ \t\r\n]*"
 OPENING = re.compile(SPACE + rb"\{")
 KEY = re.compile(SPACE + rb"(,?)" + SPACE + rb"(" + STRING + rb")" + SPACE + rb":" + SPACE, re.DOTALL)
-TOKEN = re.compile(STRING + rb"|[{}\[\]]", re.DOTALL)
+TOKEN = re.compile(STRING + rb'|[{}\[\]"]', re.DOTALL)  # a lone quote: of a text that is not whole yet
 CLOSING = re.compile(SPACE + rb"\}" + SPACE + rb"\Z")
 
 Entry = tuple[str, object, int]  # key, value, the byte of the file after it
@@ -90,6 +90,8 @@ def end_by_tokens(data: bytes, start: int) -> int:
     """Where the object ends that has braces in its texts or objects in it; 0 when it is not whole yet."""
     depth = 0
     for token in TOKEN.finditer(data, start):
+        if token[0] == b'"':
+            break
         depth += (token[0] in (b"{", b"[")) - (token[0] in (b"}", b"]"))
         if depth == 0:
             return token.end()
@@ -114,7 +116,8 @@ class Window:
 
     def open(self) -> None:
         """Pass the opening brace. UserError where the file is no object."""
-        self.grow()
+        while self.grow() and not self.data.removeprefix(BOM).strip():
+            pass
         self.at = len(BOM) if self.data.startswith(BOM) else 0
         match = OPENING.match(self.data, self.at)
         if match is None:

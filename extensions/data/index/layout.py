@@ -7,6 +7,7 @@ numpy array that costs no memory of its own.
 """
 
 import json
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -78,6 +79,13 @@ class Facts:
         """From `encode` of this version."""
         found = json.loads(text)
         return cls(**found | {"sources": [Source(**each) for each in found["sources"]]})
+
+
+@contextmanager
+def new_file(path: Path, schema: pa.Schema):
+    """An Arrow IPC file to write record batches to, closed whatever happens: open, a removed one keeps its room."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as file:
+        yield file
 
 
 def index_of(metadata: Path) -> Path:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import xxhash
 
 from extensions.data.index.entries import entries
-from extensions.data.index.layout import PART, ROWS, VERSION, Source, beside
+from extensions.data.index.layout import PART, ROWS, VERSION, Source, beside, new_file
 from extensions.data.metadata import Sample, sample_of
 from extensions.errors import UserError
 from extensions.progress import progress
@@ -133,7 +133,7 @@ def finish_part(parts: Parts, rows: list[tuple], source: int, offset: int) -> No
     if rows:
         columns = zip(zip(*rows, strict=True), PART.types, strict=True)
         batch = pa.record_batch([pa.array(values, kind) for values, kind in columns], schema=PART)
-        with replacing(parts.path(done.parts)) as temporary, pa.ipc.new_file(str(temporary), PART) as file:
+        with replacing(parts.path(done.parts)) as temporary, new_file(temporary, PART) as file:
             file.write_batch(batch)
         done.parts, done.rows = done.parts + 1, done.rows + len(rows)
         rows.clear()

@@ -1,0 +1,67 @@
+"""A line every half minute in a log, a bar on a terminal; rate and time left in both."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+
+from extensions import progress as module
+from extensions.paths import ROOT
+from extensions.progress import progress
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = Clock()
+    monkeypatch.setattr(module, "time", made)
+    return made
+
+
+def test_a_log_gets_a_line_every_half_minute_with_rate_and_time_left(clock, capsys):
+    with progress("reading a.json", 1000, "images", done=100) as told:
+        for second in range(61):
+            clock.now = 1000 + second
+            told(100 + 5 * second, 50_000 + 2000 * second)
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "reading a.json: 25 %, 110,000 images, 2,000/s, 2.5 minutes left",
+        "reading a.json: 40 %, 170,000 images, 2,000/s, 2.0 minutes left",
+    ]
+
+
+def test_a_short_task_leaves_the_log_alone(clock, capsys):
+    with progress("reading", 10, "images") as told:
+        told(0, 0)
+        clock.now += 29
+        told(10, 10)
+    assert capsys.readouterr().err == ""
+
+
+SHOWN = """
+from extensions.progress import progress
+with progress("reading", 10, "images") as told:
+    told(1, 0)
+    told(10, 77)
+"""
+
+
+def test_a_terminal_gets_a_bar():
+    parent, child = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
+    subprocess.run([sys.executable, "-c", SHOWN], cwd=ROOT, stderr=child, env=environment, check=True)
+    os.close(child)
+    said = os.read(parent, 1 << 16).decode()
+    os.close(parent)
+    assert "100%" in said and re.search(r"77 images, [\d,]+/s", said) and "━" in said
