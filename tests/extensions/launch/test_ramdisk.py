@@ -1,5 +1,6 @@
 """Staging: verified copies, reuse, fall-back where there is no room. On a real tmpfs."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 
 from extensions.data import index
 from extensions.errors import UserError
-from extensions.launch import memory, ramdisk, request
+from extensions.launch import memory, ramdisk, request, run_folder
 from extensions.paths import ROOT
 
 SHM = Path("/dev/shm")
@@ -259,3 +260,12 @@ def test_without_ramdisk_nothing_happens(inputs, root):
     made.ramdisk = False
     with ramdisk.staged(made):
         assert not root.parent.exists() and made.notes == []
+
+
+def test_the_record_names_and_hashes_the_metadata_and_not_their_staged_index(inputs, root, monkeypatch):
+    monkeypatch.setattr(run_folder, "RUNTIME", inputs)
+    plain = run_folder.of_source(asked(inputs), "in_json")
+    with ramdisk.staged(made := asked(inputs)):
+        assert run_folder.of_source(made, "in_json") == plain
+    assert plain["sha256"] == hashlib.sha256((inputs / "meta.json").read_bytes()).hexdigest()
+    assert plain["path"] == str(inputs / "meta.json") and plain["bytes"] == (inputs / "meta.json").stat().st_size
