@@ -16,7 +16,7 @@ from extensions.data.index.verdict import Verdict, judge
 from extensions.errors import UserError
 from extensions.saving import write_text
 
-ROOM = "about 1.3 times the metadata's bytes are needed, here or at another OUT="
+ROOM = "up to twice the metadata's bytes are needed, here or at another OUT="
 
 
 def build(sources: list[Path], index: Path, folder: Path | None, policies: Policies) -> Facts:

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from dataclasses import asdict
 
 import pytest
@@ -15,6 +16,7 @@ from extensions.data.index.layout import Source, beside, index_of
 from extensions.data.index.policies import Policies
 from extensions.data.index.reader import Index
 from extensions.errors import UserError
+from extensions.paths import ROOT
 
 pytestmark = pytest.mark.usefixtures("small_parts")
 BAD = [("a", entry()), ("a", entry()), ("b", entry(7)), ("c", entry(tags="", caption="")), ("d", entry())]
@@ -124,10 +126,40 @@ def test_a_disk_that_is_full_while_parts_or_the_index_are_written(written, small
     path = written([(str(i), entry(tags="x" * 10_000)) for i in range(16)])
     index, filler = small_disk / "a.index.arrow", small_disk / "filler"
     filler.write_bytes(b"x" * 1024 * taken)
-    with pytest.raises(UserError, match="No space left on device: about 1.3 times") as error:
+    with pytest.raises(UserError, match="No space left on device: up to twice") as error:
         build([path], index, None, Policies())
     assert "\n" not in str(error.value) and not index.exists()
     assert json.loads((beside(index, "part") / parts.PROGRESS).read_text())["parts"] == done
     filler.unlink()
     assert build([path], index, None, Policies()).rows == 16
     assert len(Index(index)) == 16 and not beside(index, "part").exists()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from extensions.data.index import assemble, layout, parts
+from extensions.data.index.build import build
+from extensions.data.index.policies import Policies
+assemble.ROWS = parts.ROWS = 4
+plain = os.replace
+def replace(one, other):
+    if Path(other).name == sys.argv[3]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    plain(one, other)
+os.replace = replace
+build([Path(sys.argv[1])], Path(sys.argv[2]), None, Policies())
+"""
+
+
+@pytest.mark.parametrize("at", ["000002.arrow", "a.index.arrow"])
+def test_a_build_that_is_killed_leaves_no_half_index_and_goes_on(written, tmp_path, at, capsys):
+    path = written([(str(i), entry(tags=f"t{i}")) for i in range(14)])
+    index = tmp_path / "a.index.arrow"
+    killed = subprocess.run([sys.executable, "-c", KILLED, path, index, at], cwd=ROOT, check=False)
+    assert killed.returncode == -9 and not index.exists() and beside(index, "part").is_dir()
+    build([path], index, None, Policies())
+    assert ("going on after 8 images" in capsys.readouterr().out) == (at == "000002.arrow")
+    made = Index(index)
+    assert [(made[row].key, made[row].tags) for row in range(14)] == [(str(i), f"t{i}") for i in range(14)]
+    assert not beside(index, "part").exists()
