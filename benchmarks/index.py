@@ -141,10 +141,10 @@ def require_room(folder: Path, rows: int) -> None:
 def comparison(found: list[Measured]) -> Table:
     """The two side by side, and how they grow."""
     title = f"one rank, {SIDE[1]} workers, {READS:,} reads each: upstream / ours (their ratio)"
-    table = Table("images", "open s", "opened MB", "with workers MB", "row µs", title=title)
+    table = Table("images", "open, CPU s", "opened MB", "with workers MB", "row µs", title=title)
     for each in found:
         if each.upstream:
-            cells = [pair(each, "open", 1, 3), pair(each, "opened", MB, 1), pair(each, "together", MB, 0)]
+            cells = [pair(each, "cpu", 1, 3), pair(each, "opened", MB, 1), pair(each, "together", MB, 0)]
             table.add_row(f"{each.rows:,}", *cells, pair(each, "row", 1, 1))
     return table
 
@@ -152,7 +152,8 @@ def comparison(found: list[Measured]) -> Table:
 def pair(each: Measured, name: str, unit: float, digits: int) -> str:
     """What upstream and the index took, and their ratio."""
     its, mine = each.upstream[name] / unit, each.ours[name] / unit
-    return f"{its:,.{digits}f} / {mine:.{digits}f} ({its / max(mine, 10**-digits):,.3g})"
+    ratio = its / max(mine, 10**-digits)
+    return f"{its:,.{digits}f} / {mine:.{digits}f} ({ratio:,.{0 if ratio > 10 else 2}f})"
 
 
 def growth(found: list[Measured]) -> Table:

@@ -2,9 +2,9 @@
 
     python -m benchmarks.index_probe ours|upstream META DATA WORKERS READS
 
-Prints one JSON object: seconds to open, bytes of anonymous memory that opening took, microseconds of a random row
-(median, in cache), and anonymous bytes of the rank and its workers together once all of them have read, less what
-the rank had before (both import other things).
+Prints one JSON object: seconds to open, and seconds of the processor for it; bytes of anonymous memory that opening
+took; microseconds of a random row (median, in cache); and anonymous bytes of the rank and its workers together once
+all of them have read, less what the rank had before (both import other things).
 """
 
 import json

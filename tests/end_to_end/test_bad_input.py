@@ -36,8 +36,10 @@ def test_a_corrupt_npz(standins, tmp_path, trainer):
 
 
 def test_metadata_that_are_not_json(tmp_path, trainer):
+    """RAMDISK=1 would refuse them before the trainer starts: it stages their index."""
     (tmp_path / "meta.json").write_text("[1, 2")
-    assert "meta.json" in refused(tmp_path, ARGS=f"--in_json='{tmp_path / 'meta.json'}'", TRAINER=trainer)
+    flag = f"--in_json='{tmp_path / 'meta.json'}'"
+    assert "meta.json is not a JSON object" in refused(tmp_path, ARGS=flag, TRAINER=trainer, RAMDISK=0)
 
 
 def test_a_percentage_that_is_none(tmp_path, trainer):
