@@ -47,6 +47,6 @@ DATA_6K=${DATA_6K:-$DATASETS/6k/latents}
 # The same images for SD2, whose latents and buckets differ.
 META_6K_SD2=${META_6K_SD2:-$DATASETS/6k_sd2/meta_lat.json}
 DATA_6K_SD2=${DATA_6K_SD2:-$DATASETS/6k_sd2/latents}
-# 12.4M images, SDXL latents; the JSON alone is 14 GB.
+# 12.4M images, SDXL latents; the JSON alone is 14 GB, its index (make index) goes beside it and has another 9.
 META_12M=${META_12M:-$DATASETS/12.4M/meta_lat.json}
 DATA_12M=${DATA_12M:-$DATASETS/12.4M/latents}
