@@ -1,7 +1,8 @@
 """Flags that cannot work together, found before anything is built, staged or loaded.
 
 What concerns one plugin's own flags is refused by that plugin (`check_arguments`); here stands what concerns the
-trainer's flags among themselves, for both trainers.
+trainer's flags among themselves, for both trainers, and what a plugin would refuse in each of several processes
+though the words alone tell it.
 """
 
 from extensions.errors import UserError
@@ -50,6 +51,10 @@ def zero(flags: Flags) -> None:
     for name in ("fused_backward_pass", "fused_optimizer_groups"):
         if name in flags:
             raise UserError(f"--{name} updates weights in the backward pass, --deepspeed after it; drop one of them")
+    if (how := flags.get("bf16_updates")) in ("stochastic", "kahan"):
+        raise UserError(
+            f"--bf16_updates={how} with --deepspeed: ZeRO keeps fp32 master weights and loses no update; drop one of them"
+        )
 
 
 def dynamo(flags: Flags) -> None:

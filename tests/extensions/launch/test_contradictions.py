@@ -6,6 +6,7 @@ from extensions.errors import UserError
 from extensions.launch import __main__ as launch
 from extensions.launch import contradictions
 from extensions.launch.flags import Flags
+from extensions.reporting import USER_ERROR, exit_code_of
 
 PAIRS = {
     "--mem_eff_attn --sdpa": "--mem_eff_attn and --sdpa",
@@ -18,6 +19,8 @@ PAIRS = {
     "--deepspeed --optimizer_type=Lion --optimizer_args cautious_factor=0.0 weight_decay=1e-2": "its own mask",
     "--deepspeed --optimizer_type=AdaFactor --fused_backward_pass": "rows and columns",
     "--deepspeed --fused_optimizer_groups=4": "fused_optimizer_groups",
+    "--deepspeed --extensions=bf16_updates --bf16_updates=stochastic": "bf16_updates=stochastic with --deepspeed",
+    "--deepspeed --extensions=bf16_updates --bf16_updates kahan": "bf16_updates=kahan with --deepspeed",
     "--torch_compile --extensions=dual_tag": "plugin dynamo",
 }
 
@@ -35,6 +38,8 @@ def test_one_line(words):
         "--mem_eff_attn --deepspeed --zero_stage=2 --torch_compile --extensions=dynamo --optimizer_type=AdamW8bit",
         "--optimizer_type=AdaFactor --fused_backward_pass --sdpa",
         "--deepspeed --optimizer_type=Lion8bit",
+        "--deepspeed --extensions=bf16_updates --bf16_updates=nearest",
+        "--extensions=bf16_updates --bf16_updates=kahan",
         "",
     ],
 )
@@ -42,9 +47,10 @@ def test_what_works_together(words):
     contradictions.check(Flags.of_text(words))
 
 
-def test_a_launch_refuses_before_it_looks_for_files(monkeypatch):
-    monkeypatch.setenv("ARGS", "")
-    words = ["25022601", "GPUS=1", "sdxl_train.py", "--pretrained_model_name_or_path=/no/such", "--deepspeed",
-             "--optimizer_type=AdaFactor"]  # fmt: skip
-    with pytest.raises(UserError, match="rows and columns"):
-        launch.main(words)
+@pytest.mark.parametrize("words", ["--optimizer_type=AdaFactor", "--bf16_updates=stochastic"])
+def test_a_launch_refuses_before_it_looks_for_files(words, monkeypatch, capsys):
+    monkeypatch.setenv("ARGS", words)
+    flags = ["--pretrained_model_name_or_path=/no/such", "--deepspeed"]
+    assert exit_code_of(launch.main, ["25022601", "GPUS=2", "sdxl_train.py", *flags]) == USER_ERROR
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {words}") and said.count("\n") == 1
