@@ -7,16 +7,17 @@ though the words alone tell it.
 
 from extensions.errors import UserError
 from extensions.launch.flags import Flags
+from extensions.reference.flags import literals
 
 ATTENTION = ("mem_eff_attn", "xformers", "sdpa")
+FACTORS = "factors the second moment by rows and columns"
 # These need each weight in its own shape; ZeRO hands the optimizer one flat piece of all of them.
 NEED_SHAPES = {
-    "adafactor": "factors the second moment by rows and columns",
-    "came": "factors the second moment by rows and columns",
+    "adafactor": FACTORS,
+    "came": FACTORS,
     "adamw4bit": "keeps its state by the shape of each weight",
-    "adamw8bitao": "keeps its state by the shape of each weight",
-    "cautious": "scales each weight's update by its own mask",
 }
+MASKS = "scales each weight's update by its own mask"
 
 
 def check(flags: Flags) -> None:
@@ -41,20 +42,30 @@ def zero(flags: Flags) -> None:
         raise UserError(
             "--zero_stage=3 splits the weights, and checkpoints of whole models are read off them; give 2 or less"
         )
-    optimizer = f"{flags.get('optimizer_type', '')} {flags.get('optimizer_args', '')}"
-    for name, what in NEED_SHAPES.items():
-        if name in optimizer.lower().replace("_", ""):
-            raise UserError(
-                f"--optimizer_type={optimizer.strip()} does not work with --deepspeed: it {what}, and ZeRO joins "
-                "all weights into one; use AdamW8bit, Lion or Lion8bit, or drop --deepspeed"
-            )
+    if what := needs_shapes(flags):
+        given = " ".join(filter(None, [flags.get("optimizer_type"), flags.get("optimizer_args")]))
+        raise UserError(
+            f"--optimizer_type={given} does not work with --deepspeed: it {what}, and ZeRO joins "
+            "all weights into one; use AdamW8bit, Lion or Lion8bit, or drop --deepspeed"
+        )
     for name in ("fused_backward_pass", "fused_optimizer_groups"):
         if name in flags:
             raise UserError(f"--{name} updates weights in the backward pass, --deepspeed after it; drop one of them")
     if (how := flags.get("bf16_updates")) in ("stochastic", "kahan"):
-        raise UserError(
-            f"--bf16_updates={how} with --deepspeed: ZeRO keeps fp32 master weights and loses no update; drop one of them"
-        )
+        why = "ZeRO keeps fp32 master weights and loses no update"
+        raise UserError(f"--bf16_updates={how} with --deepspeed: {why}; drop one of them")
+
+
+def needs_shapes(flags: Flags) -> str | None:
+    """What the optimizer does with the shape of each weight; None where it needs none.
+
+    UserError for an --optimizer_args that is not name=value with a Python literal.
+    """
+    name = flags.get("optimizer_type", "").rpartition(".")[2].lower()
+    arguments = literals("optimizer_args", flags.values.get("optimizer_args"))
+    # Two libraries' names for one thing: a switch, and the share that is kept of what the mask takes away.
+    masks = arguments.get("cautious", name == "cautiouslion") or arguments.get("cautious_factor", 1) != 1
+    return MASKS if masks else NEED_SHAPES.get(name)
 
 
 def dynamo(flags: Flags) -> None:
