@@ -1,6 +1,7 @@
 """The commands, as a user types them."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -91,3 +92,17 @@ def test_starts_without_torch():
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("words", ["runs", "runs --json", "show 25022601", "path 25022601", "plan 25022601"])
+def test_a_reader_that_is_gone_ends_a_command_quietly(words):
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "extensions.logbook", *words.split()],
+            cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
