@@ -1,92 +1,55 @@
 """Bytes that an optimizer keeps for its tensors, and needs for a moment in its step.
 
-Read off each library's source: bitsandbytes `Optimizer2State.init_state` and `Optimizer1State.init_state`
-(8-bit from 4096 elements up, one fp32 maximum a 256 elements), torchao's 4-bit subclass (blocks of 128),
-transformers' `Adafactor`, pytorch_optimizer's `CAME` and `Lion`, torch's `AdamW` (its foreach form, the
-default on a GPU, makes one more copy of all parameters for a moment).
+State is extensions/optimizer_facts.py's. What a step needs is read off each library's source: transformers'
+`Adafactor`, pytorch_optimizer's `CAME` and `Lion`, torch's `AdamW` (its foreach form, the default on a GPU, makes
+one more copy of all parameters for a moment); the 8-bit and 4-bit ones need nothing worth counting.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from math import ceil, prod
+from math import prod
 
-Shape = tuple[int, ...]
-SMALLEST_8BIT = 4096  # elements; smaller tensors keep 32-bit state
-BLOCK_8BIT, BLOCK_4BIT = 256, 128
+from extensions.optimizer_facts import OPTIMIZERS, Shape
 
 
 @dataclass(frozen=True)
 class Kind:
     """state(shape, width): bytes kept for a tensor whose elements have `width` bytes.
 
-    step_largest: bytes an element of the largest tensor needed for a moment, over and above `width` times
-    step_copies of it; step_all: copies of all parameters needed for a moment.
+    For a moment a step needs step_fp32 fp32 copies and step_copies copies in the weights' own type of the largest
+    tensor, and step_all copies of all parameters.
     """
 
-    state: Callable[[Shape, int], float]
+    state: Callable[[Shape, int], int]
     step_fp32: int = 0
     step_copies: int = 0
     step_all: int = 0
 
 
-def quantised(moments: int) -> Callable[[Shape, int], float]:
-    """bitsandbytes' 8-bit state of so many moments."""
-
-    def state(shape: Shape, _width: int) -> float:
-        size = prod(shape)
-        each = 4 * size if size < SMALLEST_8BIT else size + 4 * ceil(size / BLOCK_8BIT)
-        return moments * each
-
-    return state
-
-
-def four_bit(shape: Shape, width: int) -> float:
-    """torchao's two 4-bit moments; tensors that are small or do not divide into blocks stay as they are."""
-    size = prod(shape)
-    small = size < SMALLEST_8BIT or size % BLOCK_4BIT
-    return 2 * (width * size if small else size / 2 + 4 * size / BLOCK_4BIT)
-
-
-def plain(moments: int) -> Callable[[Shape, int], float]:
-    """Moments of the parameter's own type."""
-    return lambda shape, width: moments * width * prod(shape)
-
-
-def factors(shape: Shape) -> int:
-    """Elements of a row and a column factor over the last two axes; a 3x3 kernel saves only a third."""
-    return prod(shape[:-1]) + prod(shape[:-2]) * shape[-1]
-
-
-def adafactor(shape: Shape, _width: int) -> float:
-    """Second moment in fp32, factored from two axes up."""
-    return 4 * (factors(shape) if len(shape) > 1 else prod(shape))
-
-
-def came(shape: Shape, width: int) -> float:
-    """A first moment, and factors of the second moment and of its instability."""
-    return width * (prod(shape) + (2 * factors(shape) if len(shape) > 1 else prod(shape)))
-
-
-KINDS = {
-    "adamw": Kind(plain(2), step_all=1),
-    "adamw8bit": Kind(quantised(2)),
-    "lion": Kind(plain(1), step_copies=3),
-    "cautiouslion": Kind(plain(1), step_copies=3),
-    "lion8bit": Kind(quantised(1)),
-    "adamw4bit": Kind(four_bit),
-    "adafactor": Kind(adafactor, step_fp32=4),
-    "came": Kind(came, step_copies=3),
-    "sgd": Kind(plain(0)),
+STEPS = {
+    "adamw": {"step_all": 1},
+    "lion": {"step_copies": 3},
+    "cautiouslion": {"step_copies": 3},
+    "adafactor": {"step_fp32": 4},
+    "came": {"step_copies": 3},
 }
+
+
+def short(name: str) -> str:
+    """The class, in lower case, of a name with or without dots."""
+    return name.rpartition(".")[2].lower()
+
+
+KINDS = {short(facts.cls): Kind(facts.bytes_of, **STEPS.get(short(facts.cls), {})) for facts in OPTIMIZERS}
+KINDS["sgd"] = Kind(lambda _shape, _width: 0)
 
 
 def kind(name: str) -> Kind | None:
     """The optimizer of --optimizer_type, in any spelling that upstream takes; None for an unknown one."""
-    short = name.rpartition(".")[2].lower().removeprefix("paged").removesuffix("32bit")
-    return KINDS.get(short or "adamw")
+    return KINDS.get(short(name).removeprefix("paged").removesuffix("32bit") or "adamw")
 
 
-def state_bytes(name: str, shapes: Iterable[Shape], width: int) -> float:
+def state_bytes(name: str, shapes: Iterable[Shape], width: int) -> int:
     """State of all tensors; an unknown optimizer counts as AdamW."""
     of = (kind(name) or KINDS["adamw"]).state
     return sum(of(shape, width) for shape in shapes)
