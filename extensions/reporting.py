@@ -1,28 +1,49 @@
 """How a run's end is told: one line for what a user can mend, a traceback for what is ours."""
 
+import signal
 import sys
 import traceback
 
+from extensions import ends
 from extensions.errors import UserError
 
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+# What gloo, NCCL and the processes' store say when the other end of a connection has closed it.
+GONE = ("Connection closed by peer", "Connection reset by peer", "remote process exited", "Broken pipe")
 
 
 def exit_with(error: BaseException | None) -> int:
     """The exit code for how a run ended, after saying why on stderr."""
     if error is None:
         return 0
-    if isinstance(error, UserError):
-        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
-        return USER_ERROR
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
+    if isinstance(error, UserError):
+        return _end(USER_ERROR, f"error: {one_line(error)}")
     if isinstance(error, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr, flush=True)
-        return INTERRUPTED
+        return _end(INTERRUPTED, "interrupted")
+    if ends.first() == USER_ERROR and lost_a_process(error):
+        return _end(1, f"then, in another process: {str(error).strip().splitlines()[-1]}")
     traceback.print_exception(error)
-    return 1
+    return _end(1)
+
+
+def _end(code: int, line: str = "") -> int:
+    """The code, noted for the launcher, after the line, unless another process of this run has said it."""
+    ends.note(code)
+    # The launcher stops a process as soon as another has ended: not between the claim of a line and its print.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    if line and ends.mine(line):
+        print(line, file=sys.stderr, flush=True)
+    signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    return code
+
+
+def lost_a_process(error: BaseException) -> bool:
+    """Whether the error says that another process of the run is gone: what follows its end, not a cause."""
+    said = str(error)
+    return isinstance(error, RuntimeError) and any(sign in said for sign in GONE)
 
 
 def exit_code_of(main, arguments: list[str]) -> int:

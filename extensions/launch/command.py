@@ -8,6 +8,8 @@ from extensions.launch import numa
 from extensions.launch.request import Request
 from extensions.paths import COMPILED, CONFIGS
 
+START = (sys.executable, "-m", "extensions.launch.processes")
+
 
 def build(request: Request, tree: Path | None) -> list[str]:
     """The command line, as a list of words. tree: the patched sd-scripts; None for the reference trainer."""
@@ -27,9 +29,9 @@ def launcher(request: Request) -> list[str]:
         return [sys.executable]
     if request.cpu:
         processes = f"--nproc_per_node={request.gpus}"
-        return [sys.executable, "-m", "torch.distributed.run", processes, *torchrun_machines(request)]
+        return [*START, "torch.distributed.run", processes, *torchrun_machines(request)]
     processes = f"--num_processes={request.processes}"
-    accelerate = [sys.executable, "-m", "accelerate.commands.launch", f"--config_file={config(request)}", processes]
+    accelerate = [*START, "accelerate.commands.launch", f"--config_file={config(request)}", processes]
     return [*accelerate, *accelerate_machines(request)]
 
 

@@ -23,6 +23,7 @@ def refused(tmp_path, **environment):
     assert len(said) == 1 and "Traceback" not in run.said
     assert not list(run.output.glob("*.safetensors"))
     assert run.manifest["exit_code"] == 2
+    assert (run.folder / "train.log").read_text().count("error: ") == 1 and "SIGTERM" not in run.said
     assert f"log: {run.folder / 'train.log'}" in run.said and "to go on: make train" in run.said
     return said[0]
 
@@ -33,6 +34,26 @@ def test_a_corrupt_npz(standins, tmp_path, trainer):
     victim = sorted(folder.glob("*.npz"))[3]
     victim.write_bytes(victim.read_bytes()[:-200])
     assert victim.name in refused(tmp_path, ARGS=f"--train_data_dir='{folder}'", TRAINER=trainer)
+
+
+@pytest.mark.parametrize(
+    "trainer", [pytest.param("sd-scripts", marks=[pytest.mark.upstream, pytest.mark.slow]), "reference"]
+)
+def test_one_of_two_processes_reads_a_corrupt_npz(standins, tmp_path, trainer):
+    """The other waits for it in a reduction, or finds it broken off."""
+    folder = tmp_path / "latents"
+    shutil.copytree(standins["data_sdxl"], folder)
+    victim = sorted(folder.glob("*.npz"))[3]
+    bytes_of = bytearray(victim.read_bytes())
+    bytes_of[2000] ^= 0xFF  # among the latents: the sum that the archive keeps does not fit any more
+    victim.write_bytes(bytes_of)
+    words = f"--train_data_dir='{folder}' --gradient_accumulation_steps=1"
+    assert victim.name in refused(tmp_path, ARGS=words, TRAINER=trainer, GPUS=2)
+
+
+def test_a_flag_that_both_of_two_processes_refuse(tmp_path):
+    said = refused(tmp_path, ARGS="--learning_rat=1e-6", TRAINER="reference", GPUS=2)
+    assert "--learning_rat" in said
 
 
 def test_metadata_that_are_not_json(tmp_path, trainer):

@@ -1,8 +1,10 @@
 """Exit codes, and one line for what a user can mend."""
 
+import signal
+
 import pytest
 
-from extensions import reporting
+from extensions import ends, reporting
 from extensions.errors import UserError
 from extensions.reporting import exit_with
 
@@ -43,3 +45,38 @@ def test_a_program_ends_with_its_own_code_or_with_one_line(capsys):
     assert capsys.readouterr().err == "error: no x here; give another\n"
     with pytest.raises(ZeroDivisionError):  # ours to mend: it keeps its traceback
         reporting.exit_code_of(lambda _: 1 // 0, [])
+
+
+def test_a_second_process_says_nothing_new_twice(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(ends.FOLDER, str(tmp_path))
+    assert [exit_with(UserError(f"{name} is corrupt; make it again")) for name in ("a", "a", "b")] == [2, 2, 2]
+    assert capsys.readouterr().err == "error: a is corrupt; make it again\nerror: b is corrupt; make it again\n"
+    assert ends.first() == 2
+
+
+LOST = RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:4711")
+
+
+def test_a_lost_connection_is_a_traceback_unless_a_line_came_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(ends.FOLDER, str(tmp_path))
+    exit_with(UserError("a is corrupt; make it again"))
+    assert exit_with(LOST) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 2 and f"then, in another process: {LOST}" in said
+    exit_with(ValueError("Connection closed by peer"))
+    assert "ValueError: Connection" in capsys.readouterr().err, "a bug of ours, whatever it says"
+    monkeypatch.setenv(ends.FOLDER, str(tmp_path / "of another run"))
+    exit_with(LOST)
+    assert capsys.readouterr().err.startswith("RuntimeError: [gloo")
+
+
+def test_the_line_is_printed_though_the_launcher_stops_the_process(tmp_path, monkeypatch, capsys):
+    """A SIGTERM between the claim of the line and its print waits for the print."""
+    order = []
+    monkeypatch.setattr(ends, "mine", lambda line: signal.raise_signal(signal.SIGTERM) or True)
+    previous = signal.signal(signal.SIGTERM, lambda *_: order.append(capsys.readouterr().err))
+    try:
+        exit_with(UserError("a is corrupt; make it again"))
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    assert order == ["error: a is corrupt; make it again\n"]

@@ -1,7 +1,6 @@
 """Several machines: what is refused, and what accelerate and torchrun make of the command."""
 
 import socket
-import sys
 from pathlib import Path
 
 import pytest
@@ -69,8 +68,8 @@ def test_a_port_that_is_taken_stops_machine_0_alone():
 def test_accelerate_starts_this_machines_share_of_all_processes(gpus):
     """Through accelerate's own parser, its reading of our configuration file, and its translation for torchrun."""
     words = command.build(asked(f"GPUS={gpus}", **TWO), Path("tree"))
-    assert words[:3] == [sys.executable, "-m", "accelerate.commands.launch"]
-    args = accelerate_launch.launch_command_parser().parse_args(words[3:])
+    assert words[:4] == [*command.START, "accelerate.commands.launch"]
+    args = accelerate_launch.launch_command_parser().parse_args(words[4:])
     args, defaults, _ = accelerate_launch._validate_launch_command(args)
     assert args.multi_gpu and not args.use_cpu and args.module
     prepare_multi_gpu_env(args)
@@ -82,8 +81,8 @@ def test_accelerate_starts_this_machines_share_of_all_processes(gpus):
 def test_torchrun_starts_this_machines_share_on_cpus(tmp_path):
     made = asked("GPUS=3", GPUS="3", PROFILE="tiny", **TWO)
     words = command.build(made, tmp_path)
-    assert words[:3] == [sys.executable, "-m", "torch.distributed.run"]
-    args = torchrun.get_args_parser().parse_args(words[3:])
+    assert words[:4] == [*command.START, "torch.distributed.run"]
+    args = torchrun.get_args_parser().parse_args(words[4:])
     got = (args.nnodes, args.nproc_per_node, args.node_rank, args.master_addr, args.master_port)
     assert got == ("2", "3", 1, "127.0.0.1", 29511)
     one = asked("GPUS=1", PROFILE="tiny", **TWO | {"NODE_RANK": "0"})

@@ -1,0 +1,50 @@
+"""Start a run's processes: python -m extensions.launch.processes LAUNCHER WORDS…
+
+LAUNCHER is torch.distributed.run or accelerate.commands.launch, run as by `python -m`. Both answer the end of a
+process with a traceback of their own and exit code 1. Where the process that failed first has told its user in one
+line what to mend, there is nothing to add, and the exit code is that of a single process.
+"""
+
+import importlib
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+
+from extensions import ends
+from extensions.reporting import USER_ERROR
+
+# Names each process that it stops, and each that has failed.
+TORCHRUN = "torch.distributed.elastic.multiprocessing.api"
+
+
+def main(words: list[str]) -> int:
+    """Run the launcher to its end; the exit code. What else ends it, a signal for one, passes."""
+    with tempfile.TemporaryDirectory(prefix="ends-") as folder:
+        os.environ[ends.FOLDER] = folder
+        logging.getLogger(TORCHRUN).addFilter(lambda _: not told())
+        return start(*words)
+
+
+def told() -> bool:
+    """Whether the first process that failed has told its user what to mend."""
+    return ends.first() == USER_ERROR
+
+
+def start(launcher: str, *words: str) -> int:
+    """The launcher's main. A traceback of torchrun or accelerate stays where it says more than is told already."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    sys.argv = [launcher, *words]
+    try:
+        importlib.import_module(launcher).main()
+    except (ChildFailedError, subprocess.CalledProcessError):
+        if not told():
+            raise
+        return USER_ERROR
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
