@@ -4,12 +4,12 @@ import pytest
 import torch
 import torch.utils.checkpoint
 from diffusers import UNet2DConditionModel
-from test_logbook_full_size import SD2, SDXL
+from published_unets import SD2_UNET, SDXL_UNET
 
 from extensions.logbook import activations, full_size
 from extensions.logbook.activations import Pass
 
-FAMILIES = {"sdxl": (SDXL, 1024, 2048), "sd2": (SD2, 768, 1024)}
+FAMILIES = {"sdxl": (SDXL_UNET, 1024, 2048), "sd2": (SD2_UNET, 768, 1024)}
 TOKENS = 231
 real_checkpoint = torch.utils.checkpoint.checkpoint
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from published_unets import SD2_UNET, SDXL_UNET
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from extensions.errors import UserError
@@ -15,19 +16,6 @@ from extensions.logbook import full_size
 
 VARIANTS = json.loads((Path(__file__).parents[1] / "unet_percent.json").read_text())["variants"]
 ON = "--learning_rate=1e-6 --train_text_encoder"
-SDXL = dict(
-    block_out_channels=(320, 640, 1280),
-    down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    transformer_layers_per_block=(1, 2, 10),
-    attention_head_dim=(5, 10, 20),
-    cross_attention_dim=2048,
-    addition_embed_type="text_time",
-    addition_time_embed_dim=256,
-    projection_class_embeddings_input_dim=2816,
-    use_linear_projection=True,
-)
-SD2 = dict(attention_head_dim=(5, 10, 20, 20), cross_attention_dim=1024, use_linear_projection=True)
 
 
 def clip(width, layers, **other):
@@ -38,10 +26,10 @@ def clip(width, layers, **other):
 
 
 ORACLES = {
-    ("sdxl", "U-Net"): lambda: UNet2DConditionModel(**SDXL),
+    ("sdxl", "U-Net"): lambda: UNet2DConditionModel(**SDXL_UNET),
     ("sdxl", "text encoder 1"): lambda: CLIPTextModel(clip(768, 12)),
     ("sdxl", "text encoder 2"): lambda: CLIPTextModelWithProjection(clip(1280, 32)),
-    ("sd2", "U-Net"): lambda: UNet2DConditionModel(**SD2),
+    ("sd2", "U-Net"): lambda: UNet2DConditionModel(**SD2_UNET),
     ("sd2", "text encoder 1"): lambda: CLIPTextModel(clip(1024, 23)),
 }
 KNOWN = {

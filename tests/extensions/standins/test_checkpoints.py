@@ -8,25 +8,13 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.loaders import single_file_utils as single_file
+from published_unets import SD2_UNET, SDXL_UNET
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from extensions.standins import model_sd2, model_sdxl
 
-SDXL_UNET = dict(
-    block_out_channels=(320, 640, 1280),
-    down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    transformer_layers_per_block=(1, 2, 10),
-    attention_head_dim=(5, 10, 20),
-    cross_attention_dim=2048,
-    addition_embed_type="text_time",
-    addition_time_embed_dim=256,
-    projection_class_embeddings_input_dim=2816,
-    use_linear_projection=True,
-)
-SD2_UNET = dict(attention_head_dim=(5, 10, 20, 20), cross_attention_dim=1024, use_linear_projection=True)
 REAL_TEXT = dict(num_attention_heads=16, vocab_size=49408)
 
 
