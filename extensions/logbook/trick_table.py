@@ -49,6 +49,7 @@ def chunks(rule: str) -> Callable[[Run], bool]:
 
 
 E2E, UNIT, REFERENCE, LAUNCH = "end_to_end/", "extensions/", "extensions/reference/", "extensions/launch/"
+CHUNKS = f"{UNIT}test_token_chunks"
 STATE = f"{UNIT}test_optimizer_state::test_restored_it_goes_on_to_the_same_weights"
 TRICKS = (
     Trick(
@@ -61,7 +62,7 @@ TRICKS = (
         "A1111's 75-token chunks",
         chunks("a1111"),
         "A1111's rule stated apart, 10,000 captions to the token; transformers' CLIP, chunk by chunk",
-        tests(f"{UNIT}test_token_chunks", f"{UNIT}test_chunk_report"),
+        tests(CHUNKS, f"{CHUNKS}_states", f"{CHUNKS}_report", f"{UNIT}test_chunk_report"),
     ),
     Trick(
         "the cut at 75, 150, 225 tokens, as recorded",

@@ -1,6 +1,5 @@
-"""Chunks against a plain statement of A1111's rule over open_clip's tokenizer; states against single chunks."""
+"""Chunks against a plain statement of A1111's rule over open_clip's tokenizer; what excludes it."""
 
-import argparse
 import importlib.util
 import random
 from pathlib import Path
@@ -9,31 +8,18 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from token_chunks_cases import BOS, COMMA, EOS, PADS, TOKENIZERS, loaded, plugin, row
 
 from extensions import token_chunks
 from extensions.errors import UserError
 
-COMMA, BOS, EOS = 267, 49406, 49407
 CAPTIONS, PARTS = 10_000, 4
 IDS = st.lists(st.one_of(st.just(COMMA), st.integers(300, 400)), max_size=400)
-TOKENIZERS = {
-    "sdxl": ("openai_clip-vit-large-patch14", "laion_CLIP-ViT-bigG-14-laion2B-39B-b160k"),
-    "sd2": ("stabilityai_stable-diffusion-2",),
-}
-PADS = {"sdxl": (EOS, 0), "sd2": (0,)}
 
 
 @pytest.fixture(scope="module")
 def tokenizers(standins):
-    """{family: tokenizers as the trainers load them}."""
-    from transformers import CLIPTokenizer
-
-    found = {
-        family: [CLIPTokenizer.from_pretrained(standins["tokenizers"] / name) for name in names]
-        for family, names in TOKENIZERS.items()
-    }
-    found["sdxl"][1].pad_token_id = 0  # as upstream does
-    return found
+    return loaded(standins)
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +30,6 @@ def open_clip():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.SimpleTokenizer().encode
-
-
-def plugin(**flags):
-    made = token_chunks.Plugin()
-    args = {"token_chunks": "a1111", "max_token_chunks": 0, "max_token_length": None} | flags
-    made.check_arguments(args=argparse.Namespace(**args))
-    return made
 
 
 # --- the rule, stated once more ---------------------------------------------------------------------
@@ -91,11 +70,6 @@ def expected(text: str, encode) -> list[list[int]]:
     *closed, last = [placed(encode(piece)) for piece in between_breaks(text)]
     chunks = [chunk for piece in closed for chunk in piece or [[]]]
     return [*chunks, *last] or [[]]
-
-
-def row(chunk: list[int], pad: int) -> list[int]:
-    """The 77 ids of a chunk."""
-    return ([BOS, *chunk, EOS] + [pad] * 75)[:77]
 
 
 def assert_batch(ids: list[torch.Tensor], texts: list[str], family: str, encode) -> list[int]:
@@ -215,127 +189,6 @@ def test_an_end_of_text_in_a_text_begins_the_padding(tokenizers):
     """A1111 pads after the first EOS, whoever wrote it."""
     (ids,) = plugin().tokenize(texts=["cat <|endoftext|> dog"], tokenizers=tokenizers["sd2"])
     assert ids[0, 0].tolist() == [BOS, 2368, EOS, *[0] * 74]
-
-
-# --- hidden states ----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def encoders():
-    """{family: small CLIP models of transformers}, the second of SDXL with a projection."""
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
-    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 1, "num_hidden_layers": 3}
-    config = CLIPTextConfig(**sizes, projection_dim=64, bos_token_id=BOS, eos_token_id=EOS)
-    torch.manual_seed(0)
-    first, second = CLIPTextModel(config).eval(), CLIPTextModelWithProjection(config).eval()
-    return {"sdxl": [first, second], "sd2": [CLIPTextModel(config).eval()]}
-
-
-BATCH = ["dog, " * 100, "cat", "", "cat BREAK BREAK dog", "a " * 80]
-
-
-def each_chunk_alone(states_of, ids: torch.Tensor) -> torch.Tensor:
-    """(b, 77 n, d): every chunk through the model in a call of its own, then side by side."""
-    return torch.stack([torch.cat([states_of(chunk[None])[0] for chunk in text]) for text in ids])
-
-
-def test_sdxls_states_are_those_of_each_chunk_alone(tokenizers, encoders):
-    made, (first, second) = plugin(), encoders["sdxl"]
-    ids = made.tokenize(texts=BATCH, tokenizers=tokenizers["sdxl"])
-    with torch.no_grad():
-        states1, states2, pooled = made.encode_tokens(
-            input_ids=ids, tokenizers=tokenizers["sdxl"], text_encoders=[first, second],
-            projection=second.text_projection, clip_skip=None,
-        )  # fmt: skip
-        for states, encoder, each in ((states1, first, ids[0]), (states2, second, ids[1])):
-            assert states.shape == (5, 3 * 77, 64)
-            alone = each_chunk_alone(lambda x, e=encoder: e(x, output_hidden_states=True).hidden_states[-2], each)
-            torch.testing.assert_close(states, alone)
-        # transformers pools by the EOS id that its configuration names.
-        torch.testing.assert_close(pooled, second(ids[1][:, 0]).text_embeds)
-
-
-@pytest.mark.parametrize("clip_skip", [None, 1, 2])
-def test_sd2s_states_are_those_of_each_chunk_alone(clip_skip, tokenizers, encoders):
-    made, (encoder,) = plugin(), encoders["sd2"]
-    (ids,) = made.tokenize(texts=BATCH, tokenizers=tokenizers["sd2"])
-
-    def states_of(chunk):
-        found = encoder(chunk, output_hidden_states=True)
-        if clip_skip is None:
-            return found.last_hidden_state
-        return encoder.text_model.final_layer_norm(found.hidden_states[-clip_skip])
-
-    with torch.no_grad():
-        (states,) = made.encode_tokens(
-            input_ids=[ids], tokenizers=tokenizers["sd2"], text_encoders=[encoder],
-            projection=None, clip_skip=clip_skip,
-        )  # fmt: skip
-        assert states.shape == (5, 3 * 77, 64)
-        torch.testing.assert_close(states, each_chunk_alone(states_of, ids))
-
-
-def test_gradients_reach_the_encoders_through_every_chunk(tokenizers, encoders):
-    made, (encoder,) = plugin(), encoders["sd2"]
-    (ids,) = made.tokenize(texts=["dog, " * 100], tokenizers=tokenizers["sd2"])
-    (states,) = made.encode_tokens(
-        input_ids=[ids], tokenizers=tokenizers["sd2"], text_encoders=[encoder], projection=None, clip_skip=None
-    )
-    weight = encoder.text_model.embeddings.position_embedding.weight
-    (ours,) = torch.autograd.grad(states[:, 2 * 77 :].square().sum(), weight)
-    (alone,) = torch.autograd.grad(encoder(ids[:, 2]).last_hidden_state.square().sum(), weight)
-    torch.testing.assert_close(ours, alone)
-    assert ours.abs().sum() > 0
-
-
-def test_zero_rows_of_upstreams_padding_become_empty_chunks(tokenizers):
-    ids = torch.zeros(1, 2, 77, dtype=torch.long)
-    ids[0, 0] = torch.tensor(token_chunks.wrap([320], tokenizers["sdxl"][1]))
-    filled = token_chunks.fill_padding(ids, tokenizers["sdxl"][1])
-    assert filled[0, 1].tolist() == row([], 0)
-    assert torch.equal(filled[0, 0], ids[0, 0])
-
-
-# --- the report -------------------------------------------------------------------------------------
-
-
-def test_a_limit_cuts_and_counts(tokenizers):
-    made = plugin(max_token_chunks=2)
-    ids = made.tokenize(texts=["dog, " * 100, "cat"], tokenizers=tokenizers["sdxl"])
-    assert ids[0].shape == (2, 2, 77)
-    totals, histogram = made.counts.read()
-    assert totals == {"texts": 2, "cut": 1, "tokens": 201, "lost": 50}
-    assert histogram[:3] == [1, 1, 0]
-
-
-@pytest.mark.parametrize(("length", "lost", "chunks"), [(None, 125, 1), (150, 50, 2), (225, 0, 3)])
-def test_upstreams_own_cut_is_left_to_the_trainer_and_counted(length, lost, chunks, tokenizers):
-    made = plugin(token_chunks="upstream", max_token_length=length)
-    texts = ["dog, " * 100, "cat", ""]
-    assert made.tokenize(texts=texts, tokenizers=tokenizers["sdxl"]) is None
-    nothing = dict(input_ids=[], tokenizers=[], text_encoders=[], projection=None, clip_skip=None)
-    assert made.encode_tokens(**nothing) is None
-    totals, histogram = made.counts.read()
-    assert totals == {"texts": 3, "cut": int(lost > 0), "tokens": 201, "lost": lost}
-    assert histogram[0] == 2 + (chunks == 1) and histogram[chunks - 1] >= 1 and sum(histogram) == 3
-
-
-def test_the_report(tokenizers, capsys):
-    made = plugin(max_token_chunks=2)
-    made.tokenize(texts=["dog, " * 100, "cat", "cat", "cat"], tokenizers=tokenizers["sdxl"])
-    made.training_begins(run=argparse.Namespace(accelerator=argparse.Namespace(process_index=1, num_processes=4)))
-    made.run_ended()
-    assert capsys.readouterr().out.splitlines() == [
-        "token_chunks: 4 texts read on process 1 of 4, 1 cut; 50 of 203 tokens lost (24.6%); chunks used:",
-        "token_chunks:     1 chunk             3  75.0%  " + "#" * 40,
-        "token_chunks:     2 chunks            1  25.0%  " + "#" * 13,
-    ]
-
-
-def test_no_report_where_no_text_was_read(capsys):
-    plugin().run_ended()
-    assert capsys.readouterr().out == ""
 
 
 # --- contradictions ---------------------------------------------------------------------------------
