@@ -31,9 +31,9 @@ def exit_with(error: BaseException | None) -> int:
 
 def _end(code: int, line: str = "") -> int:
     """The code, noted for the launcher, after the line, unless another process of this run has said it."""
-    ends.note(code)
     # The launcher stops a process as soon as another has ended: not between the claim of a line and its print.
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    ends.note(code)
     if line and ends.mine(line):
         print(line, file=sys.stderr, flush=True)
     signal.pthread_sigmask(signal.SIG_SETMASK, held)

@@ -1,8 +1,8 @@
 """Start a run's processes: python -m extensions.launch.processes LAUNCHER WORDS…
 
 LAUNCHER is torch.distributed.run or accelerate.commands.launch, run as by `python -m`. Both answer the end of a
-process with a traceback of their own and exit code 1. Where the process that failed first has told its user in one
-line what to mend, there is nothing to add, and the exit code is that of a single process.
+process, and a signal, with a traceback of their own and exit code 1. Where the process that failed first has told
+its user in one line what to mend, there is nothing to add, and the exit code is that of a single process.
 """
 
 import importlib
@@ -20,7 +20,7 @@ TORCHRUN = "torch.distributed.elastic.multiprocessing.api"
 
 
 def main(words: list[str]) -> int:
-    """Run the launcher to its end; the exit code. What else ends it, a signal for one, passes."""
+    """Run the launcher to its end; the exit code."""
     with tempfile.TemporaryDirectory(prefix="ends-") as folder:
         os.environ[ends.FOLDER] = folder
         logging.getLogger(TORCHRUN).addFilter(lambda _: not told())
@@ -34,6 +34,7 @@ def told() -> bool:
 
 def start(launcher: str, *words: str) -> int:
     """The launcher's main. A traceback of torchrun or accelerate stays where it says more than is told already."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     sys.argv = [launcher, *words]
@@ -43,6 +44,8 @@ def start(launcher: str, *words: str) -> int:
         if not told():
             raise
         return USER_ERROR
+    except SignalException as stopped:
+        return 128 + stopped.sigval  # as shells say it
     return 0
 
 

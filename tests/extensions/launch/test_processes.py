@@ -1,5 +1,7 @@
 """Two real processes under torchrun, one under accelerate: what is said of their end, and the exit code."""
 
+import os
+import signal
 import subprocess
 
 import pytest
@@ -29,6 +31,10 @@ def bug_then_line():
     if rank == 0: raise KeyError("ours")
     meet()
     raise UserError("no base; give one")
+def wait():
+    meet()
+    print(f"ready {rank}", flush=True)
+    time.sleep(60)
 def good(): print(f"trained by {rank}", flush=True)
 try:
     {act}()
@@ -43,15 +49,27 @@ sys.exit(code)
 
 
 @pytest.fixture
-def ended(tmp_path):
-    """Run the program; its exit code and what all processes said."""
+def started(tmp_path):
+    """Start the program in a process group of its own; what it says goes to one pipe."""
 
-    def run(act, *launcher):
+    def start(act, *launcher):
         (tmp_path / "program.py").write_text(PROGRAM.replace("{act}", act), encoding="utf-8")
         two = ("torch.distributed.run", "--nproc_per_node=2", f"--master_port={command.free_port()}")
         words = [*command.START, *(launcher or two), str(tmp_path / "program.py")]
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-        return done.returncode, done.stdout + done.stderr
+        pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return subprocess.Popen(words, cwd=ROOT, text=True, start_new_session=True, **pipe)
+
+    return start
+
+
+@pytest.fixture
+def ended(started):
+    """Run the program; its exit code and what all processes said."""
+
+    def run(*words):
+        process = started(*words)
+        said, _ = process.communicate(timeout=120)
+        return process.returncode, said
 
     return run
 
@@ -96,6 +114,18 @@ def test_a_line_that_follows_a_bug_does_not_hide_it(ended):
 def test_a_good_end_is_one(ended):
     code, said = ended("good")
     assert code == 0 and sorted(lines(said)) == ["trained by 0", "trained by 1"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_the_shells_code_without_torchruns_traceback(number, started):
+    process = started("wait")
+    said = ""
+    while said.count("ready") < 2 and (line := process.stdout.readline()):
+        said += line
+    os.killpg(process.pid, number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "SignalException" not in said and said.count("interrupted") <= 1
 
 
 @pytest.mark.parametrize(("act", "wanted"), [("same", 2), ("bug", 1)])
