@@ -1,5 +1,23 @@
-"""The one exception for what a user can mend."""
+"""The exceptions for what a user can mend, or has asked for."""
 
 
 class UserError(Exception):
-    """One line: what is wrong, where, and what to do. Shown without a traceback; exit code 2."""
+    """One line: what is wrong, where, and what to do. Shown without a traceback; exit code `code`."""
+
+    code = 2
+
+
+class Stopped(UserError):
+    """The run was asked to stop and has saved where it stood. 75 is EX_TEMPFAIL of sysexits.h: try again later."""
+
+    code = 75
+
+
+class NotFinite(UserError):
+    """NaN or infinity in loss, gradients or weights."""
+
+    code = 76
+
+
+# Exit codes of processes that have said in one line how they ended.
+TOLD = frozenset(kind.code for kind in (UserError, Stopped, NotFinite))

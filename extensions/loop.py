@@ -18,9 +18,10 @@ class Run:
     """The state of one run on one process, as plugins see it.
 
     optimizer_steps: updates of the weights so far, counted from the start of the whole run (a resumed
-    one begins at its start step). micro_steps: forward and backward passes of this process in this
-    launch. samples: images over all processes in this launch. epochs: of the whole run, known when the first
-    one begins.
+    one begins at its start step). micro_steps: forward and backward passes of this process; samples: images
+    over all processes; both counted on from a training state, otherwise in this launch. epochs: of the whole
+    run, known when the first one begins. places: where the data stand (`data.loader.Places`), where
+    resume_at_step is listed.
     """
 
     args: Any
@@ -32,6 +33,7 @@ class Run:
     micro_steps: int = 0
     samples: int = 0
     epochs: int = 0
+    places: Any = None
 
     @property
     def optimizer_steps_per_epoch(self) -> int:

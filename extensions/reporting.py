@@ -5,9 +5,8 @@ import sys
 import traceback
 
 from extensions import ends
-from extensions.errors import UserError
+from extensions.errors import TOLD, UserError
 
-USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 # What gloo, NCCL and the processes' store say when the other end of a connection has closed it.
 GONE = ("Connection closed by peer", "Connection reset by peer", "remote process exited", "Broken pipe")
@@ -20,10 +19,10 @@ def exit_with(error: BaseException | None) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     if isinstance(error, UserError):
-        return _end(USER_ERROR, f"error: {one_line(error)}")
+        return _end(error.code, f"error: {one_line(error)}")
     if isinstance(error, KeyboardInterrupt):
         return _end(INTERRUPTED, "interrupted")
-    if ends.first() == USER_ERROR and lost_a_process(error):
+    if ends.first() in TOLD and lost_a_process(error):
         return _end(1, f"then, in another process: {str(error).strip().splitlines()[-1]}")
     traceback.print_exception(error)
     return _end(1)
@@ -56,5 +55,5 @@ def exit_code_of(main, arguments: list[str]) -> int:
 
 def one_line(error: UserError) -> str:
     """The message. One raised in a data-loader worker arrives wrapped in the worker's traceback."""
-    last = str(error).strip().splitlines()[-1]
+    last = (str(error).strip() or type(error).__name__).splitlines()[-1]
     return last.removeprefix("extensions.errors.UserError: ")

@@ -1,68 +1,145 @@
-"""Start a run at an optimizer step, and stop it at one.
+"""Where a run stands: the order of its data, the step at which it starts, the step at which it stops.
 
-    --initial_step=N             the counter starts at N (optimizer steps, whatever the accumulation)
-    --skip_until_initial_step    the data of the first N steps are passed over, not trained again
+    --initial_step=N             the counter starts at N
+    --skip_until_initial_step    so do the data: what the first N steps saw is passed over
     --stop_at_step=M             save and end at step M of a longer schedule
+    --resume_mode=weights        weights of the base model, a new optimizer: what the production segments did
+    --resume_mode=exact          everything of the training state --resume_from; N is the state's
 
-This is what the production segments did: weights of the previous segment, a new optimizer, the counter,
-the learning-rate schedule and the position in the data carried on. Upstream's own step resume (of its
-LoRA trainer) counts micro-steps here and optimizer steps there; with accumulation 4 a start at 240,000 of
-778,000 leaves nothing to train. All three numbers here are optimizer steps.
+All numbers are optimizer steps. Upstream's own step resume (of its LoRA trainer) counts micro-steps here and
+optimizer steps there; with accumulation 4 a start at 240,000 of 778,000 leaves nothing to train.
+
+The data come in the order of `extensions/data/order.py`, which is computed for any step as fast as for the first.
 """
 
 import warnings
+from pathlib import Path
 
-from accelerate import skip_first_batches
-
+from extensions.data.loader import Places, loader
 from extensions.errors import UserError
 from extensions.hookspecs import hookimpl
+from extensions.resume import capture, identity, skipped, states
 
 
 class Plugin:
-    """Moves counter, schedule and data to a step."""
+    """Moves counter, schedule and data to a step, or puts a whole training state back."""
 
     claims = ("which batches are trained",)
+
+    def __init__(self):
+        self.models, self.state, self.loader = None, None, None
 
     @hookimpl
     def add_arguments(self, parser):
         group = parser.add_argument_group("resume_at_step")
-        group.add_argument("--initial_step", type=int, default=0, help="optimizer steps that count as done")
+        group.add_argument("--initial_step", type=int, help="optimizer steps that count as done")
         group.add_argument(
             "--skip_until_initial_step",
             action="store_true",
             help="pass over the data of the steps that are done",
         )
         group.add_argument("--stop_at_step", type=int, help="save and end at this optimizer step")
+        group.add_argument(
+            "--resume_mode",
+            choices=("weights", "exact"),
+            default="weights",
+            help="weights: the base model's, with a new optimizer; exact: everything of --resume_from",
+        )
+        group.add_argument("--resume_from", type=Path, help="the training state (a folder) to go on from exactly")
+        group.add_argument(
+            "--resume_allow",
+            default="",
+            help=f"what may differ from the state's run: any of {', '.join(identity.WHAT)}, comma-separated",
+        )
 
     @hookimpl
     def check_arguments(self, args):
-        self.start, self.stop, self.skip = args.initial_step, args.stop_at_step, args.skip_until_initial_step
+        self.stop, self.skip = args.stop_at_step, args.skip_until_initial_step
+        self.start = args.initial_step or 0
         if self.start < 0:
             raise UserError(f"--initial_step={self.start} is negative; give the number of optimizer steps done")
+        if args.resume_mode == "exact":
+            self.check_exact(args)
+        elif args.resume_from:
+            raise UserError(f"--resume_from={args.resume_from} needs --resume_mode=exact; add it, or drop the state")
         if self.stop is not None and self.stop <= self.start:
-            raise UserError(f"--stop_at_step={self.stop} is not after --initial_step={self.start}")
+            raise UserError(
+                f"--stop_at_step={self.stop} is not after optimizer step {self.start}, where the run starts"
+            )
         if self.skip and not self.start:
             raise UserError("--skip_until_initial_step without --initial_step has nothing to skip; drop it")
 
+    def check_exact(self, args):
+        """Read the state's description; its step is where the run starts."""
+        if not args.resume_from:
+            raise UserError("--resume_mode=exact needs --resume_from=<state folder>, or RESUME=auto")
+        self.allowed = set(filter(None, args.resume_allow.split(",")))
+        if odd := self.allowed - set(identity.WHAT):
+            raise UserError(f"--resume_allow={sorted(odd)[0]} is unknown; there is {', '.join(identity.WHAT)}")
+        self.state = states.read(args.resume_from)
+        if args.initial_step not in (None, self.state.optimizer_steps):
+            raise UserError(
+                f"--initial_step={args.initial_step}, but {self.state.path} was saved after optimizer step "
+                f"{self.state.optimizer_steps}; drop --initial_step"
+            )
+        identity.require_lineage(self.state, args)
+        self.start, self.skip = self.state.optimizer_steps, True
+
+    @hookimpl
+    def models_loaded(self, models):
+        self.models = models
+
     @hookimpl
     def first_optimizer_step(self, run):
+        dataset = run.dataloader.dataset
+        if not hasattr(dataset, "bucket"):
+            raise UserError(
+                "resume_at_step orders the data of extensions.data.dataset.LatentsDataset; set --dataset_class"
+            )
+        run.places = self.places(run, dataset)
+        if self.state:
+            identity.require_same(self.state, identity.of_run(run, dataset), self.allowed)
         if self.start >= run.args.max_train_steps:
             raise UserError(
-                f"--initial_step={self.start} is not before the end of the run ({run.args.max_train_steps} "
+                f"optimizer step {self.start} is not before the end of the run ({run.args.max_train_steps} "
                 "optimizer steps); nothing is left to train"
             )
-        # The schedule counts optimizer steps too; accelerate's wrapper advances it for every process.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "scheduler before optimizer": on purpose here
-            for _ in range(self.start):
-                run.lr_scheduler.step()
+        if self.start and not self.state:
+            self.forward_schedule(run)
         if self.start:
             print(f"resume_at_step: starting at optimizer step {self.start:,}", flush=True)
         return self.start
 
+    def places(self, run, dataset) -> Places:
+        """The order of this process's data."""
+        accelerator = run.accelerator
+        passed_over = skipped.of_state(self.state, run.args) if self.state else {}
+        return Places(
+            dataset,
+            accelerator.process_index,
+            accelerator.num_processes,
+            run.args.gradient_accumulation_steps,
+            passed_over,
+        )
+
+    def forward_schedule(self, run):
+        """The schedule counts optimizer steps too; accelerate's wrapper advances it for every process."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "scheduler before optimizer": on purpose here
+            for _ in range(self.start):
+                run.lr_scheduler.step()
+
+    @hookimpl(trylast=True)
+    def training_begins(self, run):
+        """Put the state back, after other plugins have done what might draw random numbers."""
+        if self.state:
+            capture.restore(run, self.models, self.state)
+            run.micro_steps, run.samples = self.state.facts["micro_steps"], self.state.facts["samples"]
+            print(f"resume_at_step: everything of {self.state.path} is restored", flush=True)
+
     @hookimpl
     def epoch_range(self, run, epochs):
-        first = self.start // run.optimizer_steps_per_epoch if self.skip else 0
+        first = self.start // run.places.steps if self.skip else 0
         return self.until_stop(run, range(first, max(epochs, first + 1)))
 
     def until_stop(self, run, epochs):
@@ -78,19 +155,18 @@ class Plugin:
 
     @hookimpl
     def epoch_batches(self, run, epoch):
-        return self.batches(run, self.loader(run, epoch))
+        done = max(0, self.start - epoch * run.places.steps) if self.skip else 0
+        if done:
+            print(f"resume_at_step: {done:,} optimizer steps of epoch {epoch + 1} are done", flush=True)
+        run.places.begin(epoch, done)
+        if self.loader is None:
+            args = run.args
+            dataset, workers = run.dataloader.dataset, args.max_data_loader_n_workers
+            self.loader = loader(dataset, run.places, workers, args.persistent_data_loader_workers)
+        return self.batches(run)
 
-    def loader(self, run, epoch):
-        """The epoch's data loader; in the first epoch without the batches that are done."""
-        done = self.start - epoch * run.optimizer_steps_per_epoch
-        if not self.skip or done <= 0:
-            return run.dataloader
-        micro_steps = done * run.args.gradient_accumulation_steps
-        print(f"resume_at_step: passing over {micro_steps:,} batches of epoch {epoch + 1}", flush=True)
-        return skip_first_batches(run.dataloader, micro_steps)
-
-    def batches(self, run, loader):
-        for batch in loader:
+    def batches(self, run):
+        for batch in self.loader:
             yield batch
             if self.ended(run):
                 return

@@ -4,17 +4,21 @@ Upstream's own fine-tuning data set ignores `train_resolution` at the pin, match
 prefix (quadratic), and expects another npz layout. This one reads the historical layout as it is. One item
 is one batch (upstream's loaders have batch size 1 and leave batching to the data set), so texts of a batch
 are tokenized together and padded to the batch's own longest.
+
+A trainer's own loader shuffles the numbers of the batches. The plugin resume_at_step asks for batches by
+`Place` instead, whose rows it knows from `order.py`.
 """
 
 import multiprocessing
 import random
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from extensions import manager
 from extensions.data import index, latents
+from extensions.data.loader import Place
+from extensions.data.order import EpochOrder, batch_count
 from extensions.errors import UserError
 
 # Flags of upstream's own data sets that change pixels or texts; here they would be ignored in silence.
@@ -51,12 +55,14 @@ class LatentsDataset(torch.utils.data.Dataset):
         self.metadata = index.open_for(self.args.in_json, self.folder)
         if not self.args.skip_cache_check:
             latents.require_readable(self.folder, self.metadata)
+        self.bucket, self.fingerprint = self.metadata.bucket, self.metadata.fingerprint
         self.batch_size = self.args.train_batch_size
         self.seed = self.args.seed or 0
         # Shared with workers that live for the whole run (--persistent_data_loader_workers).
         self._epoch = multiprocessing.Value("q", 0)
         self.tokenize_strategy = None
-        self.batches = Batches(*self.metadata.sizes(), self.batch_size, self.seed)
+        # What a trainer's own loader counts; at one image a batch a batch is a row.
+        self.grouped = EpochOrder(self.bucket, self.batch_size, self.seed, 0) if self.batch_size > 1 else None
         # Read by upstream's trainers and their log.
         self.datasets = [self]
         self.num_train_images = len(self.metadata)
@@ -73,13 +79,14 @@ class LatentsDataset(torch.utils.data.Dataset):
         self._epoch.value = epoch
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return batch_count(self.bucket, self.batch_size)
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, wanted: int | Place) -> dict:
         """One batch: latents float32 (b, 4, h/8, w/8), token ids, sizes int64 (b, 2) as (h, w)."""
-        samples = [self.metadata[int(row)] for row in self.batches[index]]
+        place = wanted if isinstance(wanted, Place) else Place(self.epoch, self.rows_of(wanted))
+        samples = [self.metadata[row] for row in place.rows]
         cached = [latents.read(self.folder, s.key, s.width, s.height) for s in samples]
-        texts = [self.text_of(sample) for sample in samples]
+        texts = [self.text_of(sample, place.epoch) for sample in samples]
         return {
             "latents": torch.stack([torch.from_numpy(item.latents) for item in cached]),
             "images": None,
@@ -94,9 +101,13 @@ class LatentsDataset(torch.utils.data.Dataset):
             "image_keys": [sample.key for sample in samples],
         }
 
-    def text_of(self, sample) -> str:
-        """What a plugin composes; without one caption and tags joined, as upstream does."""
-        draw = random.Random(f"{self.seed}:{self.epoch}:{sample.key}")
+    def rows_of(self, index: int) -> tuple[int, ...]:
+        """The rows of a batch that a trainer's own loader numbers."""
+        return (index,) if self.grouped is None else tuple(self.grouped.batch(index).tolist())
+
+    def text_of(self, sample, epoch: int) -> str:
+        """What a plugin composes; without one caption and tags joined, as upstream does. epoch: from 1."""
+        draw = random.Random(f"{self.seed}:{epoch}:{sample.key}")
         text = manager.current().hook.compose_text(
             caption=sample.caption, tags=sample.tags, key=sample.key, draw=draw, args=self.args
         )
@@ -151,30 +162,3 @@ def require_supported(args, plugins: list[str]) -> None:
     for name in ("in_json", "train_data_dir"):
         if not getattr(args, name):
             raise UserError(f"--{name} is missing; LatentsDataset reads metadata and latents from files")
-
-
-class Batches:
-    """Rows grouped into batches of one size each; item i is an array of row numbers.
-
-    Rows are shuffled within their bucket by `seed`; the last batch of a bucket may be smaller, no row is
-    left out. Three integer arrays, whatever the number of images: a list of millions of small arrays
-    would be copied by every forked worker that counts references to it.
-    """
-
-    def __init__(self, widths: np.ndarray, heights: np.ndarray, batch_size: int, seed: int):
-        order = np.random.default_rng(seed).permutation(len(widths))
-        self.order = order[np.lexsort((heights[order], widths[order]))]
-        same = (np.diff(widths[self.order]) == 0) & (np.diff(heights[self.order]) == 0)
-        buckets = np.flatnonzero(np.concatenate([[True], ~same]))
-        ends = np.append(buckets[1:], len(order))
-        spans = list(zip(buckets, ends, strict=True))
-        self.starts = np.concatenate([np.arange(start, end, batch_size) for start, end in spans])
-        self.stops = np.minimum(
-            self.starts + batch_size, np.repeat(ends, [-(-(e - s) // batch_size) for s, e in spans])
-        )
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self.order[self.starts[index] : self.stops[index]]

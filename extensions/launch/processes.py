@@ -13,7 +13,7 @@ import sys
 import tempfile
 
 from extensions import ends
-from extensions.reporting import USER_ERROR
+from extensions.errors import TOLD
 
 # Names each process that it stops, and each that has failed.
 TORCHRUN = "torch.distributed.elastic.multiprocessing.api"
@@ -29,7 +29,7 @@ def main(words: list[str]) -> int:
 
 def told() -> bool:
     """Whether the first process that failed has told its user what to mend."""
-    return ends.first() == USER_ERROR
+    return ends.first() in TOLD
 
 
 def start(launcher: str, *words: str) -> int:
@@ -43,7 +43,7 @@ def start(launcher: str, *words: str) -> int:
     except (ChildFailedError, subprocess.CalledProcessError):
         if not told():
             raise
-        return USER_ERROR
+        return ends.first()
     except SignalException as stopped:
         return 128 + stopped.sigval  # as shells say it
     return 0

@@ -8,6 +8,7 @@ import torch
 from accelerate.utils import broadcast_object_list
 from torch.utils.data import DataLoader, Sampler
 
+from extensions.data.loader import only
 from extensions.errors import UserError
 
 
@@ -35,11 +36,6 @@ def loader(args, made, accelerator) -> DataLoader:
         num_workers=workers,
         persistent_workers=args.persistent_data_loader_workers and workers > 0,
     )
-
-
-def only(items: list):
-    """The one item of the loader's batch."""
-    return items[0]
 
 
 class Shuffled(Sampler):

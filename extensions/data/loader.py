@@ -1,0 +1,82 @@
+"""The loader that passes a process the batches of `order.py`, from any optimizer step on.
+
+The trainers' own loaders shuffle by a random stream that has to be played back up to a position, and differ with
+the number of processes. This one computes where it stands. It has a random generator of its own, because
+starting an iterator draws from the global one, which makes the noise.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from extensions.data.order import EpochOrder, place_of, steps_per_epoch
+
+
+class Place(NamedTuple):
+    """One batch to be read: its epoch (from 1, part of the seed of every text draw) and rows."""
+
+    epoch: int
+    rows: tuple[int, ...]
+
+
+class Places(Sampler):
+    """The batches of one process in one epoch. Set `begin` before each pass.
+
+    dataset: has `bucket`, `batch_size` and `seed`. skipped: see EpochOrder.
+    """
+
+    def __init__(self, dataset, process: int, processes: int, accumulation: int, skipped: dict[int, int]):
+        self.dataset, self.skipped = dataset, skipped
+        self.process, self.processes, self.accumulation = process, processes, accumulation
+        self.steps = steps_per_epoch(len(dataset), processes, accumulation)  # optimizer steps of an epoch
+        self.epoch, self.first, self.order = 0, 0, None
+
+    def begin(self, epoch: int, first: int) -> None:
+        """Stand before step `first` of `epoch`, both counted from 0. The order is made once an epoch."""
+        if self.order is None or epoch != self.epoch:
+            self.order = None  # the old one is freed before the new one is made
+            self.order = EpochOrder(
+                self.dataset.bucket, self.dataset.batch_size, self.dataset.seed, epoch, self.skipped
+            )
+        self.epoch, self.first = epoch, first
+
+    def __len__(self) -> int:
+        return (self.steps - self.first) * self.accumulation
+
+    def __iter__(self) -> Iterator[Place]:
+        for step in range(self.first, self.steps):
+            for micro_step in range(self.accumulation):
+                yield self.at(step, micro_step)
+
+    def at(self, step: int, micro_step: int, process: int | None = None) -> Place:
+        """What a process (this one, unless named) sees at a step of the epoch."""
+        process = self.process if process is None else process
+        place = place_of(step, micro_step, process, self.processes, self.accumulation)
+        rows = self.order.batch(place, self.epoch * self.steps + step)
+        return Place(self.epoch + 1, tuple(rows.tolist()))
+
+
+def loader(dataset, places: Places, workers: int, persistent: bool) -> DataLoader:
+    """A loader over `places`; one for all epochs, so that persistent workers persist.
+
+    The data set's numbering for other loaders is dropped: this one needs none of it.
+    """
+    dataset.grouped = None
+    workers = min(workers, os.cpu_count() or 1)
+    return DataLoader(
+        dataset,
+        batch_size=1,
+        sampler=places,
+        collate_fn=only,
+        num_workers=workers,
+        persistent_workers=persistent and workers > 0,
+        generator=torch.Generator(),
+    )
+
+
+def only(items: list):
+    """The one item of the loader's batch."""
+    return items[0]

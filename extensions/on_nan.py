@@ -1,0 +1,123 @@
+"""NaN or infinity in loss or gradients: the run ends before the update that would spoil the weights.
+
+    --on_nan=stop       say the optimizer step, the samples and the last good state, and end with exit code 76
+    --on_nan=rollback   the same, and the launch goes on from the last good state without those samples
+    --on_nan_limit=N    at most so many roll-backs in one launch
+
+Gradients are looked at on every process before the optimizer steps (one pass over them: 10 GB in fp32, some
+hundredths of a second on a GPU); under ZeRO each process sees its share, and one number is exchanged. Which of the
+samples of the global batch is at fault is not known, so a roll-back leaves out all of them.
+"""
+
+import json
+import math
+from pathlib import Path
+from types import MethodType
+
+import torch
+
+from extensions.errors import NotFinite, UserError
+from extensions.hookspecs import hookimpl
+from extensions.processes import any_process
+from extensions.resume import skipped, states
+
+REQUEST = "rollback.json"  # in the run folder: the launch reads it
+
+
+class Plugin:
+    """Looks at loss and gradients; changes nothing of a sound training."""
+
+    claims = ("what NaN does",)
+
+    def __init__(self):
+        self.run, self.loss_is_bad = None, False
+
+    @hookimpl
+    def add_arguments(self, parser):
+        group = parser.add_argument_group("on_nan")
+        group.add_argument(
+            "--on_nan",
+            choices=("stop", "rollback"),
+            default="stop",
+            help="NaN in loss or gradients: end the run, or go on from the last state without those samples",
+        )
+        group.add_argument("--on_nan_limit", type=int, default=3, help="at most so many roll-backs in one launch")
+
+    @hookimpl
+    def check_arguments(self, args):
+        plugins = (args.extensions or "").split(",")
+        if args.on_nan == "rollback" and "save_states" not in plugins:
+            raise UserError("--on_nan=rollback needs states to go back to; add save_states to --extensions")
+        if args.on_nan_limit < 1:
+            raise UserError(f"--on_nan_limit={args.on_nan_limit} allows no roll-back; give --on_nan=stop instead")
+
+    @hookimpl(trylast=True)
+    def optimizer_built(self, optimizer):
+        """Look before every step, whatever another plugin has made of it."""
+        inner = optimizer.step
+
+        def step(_optimizer, *arguments, **keywords):
+            self.look(optimizer)
+            return inner(*arguments, **keywords)
+
+        optimizer.step = MethodType(step, optimizer)
+
+    def look(self, optimizer) -> None:
+        """NotFinite on every process when a gradient of one is not finite."""
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if self.run is not None and any_process(self.run.accelerator, not finite(gradients)):
+            self.end("gradients")
+
+    @hookimpl
+    def training_begins(self, run):
+        self.run = run
+
+    @hookimpl
+    def micro_step_ended(self, loss):
+        self.loss_is_bad |= not math.isfinite(loss)
+
+    @hookimpl(tryfirst=True)
+    def optimizer_step_ended(self, run):
+        """The loss, where gradients never pass the optimizer (fused backward passes); before a state is saved."""
+        if any_process(run.accelerator, self.loss_is_bad):
+            self.end("loss", run.optimizer_steps - 1)
+
+    def end(self, what: str, done: int | None = None) -> None:
+        """Say what is known, ask for a roll-back where wanted, and raise NotFinite. done: optimizer steps before."""
+        run = self.run
+        done = run.optimizer_steps if done is None else done
+        rows, keys = samples_of(run, done)
+        args, output = run.args, Path(run.args.output_dir)
+        last = states.found(states.folder_of(output))[0]
+        good = f"last good state: {last[0].path}" if last else "no state was saved yet"
+        run.accelerator.wait_for_everyone()
+        if run.accelerator.is_main_process and args.on_nan == "rollback" and last and rows:
+            skipped.write(output, run.places.skipped | dict.fromkeys(rows, done))
+            request = {"optimizer_step": done + 1, "samples": keys, "state": str(last[0].path)}
+            (Path(args.run_folder or output) / REQUEST).write_text(json.dumps(request, indent=1), encoding="utf-8")
+        run.accelerator.end_training()
+        raise NotFinite(
+            f"{what} not finite at optimizer step {done + 1:,}; its samples: {', '.join(keys) or 'not known'}; {good}"
+        )
+
+
+def finite(gradients: list[torch.Tensor]) -> bool:
+    """Whether no gradient holds NaN or infinity. One number a tensor is made on its device, then one is read."""
+    if not gradients:
+        return True
+    return bool(torch.stack(torch._foreach_norm(gradients, math.inf)).isfinite().all())
+
+
+def samples_of(run, done: int) -> tuple[list[int], list[str]]:
+    """(rows, ids) that the optimizer step after `done` sees on all processes; empty without resume_at_step."""
+    places = run.places
+    if places is None:
+        return [], []
+    step = done - places.epoch * places.steps
+    found = [
+        row
+        for micro_step in range(places.accumulation)
+        for process in range(places.processes)
+        for row in places.at(step, micro_step, process).rows
+    ]
+    return found, [places.dataset.metadata[row].key for row in found]

@@ -1,0 +1,21 @@
+"""What the processes of a run tell each other outside the training itself."""
+
+import torch
+
+
+def any_process(accelerator, flag: bool) -> bool:
+    """Whether any process says so; every process gets the same answer. One number travels."""
+    if accelerator.num_processes == 1:
+        return flag
+    said = torch.tensor([float(flag)], device=accelerator.device)
+    torch.distributed.all_reduce(said, op=torch.distributed.ReduceOp.MAX)
+    return bool(said.item())
+
+
+def from_main(accelerator, value):
+    """Process 0's value (anything that can be pickled), on every process."""
+    if accelerator.num_processes == 1:
+        return value
+    from accelerate.utils import broadcast_object_list
+
+    return broadcast_object_list([value])[0]

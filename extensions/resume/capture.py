@@ -1,0 +1,147 @@
+"""What makes up a training state: weights, optimizer, schedule, loss scale, random streams; and putting it back.
+
+Every process calls these functions together. Process 0 keeps what all have in common; under ZeRO, whose optimizer is
+divided, each keeps its own share.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from accelerate import DistributedType
+from accelerate.utils import gather_object
+
+from extensions.errors import NotFinite, UserError
+from extensions.models import Models
+from extensions.resume import parts, randomness
+from extensions.resume.states import State
+
+PROGRESS = "progress.safetensors"
+SIMPLE = (bool, int, float, str, type(None))
+
+
+def values(run, models: Models) -> list[tuple[str, Callable[[], object]]]:
+    """(file name, function that gives its value) of each part that this process keeps.
+
+    The random streams of all processes are gathered here: the functions may be called by one process alone.
+    """
+    streams = gather_object([randomness.streams()])
+    found = []
+    if run.accelerator.is_main_process:
+        found += [(file_of(name), model.state_dict) for name, model in trained(models)]
+        found.append((PROGRESS, lambda: progress(run, streams)))
+    if divided(run) or run.accelerator.is_main_process:
+        found.append((optimizer_file(run), lambda: optimizer(run)))
+    return found
+
+
+def trained(models: Models) -> Iterator[tuple[str, torch.nn.Module]]:
+    """(name, model) of those that have a parameter to train."""
+    for name, model in models.named().items():
+        if any(parameter.requires_grad for parameter in model.parameters()):
+            yield name, model
+
+
+def require_finite(run, models: Models) -> None:
+    """NotFinite, naming the first weight that is NaN or infinite: a state of it would replace a good one."""
+    for name, model in trained(models):
+        for key, tensor in model.state_dict().items():
+            if tensor.is_floating_point() and not tensor.isfinite().all():
+                raise NotFinite(
+                    f"{name}: {key} is not finite at optimizer step {run.optimizer_steps:,}; no state saved"
+                )
+
+
+def file_of(name: str) -> str:
+    """The file of a model's weights."""
+    return f"{name.replace(' ', '_')}.safetensors"
+
+
+def divided(run) -> bool:
+    """Whether each process keeps a share of the optimizer (ZeRO)."""
+    return run.accelerator.distributed_type == DistributedType.DEEPSPEED
+
+
+def optimizer_file(run) -> str:
+    """This process's file of optimizer state."""
+    return f"optimizer-{run.accelerator.process_index}.safetensors" if divided(run) else "optimizer.safetensors"
+
+
+def optimizer(run) -> dict:
+    """The optimizer's state; under ZeRO this process's share, with the fp32 weights that it keeps."""
+    if not divided(run):
+        return run.optimizer.state_dict()
+    zero = run.optimizer.optimizer
+    whole = zero.state_dict()
+    return {
+        "base": whole["base_optimizer_state"],
+        "fp32": whole["single_partition_of_fp32_groups"],
+        "overflow": bool(whole["overflow"]),
+        "scaler": {name: value for name, value in vars(zero.loss_scaler).items() if isinstance(value, SIMPLE)},
+    }
+
+
+def progress(run, streams: list[dict]) -> dict:
+    """Schedule, loss scale and random streams."""
+    scaler = run.accelerator.scaler
+    return {
+        "schedule": run.lr_scheduler.state_dict(),
+        "scaler": scaler.state_dict() if scaler is not None else None,
+        "random": streams,
+    }
+
+
+def restore(run, models: Models, state: State) -> None:
+    """Put everything back. UserError where the state is of another model or optimizer. The random streams last."""
+    for name, model in trained(models):
+        restore_weights(model, parts.read(state.file(file_of(name))), f"{state.path}: {name}")
+    restore_optimizer(run, parts.read(state.file(optimizer_file(run))), state)
+    kept = parts.read(state.file(PROGRESS))
+    run.lr_scheduler.load_state_dict(kept["schedule"])
+    if kept["scaler"] is not None and run.accelerator.scaler is not None:
+        run.accelerator.scaler.load_state_dict(kept["scaler"])
+    streams = kept["random"]
+    # With other processes than the state was made with (allowed by name only) some share a stream.
+    randomness.restore(streams[run.accelerator.process_index % len(streams)])
+
+
+def restore_weights(model: torch.nn.Module, saved: dict, what: str) -> None:
+    """Copy weights in place. UserError for other names, shapes or dtypes."""
+    own = model.state_dict()
+    if own.keys() != saved.keys():
+        odd = sorted(own.keys() ^ saved.keys())[0]
+        raise UserError(f"{what}: {odd} is not in both state and model; the state is of another base model")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            other = saved[name]
+            if other.shape != tensor.shape or other.dtype != tensor.dtype:
+                raise UserError(
+                    f"{what}: {name} is {other.dtype} {tuple(other.shape)} there and {tensor.dtype} "
+                    f"{tuple(tensor.shape)} here; resume with the base model and precision of the state"
+                )
+            tensor.copy_(other)
+
+
+def restore_optimizer(run, saved: dict, state: State) -> None:
+    """Load the optimizer's state. UserError for one of another optimizer or of other groups."""
+    try:
+        if divided(run):
+            restore_share(run, saved)
+        else:
+            run.optimizer.load_state_dict(saved)
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{state.path}: its optimizer does not fit this run ({error}); take its launcher") from None
+
+
+def restore_share(run, saved: dict) -> None:
+    """ZeRO: this process's share, through DeepSpeed's own loading."""
+    zero = run.optimizer.optimizer
+    vars(zero.loss_scaler).update(saved["scaler"])
+    whole = zero.state_dict()
+    whole |= {
+        "base_optimizer_state": saved["base"],
+        "single_partition_of_fp32_groups": saved["fp32"],
+        "overflow": saved["overflow"],
+    }
+    shares = [None] * run.accelerator.num_processes
+    shares[run.accelerator.process_index] = whole
+    zero.load_state_dict(shares, load_optimizer_states=True, load_from_fp32_weights=True)

@@ -1,0 +1,105 @@
+"""What a state was made with, and whether it may be gone on from: data, flags, processes, code."""
+
+import json
+from pathlib import Path
+
+from extensions.errors import UserError
+from extensions.resume.states import State
+
+# Flags that change no weight: where files lie, what is logged and saved, how fast it is read. The paths of
+# model and data are among them: the state has the weights, and data are compared by content.
+NEUTRAL = frozenset(
+    [
+        "output_dir",
+        "output_name",
+        "logging_dir",
+        "log_prefix",
+        "log_with",
+        "log_tracker_name",
+        "log_tracker_config",
+        "wandb_run_name",
+        "run_folder",
+        "in_json",
+        "train_data_dir",
+        "pretrained_model_name_or_path",
+        "tokenizer_cache_dir",
+        "caption_extension",
+        "max_data_loader_n_workers",
+        "persistent_data_loader_workers",
+        "skip_cache_check",
+        "initial_step",
+        "stop_at_step",
+        "skip_until_initial_step",
+        "resume_mode",
+        "resume_from",
+        "resume_allow",
+        "states_every_n_steps",
+        "keep_states",
+        "on_nan",
+        "on_nan_limit",
+        "bad_sample_limit",
+        "compile_scope",
+        "training_comment",
+        "metadata_title",
+        "console_log_level",
+        "console_log_file",
+    ]
+)
+NEUTRAL_PREFIXES = ("save_", "metadata_", "huggingface_", "wandb_", "sample_")
+CODE = ("trainer", "sd_scripts_commit", "patch_series_sha256")
+WHAT = ("data", "flags", "processes", "code")
+
+
+def of_run(run, dataset) -> dict:
+    """What will be compared, of the run under way. dataset: has `fingerprint` and `seed`."""
+    args = run.args
+    return {
+        "data": dataset.fingerprint,
+        "flags": {name: str(value) for name, value in sorted(vars(args).items()) if not neutral(name)},
+        "processes": run.accelerator.num_processes,
+        "code": code(args),
+    }
+
+
+def neutral(flag: str) -> bool:
+    """Whether a flag changes no weight."""
+    return flag in NEUTRAL or flag.startswith(NEUTRAL_PREFIXES)
+
+
+def manifest(args) -> dict:
+    """The record that the launch has written of this run; empty without one."""
+    folder = getattr(args, "run_folder", None)
+    path = Path(folder) / "manifest.json" if folder else None
+    return json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else {}
+
+
+def code(args) -> dict:
+    """Trainer, upstream commit and patch series; empty without a record."""
+    return {name: value for name, value in manifest(args).items() if name in CODE}
+
+
+def require_lineage(state: State, args) -> None:
+    """UserError for a state of another run than this one or its parent."""
+    now, of = manifest(args), state.facts["run"]
+    if now and of not in (None, now["run"], now["parent"]):
+        parent = f" nor of its parent {now['parent']}" if now["parent"] else ""
+        raise UserError(f"{state.path} is a state of run {of}, not of {now['run']}{parent}; give one of its own")
+
+
+def require_same(state: State, now: dict, allowed: set[str]) -> None:
+    """UserError naming the first difference that is not allowed by name (one of WHAT)."""
+    before = state.facts["made_with"]
+    for what in WHAT:
+        if what not in allowed and before[what] != now[what]:
+            raise UserError(
+                f"{state.path} was made with other {what}: {difference(before[what], now[what])}; "
+                f"undo that, or give --resume_allow={what}"
+            )
+
+
+def difference(before, now) -> str:
+    """The first thing that differs, for a person."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return f"{before} there, {now} here"
+    name = next(key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key))
+    return f"{name} is {before.get(name, 'not set')} there, {now.get(name, 'not set')} here"

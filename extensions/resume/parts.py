@@ -1,0 +1,57 @@
+"""The files of a state: any nested value as one safetensors file, and back.
+
+Values are copied to memory first (`Part`), so that they can be written while the training goes on.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from extensions.errors import UserError
+from extensions.resume.states import checksum
+from extensions.resume.trees import put_together, taken_apart
+
+
+class Part:
+    """A copy of one value in memory. name: of its file. bytes: what it will take on the disk, roughly."""
+
+    def __init__(self, name: str, value):
+        self.name, tensors = name, {}
+        self.tree = json.dumps(taken_apart(value, tensors))
+        # A copy even of what is on the CPU already: the next step overwrites it. Each has its own storage, which
+        # safetensors asks for.
+        self.tensors = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
+
+    @property
+    def bytes(self) -> int:
+        return len(self.tree) + sum(tensor.nbytes for tensor in self.tensors.values())
+
+    def write(self, folder: Path) -> dict:
+        """Write and sync the file; its entry for the state's description."""
+        path = folder / self.name
+        save_file(self.tensors, path, {"tree": self.tree})
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+        return {"bytes": path.stat().st_size, "xxh3_128": checksum(path)}
+
+
+def size_of(value) -> int:
+    """Bytes of the tensors in a nested value."""
+    tensors: dict[str, torch.Tensor] = {}
+    taken_apart(value, tensors)
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def read(path: Path):
+    """The value of a part. UserError for a file that is none."""
+    try:
+        with safe_open(path, "pt") as file:
+            tree = json.loads(file.metadata()["tree"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        return put_together(tree, tensors)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); take an older state") from None

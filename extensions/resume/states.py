@@ -1,0 +1,171 @@
+"""A training state on disk: one folder, `state.json` beside safetensors files, and nothing else.
+
+    <output>/states/step00012000/
+      state.json                    small: where the run stood, what it was made with, size and xxh3 of each file
+      U-Net.safetensors …           the weights of each model that trains, in the dtype in which it trains
+      optimizer.safetensors         or optimizer-0.safetensors … under ZeRO, one a process
+      progress.safetensors          schedule, loss scale, the random streams of every process
+
+A state is written under a name that begins with a dot, synced, and renamed: what is called step… is whole. It is
+taken away by renaming first, too. Whether it has stayed whole, `verify` reads out of the checksums.
+"""
+
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import xxhash
+
+from extensions.errors import UserError
+
+VERSION = 1
+FOLDER = "states"
+DESCRIPTION = "state.json"
+BLOCK = 1 << 24
+
+
+@dataclass(frozen=True)
+class State:
+    """One state. facts: the content of its state.json (see `description`)."""
+
+    path: Path
+    facts: dict
+
+    @property
+    def optimizer_steps(self) -> int:
+        return self.facts["optimizer_steps"]
+
+    def file(self, name: str) -> Path:
+        """One of its files. UserError where the state has none of that name."""
+        if name not in self.facts["files"]:
+            raise UserError(f"{self.path} has no {name}; it was written by another kind of run")
+        return self.path / name
+
+
+def folder_of(output: Path) -> Path:
+    """Where the states of a run lie. output: the folder of its checkpoints."""
+    return output / FOLDER
+
+
+def name_of(optimizer_steps: int) -> str:
+    """Of the state after so many optimizer steps."""
+    return f"step{optimizer_steps:08d}"
+
+
+def read(path: Path) -> State:
+    """The state in a folder, from its description and the sizes of its files.
+
+    UserError: no state, of another version, a file missing or cut short.
+    """
+    path = Path(path)
+    try:
+        facts = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
+        version, files = facts["version"], facts["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{path} is not a training state (no readable {DESCRIPTION}); give another one") from None
+    if version != VERSION:
+        raise UserError(
+            f"{path} is a state of version {version}, this program reads {VERSION}; resume with the other"
+        )
+    for name, entry in files.items():
+        file = path / name
+        size = file.stat().st_size if file.is_file() else 0
+        if size != entry["bytes"]:
+            raise UserError(f"{file} has {size:,} bytes, the state says {entry['bytes']:,}; take an older state")
+    return State(path, facts)
+
+
+def verify(state: State) -> None:
+    """Read every file and compare its checksum. UserError for one that has changed."""
+    for name, entry in state.facts["files"].items():
+        if checksum(state.path / name) != entry["xxh3_128"]:
+            raise UserError(f"{state.path / name} is damaged (its checksum is another); take an older state")
+
+
+def checksum(path: Path) -> str:
+    """xxh3-128 of a file, in hexadecimal: it finds damage, not forgery, as fast as a disk can be read."""
+    digest = xxhash.xxh3_128()
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def found(folder: Path) -> tuple[list[State], list[str]]:
+    """(states, newest first; why the others in the folder are none).
+
+    Newest by the time of writing: a run that was rolled back, or begun again, is at an earlier step.
+    """
+    states, bad = [], []
+    for path in folder.glob("step*"):
+        try:
+            states.append(read(path))
+        except UserError as error:
+            bad.append(str(error))
+    return sorted(states, key=lambda state: state.facts["written_ns"], reverse=True), bad
+
+
+def newest_good(folder: Path, tell=print) -> State | None:
+    """The newest state whose checksums hold; each one that is passed over is told. None where there is none."""
+    states, bad = found(folder)
+    for reason in bad:
+        tell(f"passed over: {reason}")
+    for state in states:
+        try:
+            verify(state)
+            return state
+        except UserError as error:
+            tell(f"passed over: {error}")
+    return None
+
+
+def begin(folder: Path, optimizer_steps: int) -> Path:
+    """An empty folder to write a state into. What a crash has left of earlier attempts is removed."""
+    for left in folder.glob(".step*.part"):
+        shutil.rmtree(left)
+    temporary = folder / f".{name_of(optimizer_steps)}.part"
+    temporary.mkdir(parents=True)
+    return temporary
+
+
+def commit(temporary: Path, facts: dict, files: dict[str, dict]) -> State:
+    """Describe what was written, sync, and give it its name. files: {name: {"bytes": int, "xxh3_128": str}}."""
+    final = temporary.with_name(name_of(facts["optimizer_steps"]))
+    facts = {"version": VERSION, "written_ns": time.time_ns(), **facts, "files": files}
+    with open(temporary / DESCRIPTION, "w", encoding="utf-8") as file:
+        json.dump(facts, file, indent=1, ensure_ascii=False)
+        file.flush()
+        os.fsync(file.fileno())
+    sync(temporary)
+    remove(final)
+    os.rename(temporary, final)
+    sync(final.parent)
+    return State(final, facts)
+
+
+def remove(path: Path) -> None:
+    """Take a state away, if it is there. A crash in between leaves no half state under its name."""
+    if path.exists():
+        going = path.with_name(f".{path.name}.old.part")
+        shutil.rmtree(going, ignore_errors=True)
+        os.rename(path, going)
+        shutil.rmtree(going)
+
+
+def keep_last(folder: Path, count: int) -> None:
+    """Remove all but the newest `count` states."""
+    states, _ = found(folder)
+    for state in states[count:]:
+        remove(state.path)
+
+
+def sync(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
