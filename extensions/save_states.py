@@ -3,9 +3,10 @@
     --states_every_n_steps=N   optimizer steps between states; 0: only at the end and when asked to stop
     --keep_states=N            the newest N stay
 
-A state is a folder below <output_dir>/states (`extensions/resume/states.py` says what is in it). SIGTERM or SIGINT:
-the optimizer step is finished on every process, a state saved, and the run ends with exit code 75; a second signal
-ends it at once. At SDXL's size a state takes 10 to 25 GB; it is copied to memory and written beside the training.
+A state is a folder below <output_dir>/states (`extensions/resume/states.py` says what is in it). SIGTERM, SIGINT or
+SIGHUP: the optimizer step is finished on every process, a state saved, and the run ends with exit code 75; a second
+signal ends it at once. At SDXL's size a state takes 10 to 25 GB; it is copied to memory and written beside the
+training.
 """
 
 import os
@@ -19,7 +20,7 @@ from extensions.processes import any_process
 from extensions.resume import capture, identity, states
 from extensions.resume.writer import Writer
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 ONE_REQUEST = 2.0  # seconds in which further signals are the same one: a launcher passes on what all have received
 
 

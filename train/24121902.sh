@@ -10,7 +10,7 @@ GPUS=${GPUS:-1}
 
 flags=(
   # plugins
-  --extensions=dual_tag,record_run
+  --extensions=dual_tag,resume_at_step,save_states,on_nan,record_run
   --dual_tag=tags
   # model
   --pretrained_model_name_or_path="$BASE_215C"

@@ -11,7 +11,7 @@ GPUS=${GPUS:-4}
 
 flags=(
   # plugins
-  --extensions=unet_percent,dual_tag,record_run
+  --extensions=unet_percent,dual_tag,resume_at_step,save_states,on_nan,record_run
   --unet_percent=100
   --dual_tag=tags
   # model

@@ -12,7 +12,7 @@ GPUS=${GPUS:-4}
 
 flags=(
   # plugins
-  --extensions=unet_percent,dual_tag,token_chunks,record_run
+  --extensions=unet_percent,dual_tag,token_chunks,resume_at_step,save_states,on_nan,record_run
   --unet_percent=71
   --dual_tag=concat
   --token_chunks=a1111

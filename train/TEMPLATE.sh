@@ -15,7 +15,7 @@ GPUS=${GPUS:-4}          # processes, one a GPU; GPUS=2 make train … overrides
 
 flags=(
   # plugins: nothing runs that is not listed; each plugin's own flags follow
-  --extensions=unet_percent,dual_tag,token_chunks,bf16_updates,record_run
+  --extensions=unet_percent,dual_tag,token_chunks,bf16_updates,resume_at_step,save_states,on_nan,record_run
   --unet_percent=71                # share of the U-Net that trains: 63, 68, 71 or 100
   --dual_tag=concat                # text of a sample: concat caption and tags, pick one, or tags only
   # --dual_tag_order=tags_first    # concat: caption_first when left out

@@ -6,6 +6,7 @@ starting an iterator draws from the global one, which makes the noise.
 """
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -74,7 +75,14 @@ def loader(dataset, places: Places, workers: int, persistent: bool) -> DataLoade
         num_workers=workers,
         persistent_workers=persistent and workers > 0,
         generator=torch.Generator(),
+        worker_init_fn=ignore_signals,
     )
+
+
+def ignore_signals(_worker: int) -> None:
+    """A worker outlives the signal that a whole group of processes receives: the last batches are still wanted."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def only(items: list):

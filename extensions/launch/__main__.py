@@ -6,10 +6,25 @@ import sys
 from pathlib import Path
 
 from extensions import checkpoint
-from extensions.launch import checks, command, contradictions, process, ramdisk, request, run_folder, tiny, trainer
+from extensions.errors import NotFinite
+from extensions.launch import (
+    checks,
+    command,
+    contradictions,
+    process,
+    ramdisk,
+    request,
+    resume,
+    run_folder,
+    tiny,
+    trainer,
+)
 from extensions.launch.request import Request
 from extensions.paths import shown
 from extensions.reporting import exit_code_of
+from extensions.resume import states
+
+ROLLBACKS = 3  # --on_nan_limit's default
 
 
 def main(arguments: list[str]) -> int:
@@ -22,6 +37,7 @@ def main(arguments: list[str]) -> int:
     if not asked.cpu:
         attention(asked)
     contradictions.check(asked.flags)
+    resume.apply(asked)
     if not asked.dry_run:
         checks.check(asked)
     trainer.settle(asked)
@@ -31,7 +47,19 @@ def main(arguments: list[str]) -> int:
     patched = trainer.build(asked)
     with ramdisk.staged(asked):
         tell(asked)
-        return train(asked, patched)
+        return train_on(asked, patched)
+
+
+def train_on(asked: Request, patched: Path | None) -> int:
+    """Train; after NaN, as often as --on_nan_limit allows, go on from the last state where the run asks for it."""
+    for _ in range(asked.flags.number("on_nan_limit", ROLLBACKS)):
+        code, folder = train(asked, patched)
+        if code != NotFinite.code or not resume.rolled_back(asked, folder):
+            break
+    else:
+        code, folder = train(asked, patched)
+    report(asked, folder, code)
+    return code
 
 
 def tell(asked: Request) -> None:
@@ -65,8 +93,8 @@ def complete(asked: Request, folder: Path, patched: Path | None) -> list[str]:
     return command.build(asked, patched)
 
 
-def train(asked: Request, patched: Path | None) -> int:
-    """Write the record, run, and finish the record."""
+def train(asked: Request, patched: Path | None) -> tuple[int, Path]:
+    """Write the record, run, and finish the record; the exit code and the run folder."""
     folder = run_folder.create(asked)
     words = complete(asked, folder, patched)
     environment = command.environment(asked)
@@ -77,8 +105,7 @@ def train(asked: Request, patched: Path | None) -> int:
     log.write_text("".join(f"{note}\n" for note in asked.notes), encoding="utf-8")
     code = process.run(words, environment, log)
     run_folder.finish(folder, code)
-    report(asked, folder, code)
-    return code
+    return code, folder
 
 
 def report(asked: Request, folder: Path, code: int) -> None:
@@ -95,6 +122,8 @@ def continuation(asked: Request) -> str:
     if asked.machines.rank:
         return f"as machine 0 says, here with NODE_RANK={asked.machines.rank}; its checkpoint must be readable here"
     again = " ".join(["make train", *chosen(asked)])
+    if states.found(states.folder_of(asked.output))[0]:
+        return f"{again} RESUME=auto"
     newest = max(asked.output.glob("*.safetensors"), key=lambda p: p.stat().st_mtime, default=None)
     if newest is None:
         return again

@@ -7,6 +7,7 @@ from extensions import checkpoint
 from extensions.errors import UserError
 from extensions.launch import machines, numa
 from extensions.launch.request import Request
+from extensions.resume import states
 
 PATH_VARIABLES = {
     "pretrained_model_name_or_path": ("BASE_215C", "BASE_255B", "BASE_255C", "BASE_21B"),
@@ -96,5 +97,6 @@ def require_output(request: Request) -> None:
     except OSError as error:
         raise UserError(f"output {output} cannot be written ({error.strerror}); set OUTPUT in env.sh") from None
     models = sorted(output.glob("*.safetensors")) + sorted(output.glob("*.ckpt"))
-    if models and not request.force:
-        raise UserError(f"{output} already holds {models[0].name}; FORCE=1 writes over it, or move it away")
+    if models and not request.force and not request.resumed:
+        more = "RESUME=auto goes on, " if states.found(states.folder_of(output))[0] else ""
+        raise UserError(f"{output} already holds {models[0].name}; {more}FORCE=1 writes over it, or move it away")

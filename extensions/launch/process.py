@@ -5,16 +5,20 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+TRAINERS = ("extensions.upstream", "extensions.reference")
 
 
 def run(command: list[str], environment: dict[str, str], log: Path) -> int:
     """Run to the end; the exit code as a shell would give it (128 + signal for a killed process).
 
     Signals that reach us alone (a scheduler's SIGTERM) are passed on; then the process is waited for, so
-    that a save under way can finish.
+    that it can finish its optimizer step and save.
     """
     with open(log, "ab", buffering=0) as file:
         process = subprocess.Popen(
@@ -36,13 +40,41 @@ def run(command: list[str], environment: dict[str, str], log: Path) -> int:
 
 
 def forwarder(process: subprocess.Popen):
-    """A handler that passes a signal to the process and all its children."""
+    """A handler that passes a signal to the processes that train; to all, where none does yet.
+
+    torchrun is passed by: it would kill its processes half a minute after a signal, saved or not. So are the
+    workers of the data loaders, whose death would end the training with an error.
+    """
 
     def forward(number, _frame):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
+        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+            root = psutil.Process(process.pid)
+            training = list(trainers(root))
+            if not training:
+                os.killpg(process.pid, number)
+            for one in training:
+                one.send_signal(number)
 
     return forward
+
+
+def trainers(root: psutil.Process) -> Iterator[psutil.Process]:
+    """The outermost processes below `root`, itself among them, that run a trainer's module."""
+    if module_of(root) in TRAINERS:
+        yield root
+        return
+    for child in root.children():
+        yield from trainers(child)
+
+
+def module_of(process: psutil.Process) -> str | None:
+    """The module that a Python process runs (its first -m); None for others and for one that is gone."""
+    try:
+        words = process.cmdline()
+    except psutil.Error:
+        return None
+    after = [word for flag, word in zip(words, words[1:], strict=False) if flag == "-m"]
+    return after[0] if after else None
 
 
 def copy(source, file) -> None:

@@ -10,6 +10,7 @@ from extensions.launch.flags import Flags
 from extensions.launch.values import count, switch
 
 PROFILES = ("", "tiny")
+RESUMES = ("", "auto", "parent")
 SD_SCRIPTS, REFERENCE = TRAINERS = ("sd-scripts", "reference")
 
 
@@ -20,7 +21,8 @@ class Request:
     trainer: one of TRAINERS; trainer_asked: whether TRAINER said so. sd_scripts_commit: another commit of
     upstream than the pin, "" for the pin. flags: the launcher's, with ARGS. extra: those of ARGS alone,
     which win over everything, the tiny profile too. gpus: processes on this machine. numa_asked: whether the
-    caller, not the launcher, names the node. staged: {flag: what it named before RAMDISK=1 replaced it}.
+    caller, not the launcher, names the node. resume: one of RESUMES; resumed: whether a training state was found
+    or given. staged: {flag: what it named before RAMDISK=1 replaced it}.
     notes: lines to show before it starts.
     """
 
@@ -41,6 +43,8 @@ class Request:
     tiny_steps: int = 8
     dry_run: bool = False
     force: bool = False
+    resume: str = ""
+    resumed: bool = False
     sd_scripts_commit: str = ""
     cpu: bool = False
     staged: dict[str, Path] = field(default_factory=dict)
@@ -107,9 +111,20 @@ def read(arguments: list[str], environment=os.environ) -> Request:
         tiny_steps=count("TINY_STEPS", environment.get("TINY_STEPS") or "8", least=1),
         dry_run=environment.get("DRY_RUN") == "1",
         force=environment.get("FORCE") == "1",
+        resume=resume(environment),
         sd_scripts_commit=commit,
         cpu=profile == "tiny",
     )
+
+
+def resume(environment) -> str:
+    """RESUME, one of RESUMES. UserError for another, and beside FORCE, which starts over."""
+    asked = environment.get("RESUME", "")
+    if asked not in RESUMES:
+        raise UserError(f"RESUME={asked} is unknown; there is RESUME=auto and RESUME=parent")
+    if asked and environment.get("FORCE") == "1":
+        raise UserError(f"RESUME={asked} goes on and FORCE=1 starts over; give one of them")
+    return asked
 
 
 def node(text: str) -> int | None:

@@ -73,7 +73,7 @@ def replace_data(request: Request, ready: dict[str, Path]) -> None:
 def scale_steps(request: Request) -> None:
     """Cap the run at TINY_STEPS optimizer steps; scale start, stop and save intervals of production runs."""
     flags = request.flags
-    for name in ("initial_step", "stop_at_step", "save_every_n_steps"):
+    for name in ("initial_step", "stop_at_step", "save_every_n_steps", "states_every_n_steps"):
         if name in flags:
             flags.put(name, str(scaled(flags.number(name))))
     start = flags.number("initial_step")

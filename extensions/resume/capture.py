@@ -4,7 +4,7 @@ Every process calls these functions together. Process 0 keeps what all have in c
 divided, each keeps its own share.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from accelerate import DistributedType
@@ -27,23 +27,16 @@ def values(run, models: Models) -> list[tuple[str, Callable[[], object]]]:
     streams = gather_object([randomness.streams()])
     found = []
     if run.accelerator.is_main_process:
-        found += [(file_of(name), model.state_dict) for name, model in trained(models)]
+        found += [(file_of(name), model.state_dict) for name, model in models.named().items()]
         found.append((PROGRESS, lambda: progress(run, streams)))
     if divided(run) or run.accelerator.is_main_process:
         found.append((optimizer_file(run), lambda: optimizer(run)))
     return found
 
 
-def trained(models: Models) -> Iterator[tuple[str, torch.nn.Module]]:
-    """(name, model) of those that have a parameter to train."""
-    for name, model in models.named().items():
-        if any(parameter.requires_grad for parameter in model.parameters()):
-            yield name, model
-
-
 def require_finite(run, models: Models) -> None:
     """NotFinite, naming the first weight that is NaN or infinite: a state of it would replace a good one."""
-    for name, model in trained(models):
+    for name, model in models.named().items():
         for key, tensor in model.state_dict().items():
             if tensor.is_floating_point() and not tensor.isfinite().all():
                 raise NotFinite(
@@ -92,7 +85,7 @@ def progress(run, streams: list[dict]) -> dict:
 
 def restore(run, models: Models, state: State) -> None:
     """Put everything back. UserError where the state is of another model or optimizer. The random streams last."""
-    for name, model in trained(models):
+    for name, model in models.named().items():
         restore_weights(model, parts.read(state.file(file_of(name))), f"{state.path}: {name}")
     restore_optimizer(run, parts.read(state.file(optimizer_file(run))), state)
     kept = parts.read(state.file(PROGRESS))

@@ -2,7 +2,8 @@
 
     <output>/states/step00012000/
       state.json                    small: where the run stood, what it was made with, size and xxh3 of each file
-      U-Net.safetensors …           the weights of each model that trains, in the dtype in which it trains
+      U-Net.safetensors …           the weights of each model in the dtype in which it is used; of those that are
+                                    not trained too, since a later segment's base model may be another file
       optimizer.safetensors         or optimizer-0.safetensors … under ZeRO, one a process
       progress.safetensors          schedule, loss scale, the random streams of every process
 
