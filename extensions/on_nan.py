@@ -19,7 +19,7 @@ import torch
 from extensions.errors import NotFinite, UserError
 from extensions.hookspecs import hookimpl
 from extensions.processes import any_process
-from extensions.resume import skipped, states
+from extensions.resume import skipped, states, writer
 
 REQUEST = "rollback.json"  # in the run folder: the launch reads it
 
@@ -88,9 +88,10 @@ class Plugin:
         done = run.optimizer_steps if done is None else done
         rows, keys = samples_of(run, done)
         args, output = run.args, Path(run.args.output_dir)
+        writer.settle()
+        run.accelerator.wait_for_everyone()
         last = states.found(states.folder_of(output))[0]
         good = f"last good state: {last[0].path}" if last else "no state was saved yet"
-        run.accelerator.wait_for_everyone()
         if run.accelerator.is_main_process and args.on_nan == "rollback" and last and rows:
             skipped.write(output, run.places.skipped | dict.fromkeys(rows, done))
             request = {"optimizer_step": done + 1, "samples": keys, "state": str(last[0].path)}

@@ -15,7 +15,7 @@ The data come in the order of `extensions/data/order.py`, which is computed for 
 import warnings
 from pathlib import Path
 
-from extensions.data.loader import Places, loader
+from extensions.data.loader import Places, PlacesLoader
 from extensions.errors import UserError
 from extensions.hookspecs import hookimpl
 from extensions.resume import capture, identity, skipped, states
@@ -162,7 +162,7 @@ class Plugin:
         if self.loader is None:
             args = run.args
             dataset, workers = run.dataloader.dataset, args.max_data_loader_n_workers
-            self.loader = loader(dataset, run.places, workers, args.persistent_data_loader_workers)
+            self.loader = PlacesLoader(dataset, run.places, workers, args.persistent_data_loader_workers)
         return self.batches(run)
 
     def batches(self, run):
@@ -170,3 +170,8 @@ class Plugin:
             yield batch
             if self.ended(run):
                 return
+
+    @hookimpl
+    def run_ended(self):
+        if self.loader is not None:
+            self.loader.close()

@@ -93,6 +93,11 @@ class Plugin:
         raise Stopped(f"stopped at optimizer step {run.optimizer_steps:,} as asked; RESUME=auto goes on")
 
     @hookimpl
+    def epoch_ended(self):
+        """The next epoch may fork workers, and a forked thread would leave its locks shut for ever."""
+        self.writer.join()
+
+    @hookimpl
     def training_ends(self, run):
         if run.optimizer_steps != self.saved:
             self.save(run, wait=True)

@@ -5,9 +5,11 @@ the number of processes. This one computes where it stands. It has a random gene
 starting an iterator draws from the global one, which makes the noise.
 """
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -60,29 +62,40 @@ class Places(Sampler):
         return Place(self.epoch + 1, tuple(rows.tolist()))
 
 
-def loader(dataset, places: Places, workers: int, persistent: bool) -> DataLoader:
-    """A loader over `places`; one for all epochs, so that persistent workers persist.
+class PlacesLoader(DataLoader):
+    """Reads `places`; one for all epochs, so that persistent workers persist.
 
     The data set's numbering for other loaders is dropped: this one needs none of it.
     """
-    dataset.grouped = None
-    workers = min(workers, os.cpu_count() or 1)
-    return DataLoader(
-        dataset,
-        batch_size=1,
-        sampler=places,
-        collate_fn=only,
-        num_workers=workers,
-        persistent_workers=persistent and workers > 0,
-        generator=torch.Generator(),
-        worker_init_fn=ignore_signals,
-    )
+
+    def __init__(self, dataset, places: Places, workers: int, persistent: bool):
+        dataset.grouped = None
+        workers = min(workers, os.cpu_count() or 1)
+        self.wanted = multiprocessing.Value("b", 1)
+        super().__init__(
+            dataset,
+            batch_size=1,
+            sampler=places,
+            collate_fn=only,
+            num_workers=workers,
+            persistent_workers=persistent and workers > 0,
+            generator=torch.Generator(),
+            worker_init_fn=partial(outlive_signals, self.wanted),
+        )
+
+    def close(self) -> None:
+        """Let the workers end."""
+        self.wanted.value = 0
+        self._iterator = None
 
 
-def ignore_signals(_worker: int) -> None:
-    """A worker outlives the signal that a whole group of processes receives: the last batches are still wanted."""
+def outlive_signals(wanted, _worker: int) -> None:
+    """A worker outlives the signal that a whole group of processes receives: the last batches are still wanted.
+
+    Python itself ends what is left of them by a signal; then they are not wanted any more.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None if wanted.value else os._exit(1))
 
 
 def only(items: list):

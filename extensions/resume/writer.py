@@ -25,6 +25,15 @@ PATIENCE = 3600  # seconds that process 0 waits for the others' files
 NOTE = "process-{}.json"
 
 
+_writers: list["Writer"] = []
+
+
+def settle() -> None:
+    """Wait until the state under way in this process, if any, has its name."""
+    for writer in _writers:
+        writer.join()
+
+
 class Writer:
     """Writes states to `folder`, at most one at a time, and keeps the newest `keep`.
 
@@ -35,6 +44,7 @@ class Writer:
         self.folder, self.keep, self.accelerator = folder, keep, accelerator
         self.thread: threading.Thread | None = None
         self.error: str | None = None
+        _writers[:] = [self]
 
     def save(self, facts: dict, values: list[tuple[str, Callable]], writers: list[int], wait: bool = False) -> None:
         """Save a state. What goes wrong is told, and the run goes on with the states that it has.

@@ -1,77 +1,113 @@
-"""Start and stop in optimizer steps, with accumulation."""
+"""Run j steps, stop, run the rest: the same batches, losses and weights, for every j; and what is refused."""
 
-import argparse
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
-from accelerate import Accelerator
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_trainer import flags, same, train
 
-from extensions import resume_at_step
 from extensions.errors import UserError
-from extensions.loop import Run
-
-IMAGES = 10
+from extensions.resume import states
 
 
-def run_of(start=0, stop=None, skip=True, accumulation=4, steps=9):
-    """A prepared run over ten images of one number each, and its plugin."""
-    args = argparse.Namespace(
-        initial_step=start, stop_at_step=stop, skip_until_initial_step=skip and start > 0,
-        gradient_accumulation_steps=accumulation, max_train_steps=steps,
+def resumed(folder, step, **changed):
+    """Flags that go on from the state after `step`."""
+    path = states.folder_of(folder) / states.name_of(step)
+    return flags(folder / "second", resume_mode="exact", resume_from=path, **changed)
+
+
+@given(
+    images=st.integers(1, 24),
+    batch_size=st.integers(1, 3),
+    accumulation=st.sampled_from([1, 2, 4]),
+    steps=st.integers(2, 12),
+    workers=st.sampled_from([0, 0, 0, 2]),
+    data=st.data(),
+)
+@settings(max_examples=40, deadline=None)
+def test_stopped_anywhere_it_goes_on_as_if_it_had_not_been(images, batch_size, accumulation, steps, workers, data):
+    shape = dict(
+        in_json=str(images), train_batch_size=batch_size, gradient_accumulation_steps=accumulation, max_train_steps=steps,
+        max_data_loader_n_workers=workers, persistent_data_loader_workers=workers > 0,
     )  # fmt: skip
-    accelerator = Accelerator(cpu=True, gradient_accumulation_steps=accumulation)
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
-    loader = torch.utils.data.DataLoader(torch.arange(IMAGES), batch_size=1)
-    run = Run(args, accelerator, optimizer, schedule, accelerator.prepare(loader))
-    plugin = resume_at_step.Plugin()
-    plugin.check_arguments(args=args)
-    return run, plugin
+    stop = data.draw(st.integers(1, steps - 1))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        whole = train(flags(folder / "whole", **shape))
+        first = train(flags(folder, stop_at_step=stop, **shape))
+        second = train(resumed(folder, stop, **shape))
+    assert first.seen + second.seen == whole.seen and first.losses + second.losses == whole.losses
+    assert same(second.weights, whole.weights)
+    run, unbroken = second.run, whole.run
+    counters = [(r.optimizer_steps, r.micro_steps, r.samples, r.learning_rates()) for r in (run, unbroken)]
+    assert counters[0] == counters[1]
 
 
-def walk(run, plugin, epochs):
-    """The (epoch, image) sequence that the trainer's loop would see."""
-    run.optimizer_steps = plugin.first_optimizer_step(run=run)
-    seen = []
-    for epoch in plugin.epoch_range(run=run, epochs=epochs):
-        for micro, batch in enumerate(plugin.epoch_batches(run=run, epoch=epoch), start=1):
-            seen.append((epoch, int(batch)))
-            last = int(batch) == IMAGES - 1
-            if micro % run.args.gradient_accumulation_steps == 0 or last:
-                run.optimizer_steps += 1
-            if run.optimizer_steps >= run.args.max_train_steps:
-                break
-    return seen
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adagrad, torch.optim.NAdam])
+def test_whatever_the_optimizer_keeps_is_kept(tmp_path, optimizer):
+    whole = train(flags(tmp_path / "whole", optimizer=optimizer))
+    train(flags(tmp_path, optimizer=optimizer, stop_at_step=5))
+    assert same(train(resumed(tmp_path, 5, optimizer=optimizer)).weights, whole.weights)
 
 
-@pytest.mark.parametrize("start", range(9))
 @pytest.mark.parametrize("accumulation", [1, 4])
-def test_a_resumed_run_sees_what_the_unbroken_one_has_left(start, accumulation):
-    whole = walk(*run_of(accumulation=accumulation), epochs=3)
-    first = walk(*run_of(stop=start, accumulation=accumulation), epochs=3) if start else []
-    rest = walk(*run_of(start=start, accumulation=accumulation), epochs=3)
-    assert first + rest == whole
+@pytest.mark.parametrize("start", range(1, 9))
+def test_with_weights_alone_counter_schedule_and_data_go_on(tmp_path, start, accumulation):
+    shape = dict(gradient_accumulation_steps=accumulation, max_train_steps=9, in_json="10")
+    whole = train(flags(tmp_path, **shape))
+    rest = train(flags(tmp_path, initial_step=start, skip_until_initial_step=True, **shape))
+    assert rest.seen == whole.seen[start * accumulation :]
+    assert rest.run.optimizer_steps == 9 and rest.run.learning_rates() == whole.run.learning_rates()
 
 
-def test_schedule_is_carried_on():
-    run, plugin = run_of(start=5)
-    plugin.first_optimizer_step(run=run)
-    assert run.lr_scheduler.get_last_lr() == [1 / 6]
+def test_without_skip_the_data_begin_again(tmp_path):
+    whole = train(flags(tmp_path))
+    rest = train(flags(tmp_path, initial_step=3))
+    assert rest.seen == whole.seen[: len(rest.seen)] and rest.run.optimizer_steps == 8
 
 
-def test_without_skip_the_data_begin_again():
-    run, plugin = run_of(start=3, skip=False)
-    assert walk(run, plugin, epochs=3)[0] == (0, 0)
-    assert run.optimizer_steps == 9
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        (dict(initial_step=-1), "--initial_step=-1 is negative"),
+        (dict(initial_step=5, stop_at_step=5), "--stop_at_step=5 is not after"),
+        (dict(skip_until_initial_step=True), "nothing to skip"),
+        (dict(initial_step=8), "nothing is left to train"),
+        (dict(resume_mode="exact"), "needs --resume_from"),
+        (dict(resume_from=Path("x")), "needs --resume_mode=exact"),
+        (dict(resume_mode="exact", resume_from=Path("nowhere")), "is not a training state"),
+    ],
+)
+def test_impossible_steps(tmp_path, changed, line):
+    with pytest.raises(UserError, match=line) as caught:
+        train(flags(tmp_path, **changed))
+    assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("start", "stop"), [(-1, None), (5, 5), (5, 3)])
-def test_impossible_steps(start, stop):
-    with pytest.raises(UserError):
-        run_of(start=start, stop=stop)
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        (dict(in_json="14"), "other data: 13 images there, 14 images here.*--resume_allow=data"),
+        (dict(gradient_accumulation_steps=4), "other flags: gradient_accumulation_steps is 2 there, 4 here"),
+        (dict(initial_step=3), "was saved after optimizer step 4; drop --initial_step"),
+        (dict(stop_at_step=4), "--stop_at_step=4 is not after"),
+        (dict(resume_allow="dta"), "--resume_allow=dta is unknown"),
+        (dict(max_train_steps=4, resume_allow="flags"), "nothing is left to train"),
+    ],
+)
+def test_what_the_state_was_not_made_with_is_named(tmp_path, changed, line):
+    train(flags(tmp_path, stop_at_step=4))
+    with pytest.raises(UserError, match=line) as caught:
+        train(resumed(tmp_path, 4, **changed))
+    assert "\n" not in str(caught.value)
 
 
-def test_start_after_the_end():
-    run, plugin = run_of(start=9)
-    with pytest.raises(UserError, match="nothing is left"):
-        plugin.first_optimizer_step(run=run)
+def test_a_difference_can_be_allowed_by_name(tmp_path):
+    train(flags(tmp_path, stop_at_step=4))
+    assert train(resumed(tmp_path, 4, in_json="14", resume_allow="data")).run.optimizer_steps == 8
+    # Where things lie and how fast they are read makes no difference.
+    moved = resumed(tmp_path, 4, max_data_loader_n_workers=1, save_every_n_steps=3)
+    assert train(moved).run.optimizer_steps == 8

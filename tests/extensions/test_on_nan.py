@@ -1,0 +1,91 @@
+"""NaN ends the run before the weights are spoiled, names the samples, and can be rolled back."""
+
+import json
+
+import pytest
+import torch
+from small_trainer import Images, flags, net, train
+
+from extensions import loop, on_nan
+from extensions.errors import NotFinite, UserError
+from extensions.resume import skipped, states
+
+
+def poisoned_at(folder, step, **changed):
+    """(flags under which optimizer step `step` meets a poisoned sample, that sample's row)."""
+    sound = train(flags(folder / "sound", **changed))
+    ids = sound.seen[(step - 1) * 2][1]
+    row = int(ids[0].removeprefix("image-"))
+    return flags(folder, poison=(row,), states_every_n_steps=1, run_folder=folder, **changed), row
+
+
+def test_it_stops_before_the_update_and_names_everything(tmp_path):
+    args, row = poisoned_at(tmp_path, 4)
+    with pytest.raises(NotFinite) as caught:
+        train(args)
+    line = str(caught.value)
+    assert caught.value.code == 76 and "\n" not in line
+    assert line.startswith("gradients not finite at optimizer step 4") and f"image-{row}" in line
+    assert "step00000003" in line and not (tmp_path / on_nan.REQUEST).exists()
+    last = states.newest_good(states.folder_of(tmp_path))
+    assert last.optimizer_steps == 3
+
+
+def test_a_rollback_goes_on_without_those_samples(tmp_path):
+    args, row = poisoned_at(tmp_path, 4, in_json="16")
+    args.on_nan = "rollback"
+    with pytest.raises(NotFinite):
+        train(args)
+    request = json.loads((tmp_path / on_nan.REQUEST).read_text())
+    assert request["optimizer_step"] == 4 and f"image-{row}" in request["samples"] and len(request["samples"]) == 2
+    assert skipped.read(tmp_path).keys() == {int(key.removeprefix("image-")) for key in request["samples"]}
+    args.resume_mode, args.resume_from = "exact", states.folder_of(tmp_path) / "step00000003"
+    second = train(args)
+    assert second.run.optimizer_steps == 8
+    seen = {key for _, keys in second.seen for key in keys}
+    assert not seen & set(request["samples"])
+    kept = states.newest_good(states.folder_of(tmp_path)).facts["skipped"]
+    assert sorted(row for row, _ in kept) == sorted(skipped.read(tmp_path))  # it outlives the file
+    # Every other batch is where it was.
+    whole = train(flags(tmp_path / "whole", in_json="16"))
+    kept_places = [(a, b) for a, b in zip(second.seen, whole.seen[6:], strict=True) if not set(b[1]) & set(request["samples"])]
+    assert kept_places and all(a == b for a, b in kept_places)
+
+
+def test_without_a_state_there_is_nothing_to_roll_back_to(tmp_path):
+    args, _ = poisoned_at(tmp_path, 1)
+    args.on_nan = "rollback"
+    with pytest.raises(NotFinite, match="no state was saved yet"):
+        train(args)
+    assert not (tmp_path / on_nan.REQUEST).exists()
+
+
+def test_a_loss_that_no_gradient_shows(tmp_path, monkeypatch):
+    """Fused backward passes never call the optimizer's step."""
+    monkeypatch.setattr(on_nan.Plugin, "look", lambda self, optimizer: None)
+    args, _ = poisoned_at(tmp_path, 3)
+    with pytest.raises(NotFinite, match="loss not finite at optimizer step 3"):
+        train(args)
+    assert states.newest_good(states.folder_of(tmp_path)).optimizer_steps == 2
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_one_value_among_many(value):
+    gradients = [torch.ones(1000), torch.ones(3, 3, dtype=torch.bfloat16)]
+    assert on_nan.finite(gradients) and on_nan.finite([])
+    gradients[1][2, 1] = value
+    assert not on_nan.finite(gradients)
+
+
+def test_a_sound_run_is_not_changed(tmp_path):
+    with_it = train(flags(tmp_path / "a"))
+    without = train(flags(tmp_path / "b", extensions="resume_at_step,save_states"))
+    assert with_it.losses == without.losses
+    assert loop.current().places is not None and Images(3, 1) and net()
+
+
+def test_refused(tmp_path):
+    with pytest.raises(UserError, match="add save_states"):
+        train(flags(tmp_path, extensions="resume_at_step,on_nan", on_nan="rollback"))
+    with pytest.raises(UserError, match="--on_nan_limit=0"):
+        train(flags(tmp_path, on_nan_limit=0))
