@@ -6,7 +6,7 @@ from pathlib import Path
 
 from extensions.launch import numa
 from extensions.launch.request import Request
-from extensions.paths import COMPILED, CONFIGS
+from extensions.paths import COMPILED, CONFIGS, TORCH_EXTENSIONS
 
 START = (sys.executable, "-m", "extensions.launch.processes")
 
@@ -77,6 +77,10 @@ def environment(request: Request) -> dict[str, str]:
         # Compiled code of one run; another launch of it finds it there.
         folder = COMPILED / request.run
         chosen |= {"TORCHINDUCTOR_CACHE_DIR": str(folder), "TRITON_CACHE_DIR": str(folder / "triton")}
+    if "deepspeed" in request.flags:
+        # What DeepSpeed compiles at its first start. PyTorch's folder for it is shared by all installations of a
+        # user, which then build it anew for each other, even while it is in use.
+        chosen["TORCH_EXTENSIONS_DIR"] = str(TORCH_EXTENSIONS)
     if request.cpu:
         # One thread: the stand-ins' products are too small for a second one to help, and on a busy
         # machine threads that wait for each other cost more than they save.

@@ -16,7 +16,7 @@ COMPOSED_FROM = ("torchao.",)
 def taken_apart(value, tensors: dict[str, torch.Tensor], name: str = "state"):
     """`value` as JSON; its tensors are added to `tensors` under names that begin with `name`.
 
-    TypeError for what is neither a container, a number, a text, None nor a tensor.
+    TypeError for what is neither a container, a number, a text, None, a dtype nor a tensor.
     """
     if isinstance(value, torch.Tensor):
         return _tensor(value, tensors, name)
@@ -31,6 +31,8 @@ def taken_apart(value, tensors: dict[str, torch.Tensor], name: str = "state"):
         return {"value": value}
     if isinstance(value, float):
         return {"float": value.hex()}  # exact, and JSON has neither NaN nor infinity
+    if isinstance(value, torch.dtype):
+        return {"dtype": str(value).removeprefix("torch.")}
     raise TypeError(f"{name} is a {type(value).__name__}, which a state cannot keep")
 
 
@@ -62,9 +64,18 @@ def put_together(tree, tensors: dict[str, torch.Tensor]):
         return tree["value"]
     if "float" in tree:
         return float.fromhex(tree["float"])
+    if "dtype" in tree:
+        return _dtype(tree["dtype"])
     if "composed" in tree:
         return _composed(tree, tensors)
     raise ValueError(f"a state has no {sorted(tree)}")
+
+
+def _dtype(name: str) -> torch.dtype:
+    found = getattr(torch, name, None)
+    if not isinstance(found, torch.dtype):
+        raise ValueError(f"a state has no dtype {name}")
+    return found
 
 
 def _composed(tree: dict, tensors: dict[str, torch.Tensor]) -> torch.Tensor:

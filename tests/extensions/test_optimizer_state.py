@@ -1,13 +1,12 @@
 """Each optimizer trains, saves its state, restores it and goes on to the same weights."""
 
-import io
-
 import pytest
 import torch
 from optimizer_cases import OPTIMIZERS, built, model, train, weights
 
 from extensions import optimizer_state
 from extensions.bf16_updates import Updates
+from extensions.resume.parts import Part, read
 
 BEFORE, AFTER = 3, 6
 PRECISIONS = ["fp32", "mixed bf16", "full bf16", "full bf16, stochastic", "full bf16, kahan"]
@@ -30,38 +29,36 @@ class Run:
         return self
 
 
-def through_a_file(state):
-    """As accelerate saves and reads it."""
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
+def through_a_file(state, folder):
+    """As a training state keeps it."""
+    Part("part.safetensors", state).write(folder)
+    return read(folder / "part.safetensors")
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("facts", OPTIMIZERS, ids=lambda facts: facts.name)
-def test_restored_it_goes_on_to_the_same_weights(facts, precision):
+def test_restored_it_goes_on_to_the_same_weights(facts, precision, tmp_path):
     whole = Run(facts, precision).go(AFTER)
     first = Run(facts, precision).go(BEFORE)
     assert all(weight.isfinite().all() for weight in weights(whole.net))
     assert any(not torch.equal(a, b) for a, b in zip(weights(first.net), weights(whole.net), strict=True))
     second = Run(facts, precision)
-    second.net.load_state_dict(through_a_file(first.net.state_dict()))
-    second.optimizer.load_state_dict(through_a_file(first.optimizer.state_dict()))
+    second.net.load_state_dict(through_a_file(first.net.state_dict(), tmp_path))
+    second.optimizer.load_state_dict(through_a_file(first.optimizer.state_dict(), tmp_path))
     second.done = BEFORE
     second.go(AFTER)
     for one, other in zip(weights(whole.net), weights(second.net), strict=True):
         assert torch.equal(one, other)
 
 
-def test_torch_alone_rounds_what_adafactor_keeps_in_fp32():
+def test_torch_alone_rounds_what_adafactor_keeps_in_fp32(tmp_path):
     """Why `keep_dtypes` is there; when this fails, torch keeps the dtypes and it can go."""
     parameter = torch.nn.Parameter(torch.randn(64, 64).bfloat16())
     adafactor = next(facts for facts in OPTIMIZERS if facts.name == "AdaFactor, relative step")
     made = built(adafactor, [parameter], 1e-3)
     parameter.grad = torch.randn(64, 64).bfloat16()
     made.step()
-    saved = through_a_file(made.state_dict())
+    saved = through_a_file(made.state_dict(), tmp_path)
     plain = type(made)([parameter], relative_step=True)
     plain.load_state_dict(saved)
     assert plain.state[parameter]["exp_avg_sq_row"].dtype == torch.bfloat16

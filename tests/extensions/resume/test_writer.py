@@ -1,0 +1,81 @@
+"""States written beside the training: a copy of the moment, one at a time, and no run lost to a disk."""
+
+import errno
+import threading
+
+import psutil
+import pytest
+import torch
+from accelerate import Accelerator
+
+from extensions.errors import UserError
+from extensions.resume import parts, states, writer
+
+
+@pytest.fixture
+def weight():
+    return torch.zeros(1000)
+
+
+@pytest.fixture
+def made(tmp_path):
+    return writer.Writer(tmp_path / "states", 2, Accelerator(cpu=True))
+
+
+def save(made, weight, steps, wait=False):
+    made.save({"optimizer_steps": steps}, [("w.safetensors", lambda: {"w": weight})], [0], wait)
+
+
+def test_the_copy_is_of_the_moment_even_if_training_goes_on(made, weight, monkeypatch):
+    go_on, written = threading.Event(), parts.Part.write
+
+    def slow(part, folder):
+        go_on.wait(10)
+        return written(part, folder)
+
+    monkeypatch.setattr(parts.Part, "write", slow)
+    save(made, weight, 1)
+    weight += 1  # the next optimizer step
+    assert made.thread.is_alive()
+    go_on.set()
+    made.join()
+    assert parts.read(made.folder / "step00000001" / "w.safetensors")["w"].sum() == 0
+
+
+def test_without_memory_for_copies_it_is_written_at_once(made, weight, monkeypatch):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 100}))
+    save(made, weight, 1)
+    assert made.thread is None and states.newest_good(made.folder).optimizer_steps == 1
+
+
+def test_only_the_newest_stay(made, weight):
+    for steps in range(1, 6):
+        save(made, weight, steps)
+    made.join()
+    assert sorted(path.name for path in made.folder.iterdir()) == ["step00000004", "step00000005"]
+
+
+def test_a_disk_that_fills_leaves_the_last_good_state(made, weight, monkeypatch, capsys):
+    save(made, weight, 1, wait=True)
+
+    def full(part, folder):
+        (folder / part.name).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(parts.Part, "write", full)
+    save(made, weight, 2, wait=True)
+    assert "no state saved at optimizer step 2: [Errno 28] No space left on device" in capsys.readouterr().out
+    assert [path.name for path in made.folder.iterdir()] == ["step00000001"]
+
+
+def test_room_is_asked_for_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**9}))
+    writer.require_room(tmp_path, 9 * 10**8)
+    with pytest.raises(UserError, match="has 1.0 GB free, a state takes 1.0 GB; make room"):
+        writer.require_room(tmp_path, 10**9)
+
+
+def test_a_process_whose_files_never_come(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "PATIENCE", 0.1)
+    with pytest.raises(UserError, match="process-3 has not written its files"):
+        writer.taken(tmp_path / "process-3.json")
