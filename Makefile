@@ -8,7 +8,8 @@ PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 export PYTHON
 
-.PHONY: help setup index tricks train runs show diff plan plan-check parity patched check-patches diff-upstream save-patches \
+.PHONY: help setup index train batch chain tricks runs show diff plan plan-check parity patched check-patches \
+	diff-upstream save-patches \
 	port-patches lint test test-all ramdisk-clean clean
 
 help:
@@ -17,7 +18,7 @@ help:
 	  /^[a-z-]+:.* ## / {sub(/:.*/, "", $$1); printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## Training
-train: $(INSTALLED) ## RUN=25022601 [PROFILE=tiny] [TRAINER=reference] [GPUS=n] [ARGS="--flag=x"] [FORCE=1] [DRY_RUN=1]; no RUN: list
+train: $(INSTALLED) ## RUN=25022601 [PROFILE=tiny] [TRAINER=reference] [GPUS=n] [ARGS="--flag=x"] [RESUME=auto|parent] [FORCE=1] [DRY_RUN=1]; no RUN: list
 	@if [[ -z "$(RUN)" ]]; then $(PYTHON) -m extensions.logbook runs; \
 	else launcher="$$($(PYTHON) -m extensions.logbook path "$(RUN)")" && exec "$$launcher"; fi
 
@@ -29,6 +30,13 @@ show: $(INSTALLED) ## RUN=25022601: one run's header, facts and flags
 
 diff: $(INSTALLED) ## A=25022501 B=25022601: the flags that differ
 	@$(PYTHON) -m extensions.logbook diff "$(A)" "$(B)"
+
+chain: $(INSTALLED) ## SESSION=2503c PROFILE=tiny [TRAINER=reference] [FORCE=1]: all segments, each from its parent's exact state
+	@$(PYTHON) -m extensions.logbook.chain "$(SESSION)"
+
+batch: $(INSTALLED) ## RUN=25022601 STEP=123 [PROFILE=tiny]: the samples and texts that an optimizer step saw or will see
+	@[[ -n "$(STEP)" ]] || { echo "error: give STEP=<optimizer step, from 1>" >&2; exit 2; }
+	@launcher="$$($(PYTHON) -m extensions.logbook path "$(RUN)")" && STEP="$(STEP)" exec "$$launcher"
 
 plan: $(INSTALLED) ## RUN=25022601 [GPUS=n] [ARGS="--flag=x"] [VRAM=24] [IMG_S=1.9] [IMAGES=n]: what it will cost
 	@$(PYTHON) -m extensions.logbook plan "$(RUN)"

@@ -29,6 +29,9 @@ for name in (
     "NUMA",
     "RAMDISK",
     "RAMDISK_DIR",
+    "RESUME",
+    "STEP",
+    "SESSION",
 ):
     os.environ.pop(name, None)
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -8,6 +8,7 @@ from pathlib import Path
 from extensions import checkpoint
 from extensions.errors import NotFinite
 from extensions.launch import (
+    batch,
     checks,
     command,
     contradictions,
@@ -34,6 +35,8 @@ def main(arguments: list[str]) -> int:
         checks.check_machines(asked)
     if asked.tiny:
         tiny.apply(asked)
+    if asked.batch_step:
+        return batch.show(asked)
     if not asked.cpu:
         attention(asked)
     contradictions.check(asked.flags)

@@ -22,7 +22,7 @@ class Request:
     upstream than the pin, "" for the pin. flags: the launcher's, with ARGS. extra: those of ARGS alone,
     which win over everything, the tiny profile too. gpus: processes on this machine. numa_asked: whether the
     caller, not the launcher, names the node. resume: one of RESUMES; resumed: whether a training state was found
-    or given. staged: {flag: what it named before RAMDISK=1 replaced it}.
+    or given. batch_step: the optimizer step whose batch is to be shown instead of a launch; 0: a launch. staged: {flag: what it named before RAMDISK=1 replaced it}.
     notes: lines to show before it starts.
     """
 
@@ -45,6 +45,7 @@ class Request:
     force: bool = False
     resume: str = ""
     resumed: bool = False
+    batch_step: int = 0
     sd_scripts_commit: str = ""
     cpu: bool = False
     staged: dict[str, Path] = field(default_factory=dict)
@@ -112,6 +113,7 @@ def read(arguments: list[str], environment=os.environ) -> Request:
         dry_run=environment.get("DRY_RUN") == "1",
         force=environment.get("FORCE") == "1",
         resume=resume(environment),
+        batch_step=count("STEP", environment["STEP"], least=1) if environment.get("STEP") else 0,
         sd_scripts_commit=commit,
         cpu=profile == "tiny",
     )

@@ -48,7 +48,9 @@ def test_a_rollback_goes_on_without_those_samples(tmp_path):
     assert sorted(row for row, _ in kept) == sorted(skipped.read(tmp_path))  # it outlives the file
     # Every other batch is where it was.
     whole = train(flags(tmp_path / "whole", in_json="16"))
-    kept_places = [(a, b) for a, b in zip(second.seen, whole.seen[6:], strict=True) if not set(b[1]) & set(request["samples"])]
+    kept_places = [
+        (a, b) for a, b in zip(second.seen, whole.seen[6:], strict=True) if not set(b[1]) & set(request["samples"])
+    ]
     assert kept_places and all(a == b for a, b in kept_places)
 
 

@@ -30,8 +30,8 @@ def resumed(folder, step, **changed):
 @settings(max_examples=40, deadline=None)
 def test_stopped_anywhere_it_goes_on_as_if_it_had_not_been(images, batch_size, accumulation, steps, workers, data):
     shape = dict(
-        in_json=str(images), train_batch_size=batch_size, gradient_accumulation_steps=accumulation, max_train_steps=steps,
-        max_data_loader_n_workers=workers, persistent_data_loader_workers=workers > 0,
+        in_json=str(images), train_batch_size=batch_size, gradient_accumulation_steps=accumulation,
+        max_train_steps=steps, max_data_loader_n_workers=workers, persistent_data_loader_workers=workers > 0,
     )  # fmt: skip
     stop = data.draw(st.integers(1, steps - 1))
     with tempfile.TemporaryDirectory() as name:

@@ -1,5 +1,7 @@
 """The order of the data: every row, no matter how many processes, from any step, the same for ever."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -43,7 +45,7 @@ def test_the_steps_of_an_epoch_cover_it_and_repeat_only_its_beginning(bucket, ba
     made = EpochOrder(bucket, batch_size, 3, 0)
     steps = steps_per_epoch(len(made), processes, accumulation)
     # Upstream's count: batches a process, then optimizer steps, each rounded up.
-    assert steps == -(-(-(-len(made) // processes)) // accumulation)
+    assert steps == math.ceil(math.ceil(len(made) / processes) / accumulation)
     seen = [rows.tolist() for step in range(steps) for rows in global_batch(made, step, processes, accumulation)]
     planned = [made.batch(place).tolist() for place in range(len(made))]
     assert seen[: len(planned)] == planned
@@ -55,7 +57,14 @@ def test_the_order_is_written_down():
     """These numbers may never change: a run of weeks is resumed under another version of every library."""
     bucket = np.array([0, 1] * 5, np.int16)
     assert order.shuffled(10, 42, 0, order.ROWS).tolist() == [4, 9, 1, 2, 0, 5, 3, 7, 8, 6]
-    assert [EpochOrder(bucket, 2, 42, 1).batch(place).tolist() for place in range(6)] == [[5, 7], [3], [4, 6], [9, 1], [8, 2], [0]]
+    assert [EpochOrder(bucket, 2, 42, 1).batch(place).tolist() for place in range(6)] == [
+        [5, 7],
+        [3],
+        [4, 6],
+        [9, 1],
+        [8, 2],
+        [0],
+    ]
 
 
 def test_splitmix64_against_its_published_output():

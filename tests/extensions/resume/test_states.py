@@ -11,7 +11,9 @@ from extensions.resume import parts, states
 
 def made(folder, steps):
     temporary = states.begin(folder, steps)
-    files = {"a.safetensors": parts.Part("a.safetensors", {"weight": torch.full((9,), float(steps))}).write(temporary)}
+    files = {
+        "a.safetensors": parts.Part("a.safetensors", {"weight": torch.full((9,), float(steps))}).write(temporary)
+    }
     return states.commit(temporary, {"optimizer_steps": steps}, files)
 
 
