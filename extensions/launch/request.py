@@ -22,7 +22,8 @@ class Request:
     upstream than the pin, "" for the pin. flags: the launcher's, with ARGS. extra: those of ARGS alone,
     which win over everything, the tiny profile too. gpus: processes on this machine. numa_asked: whether the
     caller, not the launcher, names the node. resume: one of RESUMES; resumed: whether a training state was found
-    or given. batch_step: the optimizer step whose batch is to be shown instead of a launch; 0: a launch. staged: {flag: what it named before RAMDISK=1 replaced it}.
+    or given. batch_step: the optimizer step whose batch is shown instead of a launch; 0: none. staged: {flag: what
+    it named before RAMDISK=1 replaced it}.
     notes: lines to show before it starts.
     """
 

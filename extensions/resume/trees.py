@@ -53,22 +53,20 @@ def _tensor(value: torch.Tensor, tensors: dict[str, torch.Tensor], name: str):
 
 def put_together(tree, tensors: dict[str, torch.Tensor]):
     """The value that `taken_apart` was given. KeyError for a missing tensor, ValueError for another format."""
-    if "tensor" in tree:
-        return tensors[tree["tensor"]]
-    if "dict" in tree:
-        return {key: put_together(item, tensors) for key, item in tree["dict"]}
-    for kind, make in (("list", list), ("tuple", tuple)):
-        if kind in tree:
-            return make(put_together(item, tensors) for item in tree[kind])
-    if "value" in tree:
-        return tree["value"]
-    if "float" in tree:
-        return float.fromhex(tree["float"])
-    if "dtype" in tree:
-        return _dtype(tree["dtype"])
-    if "composed" in tree:
-        return _composed(tree, tensors)
-    raise ValueError(f"a state has no {sorted(tree)}")
+    makers = {
+        "tensor": lambda name: tensors[name],
+        "dict": lambda pairs: {key: put_together(item, tensors) for key, item in pairs},
+        "list": lambda items: [put_together(item, tensors) for item in items],
+        "tuple": lambda items: tuple(put_together(item, tensors) for item in items),
+        "value": lambda value: value,
+        "float": float.fromhex,
+        "dtype": _dtype,
+        "composed": lambda _: _composed(tree, tensors),
+    }
+    kind = next((kind for kind in makers if kind in tree), None)
+    if kind is None:
+        raise ValueError(f"a state has no {sorted(tree)}")
+    return makers[kind](tree[kind])
 
 
 def _dtype(name: str) -> torch.dtype:

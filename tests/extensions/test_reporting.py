@@ -41,7 +41,7 @@ def test_a_program_ends_with_its_own_code_or_with_one_line(capsys):
         raise UserError(f"no {arguments[0]} here; give another")
 
     assert reporting.exit_code_of(len, ["a", "b", "c"]) == 3
-    assert reporting.exit_code_of(refuses, ["x"]) == reporting.USER_ERROR
+    assert reporting.exit_code_of(refuses, ["x"]) == UserError.code
     assert capsys.readouterr().err == "error: no x here; give another\n"
     with pytest.raises(ZeroDivisionError):  # ours to mend: it keeps its traceback
         reporting.exit_code_of(lambda _: 1 // 0, [])

@@ -6,7 +6,7 @@ from extensions.errors import UserError
 from extensions.launch import __main__ as launch
 from extensions.launch import contradictions
 from extensions.launch.flags import Flags
-from extensions.reporting import USER_ERROR, exit_code_of
+from extensions.reporting import exit_code_of
 
 PAIRS = {
     "--mem_eff_attn --sdpa": "--mem_eff_attn and --sdpa",
@@ -58,6 +58,6 @@ def test_what_works_together(words):
 def test_a_launch_refuses_before_it_looks_for_files(words, monkeypatch, capsys):
     monkeypatch.setenv("ARGS", words)
     flags = ["--pretrained_model_name_or_path=/no/such", "--deepspeed"]
-    assert exit_code_of(launch.main, ["25022601", "GPUS=2", "sdxl_train.py", *flags]) == USER_ERROR
+    assert exit_code_of(launch.main, ["25022601", "GPUS=2", "sdxl_train.py", *flags]) == UserError.code
     said = capsys.readouterr().err
     assert said.startswith(f"error: {words}") and said.count("\n") == 1

@@ -1,0 +1,99 @@
+"""Stopped and resumed, a run ends with the weights of the unbroken one: with each trainer, engine and precision."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from launching import launch
+
+from extensions.paths import LAUNCHERS
+from extensions.resume import states
+
+TRAINERS = [pytest.param("sd-scripts", marks=pytest.mark.upstream), "reference"]
+STEPS = 3
+
+
+def last(done):
+    """The newest state of a run: {file: checksum}, and its counters."""
+    state = states.newest_good(states.folder_of(done.output))
+    counted = {key: state.facts[key] for key in ("optimizer_steps", "micro_steps", "samples", "epoch")}
+    return state.facts["files"], counted
+
+
+def trained(output, run, steps_of_first, **environment):
+    """(the unbroken run, the run that is stopped after so many optimizer steps and then resumed)."""
+    environment = {"PROFILE": "tiny", "TINY_STEPS": STEPS} | environment
+    whole = launch(run, output / "whole", **environment)
+    words = environment.pop("ARGS", "")
+    first = launch(run, output / "broken", ARGS=f"{words} --stop_at_step={steps_of_first}", **environment)
+    second = launch(run, output / "broken", ARGS=words, RESUME="auto", **environment)
+    for done in (whole, first, second):
+        assert done.code == 0, done.said[-3000:]
+    assert [line["optimizer_step"] for line in second.metrics] == list(range(steps_of_first + 1, STEPS + 1))
+    return whole, first, second
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_one_process_with_accumulation(trainer, tmp_path):
+    """Full bf16, AdamW8bit, both encoders, dual tags, chunks, two workers."""
+    whole, first, second = trained(tmp_path, "25022601", 1, TRAINER=trainer, ARGS="--max_data_loader_n_workers=2")
+    assert last(second) == last(whole)
+    losses = [line["loss"] for done in (first, second) for line in done.metrics]
+    assert losses == [line["loss"] for line in whole.metrics]
+    assert second.metrics[-1]["samples"] == whole.metrics[-1]["samples"] == STEPS * 4
+    assert (whole.output / "last.safetensors").read_bytes()[:8] and "is restored" in second.said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trainer", TRAINERS)
+@pytest.mark.parametrize(
+    ("run", "args"),
+    [
+        pytest.param("25022601", "", id="DDP"),
+        pytest.param("25022301", "--dynamo_backend=eager", id="ZeRO-2"),
+        pytest.param("24120801", "", id="GA 1"),
+    ],
+)
+def test_two_processes(trainer, run, args, tmp_path):
+    whole, _, second = trained(tmp_path, run, 2, TRAINER=trainer, GPUS=2, ARGS=args)
+    assert last(second) == last(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trainer", TRAINERS)
+@pytest.mark.parametrize("run", ["24121901", "24122001", "25031503"])
+def test_other_optimizers_and_sd2(trainer, run, tmp_path):
+    whole, _, second = trained(tmp_path, run, 2, TRAINER=trainer)
+    assert last(second) == last(whole)
+
+
+@pytest.mark.parametrize(("run", "processes"), [("24120801", 1), pytest.param("25022601", 2, marks=pytest.mark.slow)])
+def test_a_signal_to_the_launcher_saves_and_ends_with_its_code(run, processes, tmp_path):
+    variables = os.environ | {"OUTPUT": str(tmp_path), "LOGS": str(tmp_path / "logs"), "PROFILE": "tiny"}
+    variables |= {"TRAINER": "reference", "TINY_STEPS": "500", "GPUS": str(processes)}
+    process = subprocess.Popen(
+        [LAUNCHERS / f"{run}.sh"], env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    metrics = wait_for(lambda: next(tmp_path.glob("logs/*/*/metrics.jsonl"), None))
+    wait_for(lambda: metrics.read_text().count("\n") >= 2)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == 75, said[-3000:]
+    state = states.newest_good(states.folder_of(tmp_path / f"model_out_{run}"))
+    assert state.optimizer_steps == metrics.read_text().count("\n")  # every finished step is in the state
+    assert said.count("stopped at optimizer step") == 1 and "RESUME=auto" in said and "Traceback" not in said
+
+
+def wait_for(condition, seconds=240):
+    """The first value of `condition` that is true."""
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, "it never came"
+        time.sleep(0.1)
+    return found

@@ -1,0 +1,81 @@
+"""Killed (-9) at random moments, some during a save, and resumed each time: the end is that of the unbroken run."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from launching import launch
+
+from extensions.paths import LAUNCHERS
+from extensions.resume import states
+
+RUN = "24120801"
+SETTINGS = {"PROFILE": "tiny", "TRAINER": "reference", "ARGS": "--states_every_n_steps=1"}
+
+
+def start(output: Path, steps: int) -> subprocess.Popen:
+    variables = os.environ | {"OUTPUT": str(output), "LOGS": str(output / "logs"), "RESUME": "auto"}
+    variables |= {name: str(value) for name, value in (SETTINGS | {"TINY_STEPS": steps}).items()}
+    with open(output / "said.log", "ab") as log:
+        return subprocess.Popen(
+            [LAUNCHERS / f"{RUN}.sh"], env=variables, stdout=log, stderr=log, start_new_session=True
+        )
+
+
+def kill(process: subprocess.Popen) -> None:
+    """The launcher, the trainer and its workers, all at once, as a power cut would."""
+    family = [process, *psutil.Process(process.pid).children(recursive=True)]
+    for one in family:
+        try:
+            os.kill(one.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    process.wait()
+
+
+def moment(draw: random.Random, process: subprocess.Popen, folder: Path, during_save: bool) -> bool:
+    """Wait for a moment to kill; whether the run is still under way then. During a save: a half state is there."""
+    before = newest_name(folder)
+    until = time.monotonic() + 240
+    while process.poll() is None and newest_name(folder) == before:  # it has come as far as a step of its own
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    while during_save and process.poll() is None and not any(folder.glob(".step*.part/*.safetensors")):
+        time.sleep(0.001)
+    if not during_save:
+        time.sleep(draw.uniform(0, 1.5))
+    return process.poll() is None
+
+
+def newest_name(folder: Path) -> str:
+    return max((path.name for path in folder.glob("step*")), default="")
+
+
+@pytest.mark.parametrize(("kills", "steps"), [(2, 12), pytest.param(20, 90, marks=pytest.mark.slow)])
+def test_killed_and_resumed_it_ends_as_the_unbroken_run(kills, steps, tmp_path):
+    draw, during_saves = random.Random(kills), 0
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    folder = states.folder_of(broken / f"model_out_{RUN}")
+    for number in range(kills):
+        process = start(broken, steps)
+        during_save = number % 2 == 0
+        assert moment(draw, process, folder, during_save), (broken / "said.log").read_text()[-3000:]
+        kill(process)
+        during_saves += any(folder.glob(".step*.part"))
+    assert during_saves >= kills // 2
+    assert start(broken, steps).wait(timeout=1200) == 0, (broken / "said.log").read_text()[-3000:]
+    whole = launch(RUN, tmp_path / "whole", seconds=1200, TINY_STEPS=steps, **SETTINGS)
+    assert whole.code == 0, whole.said[-3000:]
+    one, other = (states.newest_good(states.folder_of(out)) for out in (folder.parent, whole.output))
+    assert one.optimizer_steps == other.optimizer_steps == steps
+    assert one.facts["files"] == other.facts["files"]
+    assert not list(folder.glob(".step*"))
