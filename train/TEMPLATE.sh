@@ -54,7 +54,7 @@ flags=(
   --max_grad_norm=0                # 0 is no clipping; upstream clips at 1.0 when it is left out
   --max_train_epochs=10
   --seed="$RUN"
-  # segment: list resume_at_step in --extensions; all three are optimizer steps
+  # segment: all three are optimizer steps
   # --initial_step=10000
   # --skip_until_initial_step
   # --stop_at_step=40000

@@ -74,11 +74,15 @@ def test_run_number_comes_from_the_file_name(script):
 
 
 @each
-def test_segment_flags_come_with_their_plugin_and_parent(script):
+def test_a_segment_names_its_parent(script):
     text, names = code(script), set(flag_names(script))
-    segment = names & {"initial_step", "skip_until_initial_step", "stop_at_step"}
-    assert bool(segment) == ("resume_at_step" in text)
     assert ("initial_step" in names) == bool(re.search(r"^PARENT=\d{8}$", text, re.M)) == ("$PARENT/" in text)
+
+
+@each
+def test_every_run_can_be_stopped_and_goes_on(script):
+    listed = re.search(r"--extensions=(\S+)", code(script))[1].split(",")
+    assert {"resume_at_step", "save_states", "on_nan", "record_run"} <= set(listed)
 
 
 @pytest.mark.parametrize("flag", ["unet_percent", "dual_tag", "token_chunks"])

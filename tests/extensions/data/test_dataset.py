@@ -1,41 +1,17 @@
-"""Batches: one size each, no row lost, none twice."""
+"""The data set: what it refuses, what it reads, by number and by place."""
 
 import argparse
 import random
 import types
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from extensions import manager
-from extensions.data.dataset import NOT_HERE, Batches, LatentsDataset, require_supported
+from extensions.data.dataset import NOT_HERE, LatentsDataset, require_supported
+from extensions.data.loader import Place
 from extensions.errors import UserError
 from extensions.hookspecs import hookimpl
-
-SIZES = st.lists(st.tuples(st.sampled_from([64, 128, 192]), st.sampled_from([64, 128])), min_size=1, max_size=60)
-
-
-@given(SIZES, st.integers(1, 5), st.integers(0, 3))
-def test_batches_cover_every_row_once(sizes, batch_size, seed):
-    widths, heights = (np.array(side) for side in zip(*sizes, strict=True))
-    batches = Batches(widths, heights, batch_size, seed)
-    rows = [int(row) for batch in batches for row in batch]
-    assert sorted(rows) == list(range(len(sizes)))
-    for batch in batches:
-        assert 1 <= len(batch) <= batch_size
-        assert len({sizes[int(row)] for row in batch}) == 1
-    # Only the last batch of a bucket may be short.
-    assert len(batches) == sum(-(-sizes.count(size) // batch_size) for size in set(sizes))
-
-
-def test_same_seed_same_batches():
-    sides = np.array([64, 128] * 10)
-    first, again, other = (Batches(sides, sides, 3, seed) for seed in (1, 1, 2))
-    assert [b.tolist() for b in first] == [b.tolist() for b in again]
-    assert [b.tolist() for b in first] != [b.tolist() for b in other]
 
 
 def given_flags(**flags):
@@ -93,8 +69,8 @@ class Draws:
         return str(draw.random())
 
 
-def test_every_batch_of_an_epoch_draws_by_that_epoch_in_workers_that_stay(standins, monkeypatch):
-    """Upstream's collator tells the epoch after a batch is made; persistent workers would be one batch late."""
+def opened(standins, monkeypatch):
+    """The stand-in set in batches of up to four, its texts composed by `Draws`."""
     made = manager.Manager()
     made.register("draws", Draws())
     monkeypatch.setattr(manager, "_current", made)
@@ -105,6 +81,12 @@ def test_every_batch_of_an_epoch_draws_by_that_epoch_in_workers_that_stay(standi
     monkeypatch.setattr(manager, "_args", args)
     dataset = LatentsDataset(None, None, None, False)
     dataset.tokenize_strategy = types.SimpleNamespace(tokenize=lambda texts: [])
+    return dataset
+
+
+def test_every_batch_of_an_epoch_draws_by_that_epoch_in_workers_that_stay(standins, monkeypatch):
+    """Upstream's collator tells the epoch after a batch is made; persistent workers would be one batch late."""
+    dataset = opened(standins, monkeypatch)
     loader = torch.utils.data.DataLoader(
         dataset, batch_size=1, collate_fn=lambda items: items[0], num_workers=2, persistent_workers=True
     )
@@ -113,6 +95,16 @@ def test_every_batch_of_an_epoch_draws_by_that_epoch_in_workers_that_stay(standi
         for batch in loader:
             wanted = [str(random.Random(f"1:{epoch}:{key}").random()) for key in batch["image_keys"]]
             assert batch["captions"] == wanted
+
+
+def test_a_place_names_its_rows_and_the_epoch_of_its_draws(standins, monkeypatch):
+    dataset = opened(standins, monkeypatch)
+    dataset.begin_epoch(5)
+    batch = dataset[Place(2, (3, 7))]
+    assert batch["image_keys"] == [dataset.metadata[row].key for row in (3, 7)]
+    assert batch["captions"] == [str(random.Random(f"1:2:{key}").random()) for key in batch["image_keys"]]
+    by_number = dataset[0]
+    assert by_number["captions"] == [str(random.Random(f"1:5:{key}").random()) for key in by_number["image_keys"]]
 
 
 @pytest.mark.upstream
