@@ -42,7 +42,7 @@ def opened(request: Request):
     parser = flags.parser(request.script)
     arguments.extend(parser, plugins)
     args, _ = parser.parse_known_args(words)
-    if not args.resume_from and "resume_at_step" not in plugins.names:
+    if "resume_at_step" not in plugins.names:
         raise UserError(f"train/{request.run}.sh does not list resume_at_step: its order is not known before it runs")
     plugins.hook.check_arguments(args=args)
     manager.set_args(args)

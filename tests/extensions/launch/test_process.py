@@ -6,6 +6,9 @@ import subprocess
 import sys
 import time
 
+import psutil
+import pytest
+
 from extensions.launch import process
 
 STUBBORN = "import signal,time,sys; signal.signal(signal.SIGTERM, lambda *_: (print('saving'), sys.exit(7))); " \
@@ -41,3 +44,38 @@ def test_sigterm_is_passed_on_and_waited_for(tmp_path):
     os.kill(parent.pid, signal.SIGTERM)
     assert parent.wait(timeout=20) == 7
     assert "saving" in log.read_text()
+
+
+NAP = (
+    "import signal, time\nsignal.signal(signal.SIGTERM, lambda *_: exit(9))\nprint('up', flush=True)\ntime.sleep(60)"
+)
+FORKS = "import os, time\nfor _ in range(2):\n    if not os.fork():\n        time.sleep(60)\n"
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A package named as ours, whose trainer forks two workers before it naps."""
+    folder = tmp_path / "extensions"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "reference.py").write_text(FORKS + NAP)
+    return tmp_path
+
+
+def test_a_signal_is_for_those_that_train_not_their_launcher_or_workers(package):
+    """A launcher in front, as torchrun is, and workers behind, as data loaders have them."""
+    trainer = f"subprocess.run([sys.executable, '-m', 'extensions.reference'], cwd={str(package)!r})"
+    outer = subprocess.Popen(
+        [sys.executable, "-c", f"import subprocess, sys; sys.exit({trainer}.returncode)"],
+        stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert outer.stdout.readline() == "up\n"
+    found = list(process.trainers(psutil.Process(outer.pid)))
+    family = psutil.Process(outer.pid).children(recursive=True)
+    assert len(family) == 3 and [one.pid for one in found] == [family[0].pid]
+    process.forwarder(outer)(signal.SIGTERM, None)
+    assert outer.wait(timeout=20) == 9
+    alive = [one for one in family[1:] if one.is_running()]
+    assert len(alive) == 2  # they end with their trainer's own shutdown
+    for one in alive:
+        one.kill()

@@ -1,0 +1,127 @@
+"""RESUME: which state a launch goes on from, and every reason why it does not."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from extensions.errors import UserError
+from extensions.launch import checks, request, resume
+from extensions.resume import parts, states
+
+PLUGINS = "--extensions=resume_at_step,save_states"
+
+
+def asked(folder, *more, run="25031101", parent="25030802", **environment):
+    words = [
+        run,
+        "GPUS=1",
+        f"PARENT={parent}",
+        "sdxl_train.py",
+        PLUGINS,
+        f"--output_dir={folder / f'model_out_{run}'}",
+    ]
+    return request.read([*words, *more], environment)
+
+
+def state(folder, run, steps):
+    where = states.folder_of(folder / f"model_out_{run}")
+    temporary = states.begin(where, steps)
+    entry = parts.Part("w.safetensors", {"w": torch.full((3,), float(steps))}).write(temporary)
+    return states.commit(temporary, {"optimizer_steps": steps}, {"w.safetensors": entry})
+
+
+def test_the_newest_good_state_of_the_run_itself(tmp_path):
+    for steps in (10, 20, 30):
+        newest = state(tmp_path, "25031101", steps)
+    (newest.path / "w.safetensors").write_bytes(b"")
+    made = asked(tmp_path, "--initial_step=5", "--skip_until_initial_step", "--stop_at_step=40", RESUME="auto")
+    resume.apply(made)
+    flags = made.flags
+    assert flags.get("resume_mode") == "exact" and Path(flags.get("resume_from")).name == "step00000020"
+    assert "initial_step" not in flags and "skip_until_initial_step" not in flags and made.resumed
+    assert any("passed over" in note and "step00000030" in note for note in made.notes)
+    assert any("resuming at optimizer step 20" in note for note in made.notes)
+
+
+def test_without_a_state_it_starts_as_launched_and_says_so(tmp_path):
+    made = asked(tmp_path, "--initial_step=5", RESUME="auto")
+    before = made.flags.as_dict()
+    resume.apply(made)
+    assert made.flags.as_dict() == before and not made.resumed
+    assert "; starting as launched" in made.notes[0]
+
+
+def test_a_segment_goes_on_from_its_parent_until_it_has_states_of_its_own(tmp_path):
+    state(tmp_path, "25030802", 10)
+    state(tmp_path, "25030802", 12)  # its newest, but not where this segment begins
+    made = asked(tmp_path, "--initial_step=10", RESUME="parent")
+    resume.apply(made)
+    assert made.flags.get("resume_from").endswith("model_out_25030802/states/step00000010")
+    state(tmp_path, "25031101", 15)
+    made = asked(tmp_path, "--initial_step=10", RESUME="parent")
+    resume.apply(made)
+    assert made.flags.get("resume_from").endswith("model_out_25031101/states/step00000015")
+
+
+@pytest.mark.parametrize(
+    ("more", "words", "line"),
+    [
+        ({}, ["--initial_step=10"], "25030802 has left no .*step00000010; run it first"),
+        ({"parent": ""}, [], "names no PARENT"),
+        ({}, ["--extensions=resume_at_step"], "needs save_states in --extensions"),
+    ],
+)
+def test_refused(tmp_path, more, words, line):
+    made = asked(tmp_path, *words, RESUME="parent", **more)
+    with pytest.raises(UserError, match=line) as caught:
+        resume.apply(made)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [(dict(RESUME="yes"), "RESUME=yes is unknown"), (dict(RESUME="auto", FORCE="1"), "give one of them")],
+)
+def test_words_that_make_no_sense(tmp_path, environment, line):
+    with pytest.raises(UserError, match=line):
+        asked(tmp_path, **environment)
+
+
+@pytest.mark.parametrize("flag", ["--stop_at_step=20", "--max_train_steps=20"])
+def test_a_run_that_is_complete(tmp_path, flag):
+    state(tmp_path, "25031101", 20)
+    with pytest.raises(UserError, match="is at optimizer step 20, the run ends at 20: it is complete"):
+        resume.apply(asked(tmp_path, flag, RESUME="auto"))
+
+
+def test_a_state_given_by_flag_is_verified_before_anything_starts(tmp_path):
+    given = state(tmp_path, "25031101", 20)
+    made = asked(tmp_path, f"--resume_from={given.path}")
+    resume.apply(made)
+    assert made.resumed
+    (given.path / "w.safetensors").write_bytes(b"x" * (given.path / "w.safetensors").stat().st_size)
+    with pytest.raises(UserError, match="is damaged"):
+        resume.apply(asked(tmp_path, f"--resume_from={given.path}"))
+
+
+def test_a_rollback_goes_on_from_the_state_that_was_named(tmp_path, capsys):
+    named = state(tmp_path, "25031101", 20)
+    made = asked(tmp_path)
+    assert not resume.rolled_back(made, tmp_path)
+    asks = {"optimizer_step": 24, "samples": ["a", "b"], "state": str(named.path)}
+    (tmp_path / resume.ROLLBACK).write_text(json.dumps(asks))
+    assert resume.rolled_back(made, tmp_path)
+    assert made.flags.get("resume_from") == str(named.path)
+    assert "rolling back: optimizer step 24 was not finite" in capsys.readouterr().out
+
+
+def test_an_output_with_a_model_may_be_gone_on_with(tmp_path):
+    state(tmp_path, "25031101", 20)
+    (tmp_path / "model_out_25031101" / "at-step00000020.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match="RESUME=auto goes on, FORCE=1 writes over it"):
+        checks.require_output(asked(tmp_path))
+    made = asked(tmp_path, RESUME="auto")
+    resume.apply(made)
+    checks.require_output(made)

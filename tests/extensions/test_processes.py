@@ -1,0 +1,29 @@
+"""What processes tell each other, with two real ones over gloo; alone, nothing travels."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+from extensions.processes import any_process, from_main
+
+TWO = """
+from accelerate import Accelerator
+from extensions.processes import any_process, from_main
+made = Accelerator(cpu=True)
+me = made.process_index
+print([any_process(made, flag) for flag in (False, me == 1, me == 0)], from_main(made, {"from": me}), flush=True)
+made.end_training()
+"""
+
+
+def test_alone():
+    one = SimpleNamespace(num_processes=1)
+    assert any_process(one, True) and not any_process(one, False) and from_main(one, "x") == "x"
+
+
+def test_two_processes_agree(tmp_path):
+    (tmp_path / "two.py").write_text(TWO)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", "two.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    # Their lines may run together.
+    assert done.stdout.count("[False, True, True]") == done.stdout.count("{'from': 0}") == 2, done.stderr[-2000:]
