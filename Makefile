@@ -8,9 +8,8 @@ PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 export PYTHON
 
-.PHONY: help setup index train batch chain tricks runs show diff plan plan-check parity patched check-patches \
-	diff-upstream save-patches \
-	port-patches lint test test-all ramdisk-clean clean
+.PHONY: help setup index pack train batch chain tricks runs show diff plan plan-check parity patched \
+	check-patches diff-upstream save-patches port-patches lint test test-all ramdisk-clean clean
 
 help:
 	@awk 'BEGIN {FS = " ## "} \
@@ -47,6 +46,10 @@ plan-check: $(INSTALLED) ## the plan's memory model against every recorded readi
 ## Data
 index: $(INSTALLED) ## META=meta_lat.json DATA=latents [OUT=x.index.arrow] [POLICY="duplicates=first missing=skip"]: what a run maps
 	@$(PYTHON) -m extensions.data.index "$(META)" --data="$(DATA)" --out="$(OUT)" $(addprefix --,$(POLICY))
+
+pack: $(INSTALLED) ## META=… DATA=… OUT=… [DTYPE=keep|float16|bfloat16] [BAD=skip] [JOBS=n] [SHARD_GB=4]: npz latents to one pack
+	@$(PYTHON) -m extensions.data.pack "$(META)" "$(DATA)" "$(OUT)" --dtype="$(or $(DTYPE),keep)" \
+	  --bad="$(or $(BAD),stop)" --jobs="$(or $(JOBS),1)" --shard-gb="$(or $(SHARD_GB),4)"
 
 ## Upstream and our patches
 patched: $(INSTALLED) ## build sd-scripts-runtime/patched/ (only when pin or series changed)

@@ -1,46 +1,50 @@
-"""Latents files: read as history left them, refused in one line where they are broken."""
+"""Latents files: read as history left them, told apart where they are broken and where they are missing."""
 
-import json
+import errno
+import os
+import random
 
+import npz_sets
 import numpy as np
 import pytest
 
-from extensions.data import index, latents
+from extensions.data import latents
+from extensions.data.index_of import open_index
+from extensions.data.latents import CorruptSample
 from extensions.errors import UserError
 
-
-def write(folder, key, shape=(4, 24, 32), value=0.5):
-    np.savez(
-        folder / f"{key}.npz",
-        latents=np.full(shape, value, np.float32),
-        original_size=np.array([300, 200]),
-        crop_ltrb=np.array([3, 5, 259, 197]),
-    )
+SIZE = (256, 192)
 
 
-def described(folder, keys):
-    entries = {key: {"train_resolution": [256, 192]} for key in keys}
-    (folder / "meta.json").write_text(json.dumps(entries))
-    return index.open_for(folder / "meta.json", folder)
+def write(folder, key="a", value=0.5, shape=(4, 24, 32), **more):
+    npz_sets.write(folder, key, np.full(shape, value, more.pop("dtype", np.float32)), **more)
+    return folder / f"{key}.npz"
 
 
 def test_reads_one(tmp_path):
-    write(tmp_path, "a.b")
-    read = latents.read(tmp_path, "a.b", 256, 192)
-    assert read.latents.shape == (4, 24, 32) and read.latents.dtype == np.float32
+    write(tmp_path, "a.b", dtype=np.float16)
+    read = latents.load(tmp_path, "a.b", *SIZE)
+    assert read.latents.shape == (4, 24, 32) and read.latents.dtype == np.float16
     assert read.original_size == (300, 200) and read.crop == (3, 5)
 
 
-def test_a_small_set_is_read_whole_and_a_large_one_not(tmp_path, monkeypatch):
-    for key in "abc":
-        write(tmp_path, key)
-    made = described(tmp_path, "abc")
-    latents.require_readable(tmp_path, made)
-    (tmp_path / "c.npz").write_bytes(b"")
-    with pytest.raises(UserError, match="c.npz is corrupt"):
-        latents.require_readable(tmp_path, made)
-    monkeypatch.setattr(latents, "OPEN_ALL", 2)
-    latents.require_readable(tmp_path, made)
+def test_every_row_is_read_as_float32(data_set):
+    store = latents.open_store(data_set.data, data_set.index, open_them=True)
+    for row in range(len(data_set.index)):
+        sample = data_set.index[row]
+        read = store.read(row, sample)
+        assert np.array_equal(read.latents, npz_sets.latents_of(row, (sample.width, sample.height)))
+        assert read.original_size == (300 + row, 200) and read.crop == (row, 5)
+
+
+def test_files_are_closed(tmp_path):
+    write(tmp_path)
+    before = set(os.listdir("/proc/self/fd"))
+    latents.load(tmp_path, "a", *SIZE)
+    (tmp_path / "b.npz").write_bytes(b"PK no zip")
+    with pytest.raises(CorruptSample):
+        latents.load(tmp_path, "b", *SIZE)
+    assert set(os.listdir("/proc/self/fd")) == before
 
 
 def test_ids_are_listed_in_many_chunks(tmp_path, monkeypatch):
@@ -52,21 +56,84 @@ def test_ids_are_listed_in_many_chunks(tmp_path, monkeypatch):
     assert sorted(listed.to_pylist()) == list("abcde") and listed.num_chunks == 3
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "no zip", "no key", "shape", "nan"])
-def test_corrupt_files_are_named(tmp_path, damage):
-    write(
-        tmp_path,
-        "a",
-        value=np.nan if damage == "nan" else 1,
-        shape=(4, 8, 8) if damage == "shape" else (4, 24, 32),
-    )
-    path = tmp_path / "a.npz"
-    if damage == "cut":
-        path.write_bytes(path.read_bytes()[:-300])
-    elif damage in ("empty", "no zip"):
-        path.write_bytes(b"" if damage == "empty" else b"x" * 100)
-    elif damage == "no key":
-        np.savez(path, latents=np.zeros((4, 24, 32)))
-    with pytest.raises(UserError, match="a.npz") as error:
-        latents.require_readable(tmp_path, described(tmp_path, "a"))
+def test_ids_without_latents(data_set):
+    for key in ("id3", "id5"):
+        (data_set.data / f"{key}.npz").unlink()
+    with pytest.raises(UserError, match=r"2 of 12 ids have no latents in .*, e\.g\. id3\.npz"):
+        latents.open_store(data_set.data, data_set.index)
+
+
+DAMAGE = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-300]),
+    "empty": lambda path: path.write_bytes(b""),
+    "no zip": lambda path: path.write_bytes(b"x" * 100),
+    "another format": lambda path: np.save(path.open("wb"), np.zeros(3)),
+    "no key": lambda path: np.savez(path, latents=np.zeros((4, 24, 32))),
+    "shape": lambda path: write(path.parent, shape=(4, 8, 8)),
+    "nan": lambda path: write(path.parent, value=np.nan),
+    "infinite": lambda path: write(path.parent, value=np.inf),
+    "integers": lambda path: write(path.parent, dtype=np.int32, value=1),
+    "short sizes": lambda path: write(path.parent, original=(3,)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_corrupt_files_are_named_in_one_line(tmp_path, damage):
+    DAMAGE[damage](write(tmp_path))
+    with pytest.raises(CorruptSample, match=r"a\.npz") as error:
+        latents.load(tmp_path, "a", *SIZE)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_whatever_bytes_a_bad_disk_leaves(tmp_path, save):
+    """Every damaged file reads whole or is told as corrupt: no other exception, whichever byte it hits."""
+    latents_of = npz_sets.latents_of(1, (64, 64))
+    npz_sets.write(tmp_path, "a", latents_of, save=save)
+    path, draw, found = tmp_path / "a.npz", random.Random(1), 0
+    good = path.read_bytes()
+    for _ in range(600):
+        broken = bytearray(good)
+        for _ in range(draw.choice((1, 1, 8))):
+            broken[draw.randrange(len(broken))] = draw.randrange(256)
+        path.write_bytes(broken[: draw.choice((len(broken), len(broken), draw.randrange(len(broken))))])
+        try:
+            read = latents.load(tmp_path, "a", 64, 64).latents
+        except CorruptSample as error:
+            assert "\n" not in str(error)
+            found += 1
+        else:
+            assert np.array_equal(read, latents_of), "zip's own checksum lets no wrong value pass"
+    assert found > 200
+
+
+def test_small_sets_are_opened_at_the_start_unless_told_not_to(data_set, monkeypatch):
+    (data_set.data / "id7.npz").write_bytes(b"broken")
+    latents.open_store(data_set.data, data_set.index)
+    with pytest.raises(CorruptSample, match=r"id7\.npz is corrupt"):
+        latents.open_store(data_set.data, data_set.index, open_them=True)
+    monkeypatch.setattr(latents, "OPEN_ALL", 11)
+    latents.open_store(data_set.data, data_set.index, open_them=True)
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.EACCES, errno.EMFILE, errno.ESTALE])
+def test_a_file_that_is_not_there_is_not_corrupt(tmp_path, monkeypatch, code):
+    monkeypatch.setattr(latents, "arrays_of", lambda _: failing(code))
+    with pytest.raises(UserError, match=r"a\.npz (is missing|cannot be read)") as error:
+        latents.load(tmp_path, "a", *SIZE)
+    assert not isinstance(error.value, CorruptSample)
+
+
+def test_a_bad_sector_is_corrupt(tmp_path, monkeypatch):
+    monkeypatch.setattr(latents, "arrays_of", lambda _: failing(errno.EIO))
+    with pytest.raises(CorruptSample, match=r"a\.npz is corrupt .*Input/output error"):
+        latents.load(tmp_path, "a", *SIZE)
+
+
+def failing(code):
+    raise OSError(code, os.strerror(code))
+
+
+def test_no_folder(data_set):
+    with pytest.raises(UserError, match="no such folder"):
+        latents.open_store(data_set.folder / "none", open_index(data_set.meta))

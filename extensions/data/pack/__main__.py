@@ -1,0 +1,46 @@
+"""python -m extensions.data.pack META DATA OUT: pack a folder of npz latents (make pack)."""
+
+import enum
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from extensions.data.index_of import open_index
+from extensions.data.pack import make, plan, write
+from extensions.data.pack.layout import STORED
+from extensions.errors import UserError
+from extensions.reporting import exit_with
+
+Dtype = enum.Enum("Dtype", {name: name for name in (plan.KEEP, *STORED)}, type=str)
+Bad = enum.Enum("Bad", {name: name for name in (write.STOP, write.SKIP)}, type=str)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    meta: Annotated[Path, typer.Argument(help="metadata JSON")],
+    data: Annotated[Path, typer.Argument(help="folder of <id>.npz")],
+    out: Annotated[Path, typer.Argument(help="folder for the pack")],
+    dtype: Annotated[Dtype, typer.Option(help="keep what the npz have, or lower it")] = Dtype.keep,
+    bad: Annotated[Bad, typer.Option(help="a corrupt npz stops, or is left out and listed")] = Bad.stop,
+    jobs: Annotated[int, typer.Option(help="processes")] = 1,
+    shard_gb: Annotated[float, typer.Option(help="GiB a shard at most")] = 4.0,
+) -> None:
+    """Write the latents of a data set as a pack, verified record by record. Deletes nothing."""
+    for path, what in ((data, "folder of latents"), (out.parent, "folder for the pack")):
+        if not path.is_dir():
+            raise UserError(f"no such {what}: {path}")
+    wish = make.Wish(data, out, dtype.value, bad.value, int(shard_gb * (1 << 30)))
+    pack = make.make(open_index(meta), wish, jobs)
+    kept = pack.images - pack.left_out
+    left = f", {pack.left_out} left out (listed in {out / make.LEFT_OUT})" if pack.left_out else ""
+    print(f"{out}: {kept:,} images in {len(pack.shards)} shards{left}; verified against {data}")
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except UserError as error:
+        sys.exit(exit_with(error))

@@ -1,0 +1,119 @@
+"""pack.json and keys.arrow: what a pack holds, and where each key's record lies.
+
+keys.arrow is an Arrow file (key: string, shard: int32, record: int32) in the order of the records.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.ipc
+
+from extensions.data.pack import HEADER
+from extensions.data.pack.layout import STORED, Layout
+from extensions.errors import UserError
+
+VERSION = 1
+KEYS = "keys.arrow"
+SCHEMA = pa.schema([("key", pa.string()), ("shard", pa.int32()), ("record", pa.int32())])
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of records of one bucket. bucket: its number in the pack."""
+
+    file: str
+    bucket: int
+    records: int
+
+
+@dataclass(frozen=True)
+class Pack:
+    """pack.json. dtype: a key of STORED; buckets: [(width, height), …]; keys_fingerprint: of the index packed;
+    keys_digest: xxh3-64 of keys.arrow; source: name of the folder packed; left_out: corrupt images left out."""
+
+    dtype: str
+    buckets: list[tuple[int, int]]
+    shards: list[Shard]
+    images: int
+    keys_fingerprint: str
+    keys_digest: str = ""
+    source: str = ""
+    left_out: int = 0
+    layouts: list[Layout] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "layouts", [Layout(*bucket, self.dtype) for bucket in self.buckets])
+
+    def layout(self, shard: int) -> Layout:
+        """The layout of a shard's records."""
+        return self.layouts[self.shards[shard].bucket]
+
+    def bytes_of(self, shard: int) -> int:
+        """The size of a shard's file."""
+        return self.shards[shard].records * self.layout(shard).record_bytes
+
+    def to_json(self) -> str:
+        content = asdict(self)
+        del content["layouts"]
+        sizes = [layout.record_bytes for layout in self.layouts]
+        content["buckets"] = [
+            {"width": w, "height": h, "record_bytes": size} for (w, h), size in zip(self.buckets, sizes, strict=True)
+        ]
+        content["shards"] = [asdict(s) | {"bytes": self.bytes_of(i)} for i, s in enumerate(self.shards)]
+        return json.dumps({"version": VERSION} | content, indent=1) + "\n"
+
+
+def read(folder: Path) -> Pack:
+    """The pack of a folder, every shard there and of the right size.
+
+    UserError: unfinished, of another version, not a pack.json, a shard missing or cut short.
+    """
+    path = folder / HEADER
+    if not path.is_file():
+        raise UserError(f"{folder} holds an unfinished pack; the same `make pack` again goes on with it")
+    pack = parse(path)
+    for number, shard in enumerate(pack.shards):
+        require_shard(folder / shard.file, pack.bytes_of(number))
+    return pack
+
+
+def parse(path: Path) -> Pack:
+    """pack.json. UserError where it is of another version, or none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content.pop("version")
+        if version == VERSION:
+            content["buckets"] = [(bucket["width"], bucket["height"]) for bucket in content["buckets"]]
+            shards = content["shards"]
+            content["shards"] = [Shard(shard["file"], shard["bucket"], shard["records"]) for shard in shards]
+            if content["dtype"] not in STORED:
+                raise ValueError(f"dtype {content['dtype']}")
+            return Pack(**content)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise UserError(f"{path} is damaged ({error!r:.80}); pack again into another folder") from None
+    raise UserError(f"{path} is of version {version}, this trainer reads {VERSION}; pack again into another folder")
+
+
+def require_shard(path: Path, size: int) -> None:
+    """UserError unless a shard is there and whole."""
+    try:
+        found = path.stat().st_size
+    except OSError as error:
+        raise UserError(f"shard {path} is missing ({error.strerror}); restore it or pack again") from None
+    if found != size:
+        raise UserError(f"shard {path} has {found:,} bytes instead of {size:,}; restore it or pack again")
+
+
+def keys(folder: Path) -> pa.Table:
+    """keys.arrow as a table over the mapped file: no memory until it is read. UserError where broken."""
+    path = folder / KEYS
+    try:
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    except (OSError, pa.ArrowInvalid) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise UserError(f"{path} cannot be read ({reason}); restore it or pack again") from None
+    if table.schema != SCHEMA:
+        raise UserError(f"{path} has other columns than a pack's; restore it or pack again")
+    return table

@@ -1,0 +1,92 @@
+"""One record of a pack, and the dtypes that latents are stored in.
+
+latents       (4, h/8, w/8) in C order, little-endian
+sizes         int32 x 4: original width and height, crop left and top (pixels; no trainer reads the
+              crop's right and bottom)
+checksum      xxh3-64 of everything before it, 8 bytes
+zeros         up to a multiple of 64 bytes
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import xxhash
+
+from extensions.data.latents import CorruptSample, Latents
+
+ALIGN = 64
+SIZES = np.dtype("<i4")
+CHECKSUM = np.dtype("<u8")
+# bfloat16 is unknown to numpy; its bits are the upper half of a float32's.
+STORED = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2"), "bfloat16": np.dtype("<u2")}
+
+
+def lowered(latents: np.ndarray, dtype: str, key: str) -> np.ndarray:
+    """Finite latents as they are stored. CorruptSample for a value that `dtype` (a key of STORED) cannot hold."""
+    with np.errstate(over="ignore"):
+        stored = bfloat16_bits(latents) if dtype == "bfloat16" else latents.astype(STORED[dtype])
+    if not np.isfinite(widened(stored)).all():
+        most = float(np.abs(latents).max())
+        raise CorruptSample(f"latents of {key!r} reach {most:.4g}, more than {dtype} holds; choose another dtype")
+    return stored
+
+
+def bfloat16_bits(latents: np.ndarray) -> np.ndarray:
+    """uint16, rounded to nearest, ties to even."""
+    bits = latents.astype("<f4").view("<u4")
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
+
+
+def widened(stored: np.ndarray) -> np.ndarray:
+    """float32 of stored latents; no copy where they are float32 already."""
+    if stored.dtype == STORED["bfloat16"]:
+        return (stored.astype("<u4") << 16).view("<f4")
+    return stored.astype(np.float32, copy=False)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things lie in the records of one bucket. width, height: pixels; dtype: a key of STORED."""
+
+    width: int
+    height: int
+    dtype: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return 4, self.height // 8, self.width // 8
+
+    @cached_property
+    def latent_bytes(self) -> int:
+        return int(np.prod(self.shape)) * STORED[self.dtype].itemsize
+
+    @cached_property
+    def payload_bytes(self) -> int:
+        """What the checksum covers."""
+        return self.latent_bytes + 4 * SIZES.itemsize
+
+    @cached_property
+    def record_bytes(self) -> int:
+        return -(-(self.payload_bytes + CHECKSUM.itemsize) // ALIGN) * ALIGN
+
+    def encode(self, stored: np.ndarray, original: tuple[int, int], crop: tuple[int, int]) -> bytes:
+        """A whole record. stored: latents of `shape` in STORED[dtype]."""
+        payload = stored.tobytes() + np.array([*original, *crop], SIZES).tobytes()
+        checksum = np.array(xxhash.xxh3_64_intdigest(payload), CHECKSUM).tobytes()
+        return (payload + checksum).ljust(self.record_bytes, b"\0")
+
+    def intact(self, record: np.ndarray) -> bool:
+        """Whether the checksum of a record, uint8 (record_bytes,), is right."""
+        end = self.payload_bytes
+        found = int(record[end : end + CHECKSUM.itemsize].view(CHECKSUM)[0])
+        return found == xxhash.xxh3_64_intdigest(record[:end])
+
+    def stored(self, record: np.ndarray) -> np.ndarray:
+        """The latents of a record as they are stored: a view."""
+        return record[: self.latent_bytes].view(STORED[self.dtype]).reshape(self.shape)
+
+    def decode(self, record: np.ndarray) -> Latents:
+        """What a trainer reads; float32 latents are a view of the record."""
+        sizes = record[self.latent_bytes : self.payload_bytes].view(SIZES).tolist()
+        return Latents(widened(self.stored(record)), (sizes[0], sizes[1]), (sizes[2], sizes[3]))

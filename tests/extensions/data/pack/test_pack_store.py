@@ -1,0 +1,168 @@
+"""Reading a pack: what is wrong with it is told in one line, and corrupt and missing are told apart."""
+
+import json
+import os
+import subprocess
+
+import numpy as np
+import pytest
+
+from extensions.data import latents
+from extensions.data.index_of import open_index
+from extensions.data.latents import CorruptSample
+from extensions.data.pack import header, make, places
+from extensions.data.pack.store import PackedStore
+from extensions.errors import UserError
+
+TWO_RECORDS = 25_000  # bytes; of the largest bucket
+
+
+@pytest.fixture
+def pack(data_set):
+    """The folder of a pack of some shards."""
+    make.make(data_set.index, make.Wish(data_set.data, data_set.folder / "pack", shard_bytes=TWO_RECORDS), 1)
+    return data_set.folder / "pack"
+
+
+def shard_of(store, row) -> tuple:
+    """(path, position of the record, its bytes) of a row."""
+    shard, record = places.split(int(store.places[row]))
+    size = store.shards.pack.layout(shard).record_bytes
+    return store.shards.folder / store.shards.pack.shards[shard].file, record * size, size
+
+
+def spoil(path, position):
+    with open(path, "r+b") as file:
+        file.seek(position)
+        byte = file.read(1)[0]
+        file.seek(position)
+        file.write(bytes([byte ^ 4]))
+
+
+def test_a_wrong_checksum_names_file_record_and_id(data_set, pack):
+    store = PackedStore(pack, data_set.index)
+    path, start, _ = shard_of(store, 6)
+    spoil(path, start + 100)
+    with pytest.raises(CorruptSample, match=r"256x192-\d+\.bin: record \d+ \('id6'\) .* its checksum") as error:
+        store.read(6, data_set.index[6])
+    assert "\n" not in str(error.value)
+    store.read(9, data_set.index[9])
+
+
+def test_a_shard_that_is_cut_while_training(data_set, pack):
+    store = PackedStore(pack, data_set.index)
+    path, start, size = shard_of(store, 6)
+    os.truncate(path, start + size - 1)
+    with pytest.raises(CorruptSample, match="'id6'.*cut short"):
+        store.read(6, data_set.index[6])
+
+
+def test_a_bad_sector(data_set, pack, monkeypatch):
+    def failing(*_):
+        raise OSError(5, os.strerror(5))
+
+    store = PackedStore(pack, data_set.index)
+    monkeypatch.setattr(os, "preadv", failing)
+    with pytest.raises(CorruptSample, match="'id6'.*Input/output error"):
+        store.read(6, data_set.index[6])
+
+
+def test_a_shard_that_goes_away_is_not_corrupt(data_set, pack):
+    store = PackedStore(pack, data_set.index)
+    shard_of(store, 6)[0].unlink()
+    with pytest.raises(UserError, match=r"shard .*\.bin is missing") as error:
+        store.read(6, data_set.index[6])
+    assert not isinstance(error.value, CorruptSample)
+
+
+def test_a_shard_missing_or_of_another_size_at_the_start(data_set, pack):
+    path = sorted(pack.glob("*.bin"))[0]
+    os.truncate(path, path.stat().st_size - 64)
+    with pytest.raises(UserError, match=f"{path.name} has .* bytes instead of"):
+        latents.open_store(pack, data_set.index)
+    path.unlink()
+    with pytest.raises(UserError, match=f"shard .*{path.name} is missing"):
+        latents.open_store(pack, data_set.index)
+
+
+def test_another_version(data_set, pack):
+    content = json.loads((pack / "pack.json").read_text())
+    (pack / "pack.json").write_text(json.dumps(content | {"version": 2}))
+    with pytest.raises(UserError, match=r"pack\.json is of version 2, this trainer reads 1"):
+        latents.open_store(pack, data_set.index)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"version": 1}', '{"version": 1, "shards": 3}'])
+def test_a_damaged_header(data_set, pack, text):
+    (pack / "pack.json").write_text(text)
+    with pytest.raises(UserError, match=r"pack\.json is damaged") as error:
+        latents.open_store(pack, data_set.index)
+    assert "\n" not in str(error.value)
+
+
+def test_damaged_keys(data_set, pack):
+    os.truncate(pack / "keys.arrow", 300)
+    with pytest.raises(UserError, match=r"keys\.arrow cannot be read"):
+        latents.open_store(pack, data_set.index)
+
+
+def described(data_set, keys):
+    entries = {key: {"train_resolution": list(size)} for key, size in keys.items()}
+    data_set.meta.write_text(json.dumps(entries))
+    return open_index(data_set.meta)
+
+
+def test_a_key_that_is_not_in_the_pack(data_set, pack):
+    index = described(data_set, {"id0": (256, 192), "new": (256, 192), "id1": (128, 128)})
+    with pytest.raises(UserError, match=r"1 of 3 ids are not in the pack .*, e\.g\. new"):
+        latents.open_store(pack, index)
+
+
+def test_another_index_of_the_same_pack(data_set, pack):
+    """A part of the images in another order: each row still finds its own record."""
+    sizes = {"id7": (128, 128), "id2": (192, 256), "id11": (192, 256)}
+    index = described(data_set, sizes)
+    store = latents.open_store(pack, index, open_them=True)
+    assert [store.read(row, index[row]).crop[0] for row in range(3)] == [7, 2, 11]
+    assert len(list(pack.glob("rows-*.npy"))) == 1
+
+
+def test_another_size_than_the_metadata_say(data_set, pack):
+    index = described(data_set, {"id7": (256, 192)})
+    with pytest.raises(CorruptSample, match="'id7' is not of its train_resolution, 256x192"):
+        latents.open_store(pack, index, open_them=True)
+
+
+def test_no_more_files_are_open_than_allowed(data_set, pack):
+    store = PackedStore(pack, data_set.index)
+    assert len(store.shards.pack.shards) > 2
+    store.shards.most = 2
+    before = len(os.listdir("/proc/self/fd"))
+    for row in [*range(12), *range(12)]:
+        assert store.read(row, data_set.index[row]).crop[0] == row
+    assert len(os.listdir("/proc/self/fd")) <= before + 2
+    store.shards.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_spoilt_map_of_rows_is_made_again(data_set, pack):
+    first = PackedStore(pack, data_set.index).places.copy()
+    next(pack.glob("rows-*.npy")).write_bytes(b"spoilt")
+    assert np.array_equal(PackedStore(pack, data_set.index).places, first)
+
+
+def test_a_pack_on_a_disk_that_is_read_only(data_set, pack):
+    if subprocess.run(["mount", "--bind", str(pack), str(pack)], capture_output=True, check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(pack)], check=True)
+        store = PackedStore(pack, data_set.index)
+        assert store.read(5, data_set.index[5]).crop[0] == 5
+        assert not list(pack.glob("rows-*"))
+    finally:
+        subprocess.run(["umount", "--lazy", str(pack)], check=True)  # the store still has its files open
+
+
+def test_the_keys_of_a_pack_are_its_present_ids(pack):
+    assert sorted(latents.present_ids(pack).to_pylist()) == sorted(f"id{number}" for number in range(12))
+    assert header.read(pack).images == 12
