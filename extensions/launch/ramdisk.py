@@ -22,6 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from extensions.data.pack import is_pack
 from extensions.errors import UserError
 from extensions.launch.memory import Room, gib, is_tmpfs, room
 from extensions.launch.request import Request
@@ -128,7 +129,8 @@ def input_of(request: Request, flag: str, root: Path) -> Input:
 
         source = index.ensure(source, request.path("train_data_dir"))
     place = root / hashlib.sha256(str(source).encode()).hexdigest()[:12]
-    return Input(flag, source, place / source.name, ".npz" if ours and flag == "train_data_dir" else "")
+    only_npz = ours and flag == "train_data_dir" and not is_pack(source)
+    return Input(flag, source, place / source.name, ".npz" if only_npz else "")
 
 
 @contextmanager

@@ -86,6 +86,13 @@ def test_other_data_sets_get_the_whole_folder(inputs, root):
     assert not (inputs / "meta.json.index.arrow").exists()
 
 
+def test_a_pack_is_staged_whole(inputs, root):
+    for name in ("pack.json", "keys.arrow", "512x512-00000.bin"):
+        (inputs / "latents" / name).write_bytes(os.urandom(100))
+    made = stage(inputs)
+    assert contents(made.path("train_data_dir")) == contents(inputs / "latents")
+
+
 def test_unchanged_files_are_reused_changed_ones_copied_and_removed_ones_removed(inputs, root, monkeypatch):
     made = stage(inputs)
     kept = made.path("in_json").stat().st_ino
