@@ -1,5 +1,6 @@
 """How a run's end is told: one line for what a user can mend, a traceback for what is ours."""
 
+import re
 import signal
 import sys
 import traceback
@@ -56,4 +57,4 @@ def exit_code_of(main, arguments: list[str]) -> int:
 def one_line(error: UserError) -> str:
     """The message. One raised in a data-loader worker arrives wrapped in the worker's traceback."""
     last = (str(error).strip() or type(error).__name__).splitlines()[-1]
-    return last.removeprefix("extensions.errors.UserError: ")
+    return re.sub(r"^extensions\.[\w.]+: ", "", last)

@@ -19,6 +19,7 @@ from extensions import manager
 from extensions.data import index, latents
 from extensions.data.loader import Place
 from extensions.data.order import EpochOrder, batch_count
+from extensions.data.substitute import Reader, tries
 from extensions.errors import UserError
 
 # Flags of upstream's own data sets that change pixels or texts; here they would be ignored in silence.
@@ -53,9 +54,12 @@ class LatentsDataset(torch.utils.data.Dataset):
         require_supported(self.args, manager.current().names)
         self.folder = Path(self.args.train_data_dir)
         self.metadata = index.open_for(self.args.in_json, self.folder)
-        if not self.args.skip_cache_check:
-            latents.require_readable(self.folder, self.metadata)
         self.bucket, self.fingerprint = self.metadata.bucket, self.metadata.fingerprint
+        replaced = tries(self.args)
+        store = latents.open_store(
+            self.folder, self.metadata, open_them=not (self.args.skip_cache_check or replaced)
+        )
+        self.reader = Reader(store, self.metadata, replaced)
         self.batch_size = self.args.train_batch_size
         self.seed = self.args.seed or 0
         # Shared with workers that live for the whole run (--persistent_data_loader_workers).
@@ -84,8 +88,9 @@ class LatentsDataset(torch.utils.data.Dataset):
     def __getitem__(self, wanted: int | Place) -> dict:
         """One batch: latents float32 (b, 4, h/8, w/8), token ids, sizes int64 (b, 2) as (h, w)."""
         place = wanted if isinstance(wanted, Place) else Place(self.epoch, self.rows_of(wanted))
-        samples = [self.metadata[row] for row in place.rows]
-        cached = [latents.read(self.folder, s.key, s.width, s.height) for s in samples]
+        read = [self.reader.read(row) for row in place.rows]
+        samples, cached = [one.sample for one in read], [one.latents for one in read]
+        skipped = [each for one in read for each in one.skipped]
         texts = [self.text_of(sample, place.epoch) for sample in samples]
         return {
             "latents": torch.stack([torch.from_numpy(item.latents) for item in cached]),
@@ -99,6 +104,9 @@ class LatentsDataset(torch.utils.data.Dataset):
             "target_sizes_hw": torch.tensor([(s.height, s.width) for s in samples]),
             "alpha_masks": None,
             "image_keys": [sample.key for sample in samples],
+            # Corrupt, and replaced by others of their bucket: for the plugin bad_sample.
+            "skipped_keys": [key for key, _ in skipped],
+            "skipped_reasons": [reason for _, reason in skipped],
         }
 
     def rows_of(self, index: int) -> tuple[int, ...]:

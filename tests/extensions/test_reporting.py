@@ -25,6 +25,11 @@ def test_a_workers_error_loses_its_traceback(capsys):
     assert capsys.readouterr().err == "error: latents/7.npz is corrupt; make it again\n"
 
 
+def test_a_workers_error_of_any_kind_loses_its_class(capsys):
+    exit_with(UserError(WORKER.replace("errors.UserError", "data.latents.CorruptSample")))
+    assert capsys.readouterr().err == "error: latents/7.npz is corrupt; make it again\n"
+
+
 def test_other_ends(capsys):
     assert exit_with(None) == 0
     assert exit_with(SystemExit(3)) == 3

@@ -9,7 +9,9 @@ import torch
 
 from extensions import manager
 from extensions.data.dataset import NOT_HERE, LatentsDataset, require_supported
+from extensions.data.latents import CorruptSample
 from extensions.data.loader import Place
+from extensions.data.pack import make
 from extensions.errors import UserError
 from extensions.hookspecs import hookimpl
 
@@ -105,6 +107,47 @@ def test_a_place_names_its_rows_and_the_epoch_of_its_draws(standins, monkeypatch
     assert batch["captions"] == [str(random.Random(f"1:2:{key}").random()) for key in batch["image_keys"]]
     by_number = dataset[0]
     assert by_number["captions"] == [str(random.Random(f"1:5:{key}").random()) for key in by_number["image_keys"]]
+
+
+def data_set_of(monkeypatch, meta, data, **more):
+    """A data set over a folder of latents, in batches of three."""
+    monkeypatch.setattr(manager, "_current", manager.Manager())
+    args = argparse.Namespace(
+        in_json=meta, train_data_dir=data, skip_cache_check=False, train_batch_size=3, seed=1,
+        enable_wildcard=False, caption_separator=",", **more,
+    )  # fmt: skip
+    monkeypatch.setattr(manager, "_args", args)
+    dataset = LatentsDataset(None, None, None, False)
+    dataset.tokenize_strategy = types.SimpleNamespace(tokenize=lambda texts: [])
+    return dataset
+
+
+def test_a_pack_gives_the_batches_of_its_npz(data_set, monkeypatch):
+    make.make(data_set.index, make.Wish(data_set.data, data_set.folder / "pack"), 1)
+    plain = data_set_of(monkeypatch, data_set.meta, data_set.data)
+    packed = data_set_of(monkeypatch, data_set.meta, data_set.folder / "pack")
+    for number in range(len(plain)):
+        one, other = plain[number], packed[number]
+        for name, value in one.items():
+            assert torch.equal(value, other[name]) if torch.is_tensor(value) else value == other[name]
+
+
+def test_a_corrupt_sample_is_replaced_with_its_texts_and_named(data_set, monkeypatch):
+    (data_set.data / "id4.npz").write_bytes(b"broken")
+    with pytest.raises(CorruptSample, match="id4"):
+        data_set_of(monkeypatch, data_set.meta, data_set.data)
+    with pytest.raises(CorruptSample, match="id4"):
+        data_set_of(monkeypatch, data_set.meta, data_set.data, bad_sample="stop", bad_sample_limit=None)
+    dataset = data_set_of(monkeypatch, data_set.meta, data_set.data, bad_sample="skip", bad_sample_limit=None)
+    batches = [dataset[number] for number in range(len(dataset))]
+    keys = [key for batch in batches for key in batch["image_keys"]]
+    assert sorted(keys) == sorted([f"id{number}" for number in range(12) if number != 4] + ["id7"])
+    skipped = [batch for batch in batches if batch["skipped_keys"]]
+    assert [batch["skipped_keys"] for batch in skipped] == [["id4"]]
+    assert "id4.npz is corrupt" in skipped[0]["skipped_reasons"][0]
+    for batch in batches:
+        assert batch["captions"] == [f"A.,tag{key[2:]}" for key in batch["image_keys"]]
+        assert batch["crop_top_lefts"][:, 1].tolist() == [int(key[2:]) for key in batch["image_keys"]]
 
 
 @pytest.mark.upstream

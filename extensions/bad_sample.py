@@ -1,0 +1,89 @@
+"""What becomes of a sample whose latents are corrupt: the run stops, or passes over it.
+
+    --bad_sample=stop             the first corrupt sample ends the run (also without this plugin)
+    --bad_sample=skip             the next readable image of the same bucket takes its place (data/substitute.py)
+    --bad_sample_limit=N          more than N ids end the run; 100 unless given
+
+Ids are counted once, however many epochs meet them; each process counts its own, and a resumed run counts anew.
+The data loader reads ahead, and what it skipped counts when its batch is trained. A file that is not there at all is
+not corrupt (`data/latents.py` draws the line) and always stops. The ids go to
+`bad_samples.txt` in the run folder, one a line.
+"""
+
+from pathlib import Path
+
+from extensions.data.substitute import LIMIT, SKIP, STOP, tries
+from extensions.errors import UserError
+from extensions.hookspecs import hookimpl
+
+LIST = "bad_samples.txt"
+DATASET = "extensions.data.dataset.LatentsDataset"
+
+
+class Plugin:
+    """Counts, tells and lists what the data set skipped."""
+
+    def __init__(self):
+        self.limit, self.folder, self.process = 0, None, 0
+        self.seen: set[str] = set()
+        self.replaced = 0
+
+    @hookimpl
+    def add_arguments(self, parser):
+        group = parser.add_argument_group("bad_sample")
+        group.add_argument(
+            "--bad_sample", choices=(STOP, SKIP), default=STOP, help="corrupt latents end the run, or are passed over"
+        )
+        group.add_argument(
+            "--bad_sample_limit", type=int, help=f"with skip: more corrupt ids than this end the run ({LIMIT})"
+        )
+
+    @hookimpl
+    def check_arguments(self, args):
+        if args.bad_sample == STOP and args.bad_sample_limit is not None:
+            raise UserError("--bad_sample_limit has no effect with --bad_sample=stop; give --bad_sample=skip")
+        if args.bad_sample_limit is not None and args.bad_sample_limit < 1:
+            raise UserError(f"--bad_sample_limit={args.bad_sample_limit}: give 1 or more, or --bad_sample=stop")
+        if args.bad_sample == SKIP and args.dataset_class != DATASET:
+            raise UserError(f"--bad_sample=skip needs --dataset_class={DATASET}: other data sets do not skip")
+        self.limit, self.folder = tries(args), getattr(args, "run_folder", None)
+
+    @hookimpl
+    def training_begins(self, run):
+        self.process = run.accelerator.process_index
+
+    @hookimpl
+    def micro_step_ended(self, batch):
+        skipped = batch.get("skipped_keys", [])
+        self.replaced += len(skipped)
+        for key, reason in zip(skipped, batch.get("skipped_reasons", []), strict=True):
+            if key not in self.seen:
+                self.seen.add(key)
+                print(f"bad_sample: skipped {key!r} (process {self.process}): {reason}", flush=True)
+                self.put_down(key)
+        if len(self.seen) > self.limit > 0:
+            raise UserError(
+                f"{len(self.seen)} corrupt samples, more than --bad_sample_limit={self.limit}; look at the disk "
+                "(make check-data), or give a higher limit"
+            )
+
+    def put_down(self, key: str) -> None:
+        """Add an id to the list of all processes, unless it is there. One write is one line, whoever writes."""
+        if self.folder is None:
+            return
+        path = Path(self.folder) / LIST
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a+", encoding="utf-8") as file:
+            file.seek(0)
+            if key not in file.read().splitlines():
+                file.write(f"{key}\n")
+
+    @hookimpl
+    def run_ended(self):
+        if self.seen:
+            where = f"; listed in {Path(self.folder) / LIST}" if self.folder else ""
+            print(
+                f"bad_sample: process {self.process} skipped {len(self.seen)} corrupt samples, "
+                f"{self.replaced} times{where}",
+                flush=True,
+            )

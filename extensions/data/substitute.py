@@ -1,0 +1,73 @@
+"""Which sample takes the place of a corrupt one: the next readable row of the same bucket.
+
+In row order, around the end; a pure function of the row and the files. So every rank has its batch, of the size that
+was planned, at the time that was planned, and a resumed run repeats the choice. The replacement is then seen twice in
+an epoch.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from extensions.data.latents import CorruptSample, Latents
+from extensions.data.metadata import Sample
+from extensions.errors import UserError
+
+STOP, SKIP = "stop", "skip"
+LIMIT = 100  # corrupt samples, unless --bad_sample_limit is given
+SCAN = 65_536  # rows of the bucket column that are looked at at once
+
+
+@dataclass(frozen=True)
+class Read:
+    """A sample with its latents. skipped: [(key, reason), …] of the corrupt ones that it stands for."""
+
+    sample: Sample
+    latents: Latents
+    skipped: list[tuple[str, str]]
+
+
+def tries(args) -> int:
+    """How many corrupt samples may be passed over in the place of one (--bad_sample=skip); 0 stops at the first."""
+    if getattr(args, "bad_sample", STOP) != SKIP:
+        return 0
+    return LIMIT if args.bad_sample_limit is None else args.bad_sample_limit
+
+
+class Reader:
+    """Reads rows of an index. tries: corrupt samples that may follow each other; 0 stops at the first."""
+
+    def __init__(self, store, index, tries: int):
+        self.store, self.index, self.tries = store, index, tries
+
+    def read(self, row: int) -> Read:
+        """The row, or what takes its place.
+
+        CorruptSample where nothing is to be replaced; UserError after too many in a row, and for missing files.
+        """
+        skipped: list[tuple[str, str]] = []
+        for candidate in candidates(self.index.bucket, row):
+            sample = self.index[candidate]
+            try:
+                return Read(sample, self.store.read(candidate, sample), skipped)
+            except CorruptSample as error:
+                if not self.tries:
+                    raise
+                skipped.append((sample.key, str(error)))
+            if len(skipped) > self.tries:
+                break
+        width, height = sample.width, sample.height
+        raise UserError(
+            f"{len(skipped)} corrupt samples one after the other in bucket {width}x{height}, none readable: "
+            f"{skipped[-1][1]}"
+        )
+
+
+def candidates(bucket: np.ndarray, row: int) -> Iterator[int]:
+    """The row, then the others of its bucket in row order, around the end."""
+    yield row
+    for start, stop in ((row + 1, len(bucket)), (0, row)):
+        for at in range(start, stop, SCAN):
+            part = bucket[at : min(at + SCAN, stop)]
+            yield from (at + np.flatnonzero(part == bucket[row])).tolist()
