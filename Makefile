@@ -8,7 +8,7 @@ PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 export PYTHON
 
-.PHONY: help setup index pack train batch chain tricks runs show diff plan plan-check parity patched \
+.PHONY: help setup index check-data pack train batch chain tricks runs show diff plan plan-check parity patched \
 	check-patches diff-upstream save-patches port-patches lint test test-all ramdisk-clean clean
 
 help:
@@ -46,6 +46,9 @@ plan-check: $(INSTALLED) ## the plan's memory model against every recorded readi
 ## Data
 index: $(INSTALLED) ## META=meta_lat.json DATA=latents [OUT=x.index.arrow] [POLICY="duplicates=first missing=skip"]: what a run maps
 	@$(PYTHON) -m extensions.data.index "$(META)" --data="$(DATA)" --out="$(OUT)" $(addprefix --,$(POLICY))
+
+check-data: $(INSTALLED) ## META=… DATA=… [JOBS=n] [OUT=folder]: open every latent; a report and the list corrupt.txt
+	@$(PYTHON) -m extensions.data.check "$(META)" "$(DATA)" --jobs="$(or $(JOBS),1)" $(if $(OUT),--out="$(OUT)")
 
 pack: $(INSTALLED) ## META=… DATA=… OUT=… [DTYPE=keep|float16|bfloat16] [BAD=skip] [JOBS=n] [SHARD_GB=4]: npz latents to one pack
 	@$(PYTHON) -m extensions.data.pack "$(META)" "$(DATA)" "$(OUT)" --dtype="$(or $(DTYPE),keep)" \

@@ -11,6 +11,7 @@ RUNTIME = ROOT / "sd-scripts-runtime"
 CONFIGS = RUNTIME / "configs"
 PATCHED = RUNTIME / "patched"
 LOGS = Path(os.environ.get("LOGS") or RUNTIME / "logs" / "train")  # LOGS: another disk, or a test's folder
+CHECKS = LOGS.parent / "check-data"  # one folder a check
 TORCH_EXTENSIONS = RUNTIME / "cache" / "torch_extensions"
 COMPILED = RUNTIME / "cache" / "compiled"  # one folder a run
 STANDIN_MODELS = RUNTIME / "models" / "standins"

@@ -36,7 +36,7 @@ class Trained:
 
 
 def train(trainer: str, data: Path, output: Path, *more, processes: int = 1, request=None) -> Trained:
-    """A little more than an epoch of the stand-in set in float32 on the latents in `data`, by the flags of 24120801."""
+    """A little more than an epoch of the stand-in set by the flags of 24120801, in float32; latents from `data`."""
     case = parity.Case("", "24120801", ("extensions", "dual_tag"), more, processes)
     asked = parity.prepared(case, output)
     for name, value in (("train_data_dir", data), ("train_batch_size", 4), ("max_train_steps", STEPS)):
@@ -57,7 +57,7 @@ def broken(standins, tmp_path):
     index = open_index(standins["meta_sdxl"])
     # Of a bucket with others, so that there is one to take the place.
     largest = np.flatnonzero(index.bucket == np.bincount(index.bucket).argmax())
-    keys = [index[int(row)].key for row in largest[:2]]
+    keys = [index[int(row)].key for row in largest[[0, 2]]]
     for key in keys:
         path = folder / f"{key}.npz"
         path.write_bytes(path.read_bytes()[:500])

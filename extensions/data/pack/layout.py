@@ -7,6 +7,7 @@ checksum      xxh3-64 of everything before it, 8 bytes
 zeros         up to a multiple of 64 bytes
 """
 
+import struct
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,8 +17,8 @@ import xxhash
 from extensions.data.latents import CorruptSample, Latents
 
 ALIGN = 64
-SIZES = np.dtype("<i4")
-CHECKSUM = np.dtype("<u8")
+SIZES = struct.Struct("<4i")
+CHECKSUM = struct.Struct("<Q")
 # bfloat16 is unknown to numpy; its bits are the upper half of a float32's.
 STORED = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2"), "bfloat16": np.dtype("<u2")}
 
@@ -40,9 +41,13 @@ def bfloat16_bits(latents: np.ndarray) -> np.ndarray:
 
 def widened(stored: np.ndarray) -> np.ndarray:
     """float32 of stored latents; no copy where they are float32 already."""
+    if stored.dtype == STORED["float32"]:
+        return stored
+    import torch  # ten times as fast as numpy at this
+
     if stored.dtype == STORED["bfloat16"]:
-        return (stored.astype("<u4") << 16).view("<f4")
-    return stored.astype(np.float32, copy=False)
+        return torch.from_numpy(stored.view(np.int16)).view(torch.bfloat16).float().numpy()
+    return torch.from_numpy(stored).float().numpy()
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class Layout:
     height: int
     dtype: str
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int, int]:
         return 4, self.height // 8, self.width // 8
 
@@ -64,29 +69,27 @@ class Layout:
     @cached_property
     def payload_bytes(self) -> int:
         """What the checksum covers."""
-        return self.latent_bytes + 4 * SIZES.itemsize
+        return self.latent_bytes + SIZES.size
 
     @cached_property
     def record_bytes(self) -> int:
-        return -(-(self.payload_bytes + CHECKSUM.itemsize) // ALIGN) * ALIGN
+        return -(-(self.payload_bytes + CHECKSUM.size) // ALIGN) * ALIGN
 
     def encode(self, stored: np.ndarray, original: tuple[int, int], crop: tuple[int, int]) -> bytes:
         """A whole record. stored: latents of `shape` in STORED[dtype]."""
-        payload = stored.tobytes() + np.array([*original, *crop], SIZES).tobytes()
-        checksum = np.array(xxhash.xxh3_64_intdigest(payload), CHECKSUM).tobytes()
-        return (payload + checksum).ljust(self.record_bytes, b"\0")
+        payload = stored.tobytes() + SIZES.pack(*original, *crop)
+        return (payload + CHECKSUM.pack(xxhash.xxh3_64_intdigest(payload))).ljust(self.record_bytes, b"\0")
 
     def intact(self, record: np.ndarray) -> bool:
         """Whether the checksum of a record, uint8 (record_bytes,), is right."""
-        end = self.payload_bytes
-        found = int(record[end : end + CHECKSUM.itemsize].view(CHECKSUM)[0])
-        return found == xxhash.xxh3_64_intdigest(record[:end])
+        (found,) = CHECKSUM.unpack_from(record, self.payload_bytes)
+        return found == xxhash.xxh3_64_intdigest(record[: self.payload_bytes])
 
     def stored(self, record: np.ndarray) -> np.ndarray:
         """The latents of a record as they are stored: a view."""
-        return record[: self.latent_bytes].view(STORED[self.dtype]).reshape(self.shape)
+        return np.ndarray(self.shape, STORED[self.dtype], record)
 
     def decode(self, record: np.ndarray) -> Latents:
         """What a trainer reads; float32 latents are a view of the record."""
-        sizes = record[self.latent_bytes : self.payload_bytes].view(SIZES).tolist()
-        return Latents(widened(self.stored(record)), (sizes[0], sizes[1]), (sizes[2], sizes[3]))
+        width, height, left, top = SIZES.unpack_from(record, self.latent_bytes)
+        return Latents(widened(self.stored(record)), (width, height), (left, top))

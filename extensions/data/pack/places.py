@@ -32,15 +32,19 @@ def split(value: int) -> tuple[int, int]:
 
 def places(folder: Path, pack: Pack, index) -> np.ndarray:
     """int64 (n,), mapped: the place of each row's record. UserError for a key that is not in the pack."""
-    path = folder / f"rows-{index.keys_fingerprint}-{pack.keys_digest[:8]}.npy"
-    found = cached(path, len(index))
-    if found is None:
-        found = find_once(folder, path, index)
+    found = located(folder, pack, index)
     absent = np.flatnonzero(found == NOWHERE)
     if len(absent):
         key = index[int(absent[0])].key
         raise UserError(f"{len(absent)} of {len(index)} ids are not in the pack {folder}, e.g. {key}")
     return found
+
+
+def located(folder: Path, pack: Pack, index) -> np.ndarray:
+    """The same, NOWHERE for a key that is not in the pack."""
+    path = folder / f"rows-{index.keys_fingerprint}-{pack.keys_digest[:8]}.npy"
+    found = cached(path, len(index))
+    return find_once(folder, path, index) if found is None else found
 
 
 def cached(path: Path, rows: int) -> np.ndarray | None:

@@ -13,7 +13,7 @@ KINDS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.b
 def record_of(dtype, size=(192, 128)):
     layout = Layout(*size, dtype)
     stored = lowered(np.random.default_rng(1).normal(0, 9, layout.shape).astype(np.float32), dtype, "a")
-    return layout, stored, np.frombuffer(layout.encode(stored, (3000, 2000), (7, 0)), np.uint8)
+    return layout, stored, np.frombuffer(layout.encode(stored, (3000, 2000), (7, 0)), np.uint8).copy()
 
 
 @pytest.mark.parametrize("dtype", STORED)
