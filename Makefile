@@ -8,8 +8,8 @@ PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 export PYTHON
 
-.PHONY: help setup index check-data pack train batch chain tricks runs show diff plan plan-check parity patched \
-	check-patches diff-upstream save-patches port-patches lint test test-all ramdisk-clean clean
+.PHONY: help setup latents index check-data pack train batch chain tricks runs show diff plan plan-check parity \
+	patched check-patches diff-upstream save-patches port-patches lint test test-all ramdisk-clean clean
 
 help:
 	@awk 'BEGIN {FS = " ## "} \
@@ -44,6 +44,10 @@ plan-check: $(INSTALLED) ## the plan's memory model against every recorded readi
 	@$(PYTHON) -m extensions.logbook plan-check
 
 ## Data
+latents: $(INSTALLED) ## IMAGES=… OUT=… MODEL=… [TEXTS=meta.json] [TAGS=.txt] [CAPTION=.caption] [BAD=skip] [JOBS=n]: images to latents
+	@$(PYTHON) -m extensions.data.encode "$(IMAGES)" "$(OUT)" "$(MODEL)" $(if $(TEXTS),--texts="$(TEXTS)") \
+	  --tags="$(or $(TAGS),.txt)" --caption="$(or $(CAPTION),.caption)" --bad="$(or $(BAD),stop)" --jobs="$(or $(JOBS),1)"
+
 index: $(INSTALLED) ## META=meta_lat.json DATA=latents [OUT=x.index.arrow] [POLICY="duplicates=first missing=skip"]: what a run maps
 	@$(PYTHON) -m extensions.data.index "$(META)" --data="$(DATA)" --out="$(OUT)" $(addprefix --,$(POLICY))
 

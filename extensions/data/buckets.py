@@ -6,16 +6,61 @@ count alike. No bucket is more elongated than 4:1. A resolution is (width, heigh
 """
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from extensions.errors import UserError
 
 STEP = 64
 MAX_ASPECT = 4
+SHORTEST, LONGEST = 256, 1024  # sides of the historical buckets
 SDXL_AREA = 1024 * 1024
 SD2_AREA = 768 * 768
 STANDIN_AREA = 192 * 192
 
 Resolution = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How an image's size gives its bucket. name: says all that decides it; choose: of (size, buckets)."""
+
+    name: str
+    buckets: list[Resolution]
+    choose: Callable[[Resolution, list[Resolution]], Resolution]
+
+    def bucket(self, size: Resolution) -> Resolution:
+        """The bucket for an image of `size`. UserError for a side below 1 px."""
+        return self.choose(size, self.buckets)
+
+
+def nearest(max_area: int) -> Rule:
+    """The rule of this file's head, for the stand-ins."""
+    return Rule(f"nearest {max_area}", bucket_resolutions(max_area), choose_bucket)
+
+
+def historical(max_area: int) -> Rule:
+    """The rule of the recorded data sets, for `make latents`: the one that sd-scripts' preparation has by default.
+
+    A bucket for each side of 256 to 1024 px in steps of 64, the other as long as area and 1024 px allow: 25
+    buckets at 1024x1024. Chosen by the least difference of width/height, so that tall images have finer steps than
+    wide ones.
+    """
+    found = {(math.isqrt(max_area) // STEP * STEP,) * 2}
+    for side in range(SHORTEST, LONGEST + 1, STEP):
+        other = min(LONGEST, max_area // side // STEP * STEP)
+        if other >= SHORTEST:
+            found |= {(side, other), (other, side)}
+    return Rule(f"historical {max_area}", sorted(found), least_difference)
+
+
+def least_difference(size: Resolution, buckets: list[Resolution]) -> Resolution:
+    """The bucket of exactly that size, else the first with the nearest width/height. UserError for no image."""
+    if min(size) < 1 or not buckets:
+        raise UserError(f"no bucket for an image of {size[0]}x{size[1]} px; check the image")
+    if size in buckets:
+        return size
+    return min(buckets, key=lambda bucket: abs(bucket[0] / bucket[1] - size[0] / size[1]))
 
 
 def bucket_resolutions(max_area: int) -> list[Resolution]:

@@ -20,6 +20,7 @@ from extensions.errors import UserError
 
 REFRESH = 0.5  # seconds
 PR_SET_PDEATHSIG = 1
+_worker = 0
 
 
 def _tick(_: int) -> None:
@@ -72,8 +73,8 @@ def here(work: Callable, tasks: Iterable, _: int, advance: Callable) -> Iterator
 def spread(work: Callable, tasks: Iterable, jobs: int, advance: Callable) -> Iterator:
     """Over processes; two tasks a process are on their way."""
     context = multiprocessing.get_context("spawn")
-    done, stop = context.Value("q", 0), context.Event()
-    pool = ProcessPoolExecutor(jobs, context, start_worker, (done, stop))
+    done, started, stop = context.Value("q", 0), context.Value("q", 0), context.Event()
+    pool = ProcessPoolExecutor(jobs, context, start_worker, (done, started, stop))
     tasks = iter(tasks)
     try:
         waiting = {pool.submit(work, task) for task in islice(tasks, 2 * jobs)}
@@ -90,9 +91,17 @@ def spread(work: Callable, tasks: Iterable, jobs: int, advance: Callable) -> Ite
         pool.shutdown(cancel_futures=True)
 
 
-def start_worker(done, stop) -> None:
+def worker() -> int:
+    """Which of the processes this is, from 0: which GPU is its."""
+    return _worker
+
+
+def start_worker(done, started, stop) -> None:
     """Count into the parent's number; end with the parent, however it ends (Ctrl-C reaches it alone)."""
-    global _tick
+    global _tick, _worker
+    with started.get_lock():
+        _worker = started.value
+        started.value += 1
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -1,13 +1,13 @@
-"""Images to latents: one `<id>.npz` an image, and one metadata file for all.
+"""Images to latents: one `<id>.npz` an image, and what the metadata say of it.
 
 An npz holds `latents` float32 (4, h/8, w/8), not yet multiplied by the model's scaling factor;
 `original_size` int64 [w, h] of the source in pixels; `crop_ltrb` int64 [left, top, right, bottom], the
 crop in pixels of the resized image. (The numbers of sd-scripts' `get_crop_ltrb` differ: it places the
 whole image inside the bucket, although its own resize covers the bucket and cuts, as done here.)
 
-The metadata maps id to `tags`, `caption` (each absent where the source has none) and
-`train_resolution` [w, h]. Beside the npz files lies `prepared.json`, from which a second call sees which
-of them are still good.
+The metadata map id to `tags`, `caption` (each absent where the source has none) and `train_resolution` [w, h].
+A ledger has one line of JSON an npz, added when it stands under its name: a call that was killed goes on there, and
+a later one sees which files are still good.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from extensions.data.buckets import Resolution, bucket_resolutions, choose_bucket, cover
+import numpy as np
+
+from extensions.data.buckets import Resolution, Rule, cover, nearest
 from extensions.errors import UserError
 from extensions.saving import replacing, write_text
 
-if TYPE_CHECKING:
-    import numpy as np
-
 # float32 (1, 3, H, W) in [-1, 1] to latents (1, 4, H/8, W/8); arrays of numpy or torch on the CPU.
 Encode = Callable[[Any], Any]
-LEDGER = "prepared.json"
+LEDGER = "prepared.jsonl"
+
+
+class BadImage(UserError):
+    """An image that cannot be encoded. The message names the file."""
 
 
 @dataclass(frozen=True)
@@ -41,32 +44,37 @@ class Source:
     caption: str | None = None
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What decides an image's latents. encoder: any name for the weights behind `encode`."""
+
+    encode: Encode
+    rule: Rule
+    encoder: str = ""
+
+
 def prepare(
     sources: Iterable[Source], folder: Path, metadata: Path, encode: Encode, *, max_area: int, encoder: str = ""
 ) -> None:
-    """Encode what is new or changed into `folder` and write `metadata`.
+    """Encode what is new or changed into `folder` and write `metadata`, in this process; buckets are `nearest`.
 
-    An npz is kept while source (size and time of change), `max_area` (px) and `encoder` (any name for
-    the weights behind `encode`) are as they were. Every file appears whole or not at all, and a run
-    that was cut short goes on where it stopped.
+    An npz is kept while source (size and time of change), `max_area` (px) and `encoder` are as they were. Every file
+    appears whole or not at all, and a run that was cut short goes on where it stopped.
     Raises UserError for a file that is not an image, and for an id that occurs twice or is a path.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    sources = _checked(sources)
-    known = _read_ledger(folder / LEDGER)
-    ledger = dict(known)
-    try:
+    sources = checked(sources)
+    recipe = Recipe(encode, nearest(max_area), encoder)
+    entries = {}
+    with Ledger(folder / LEDGER) as ledger:
         for source in sources:
-            line = known.get(source.id)
-            ledger[source.id] = _one(source, folder, encode, max_area=max_area, encoder=encoder, known=line)
-    finally:
-        if ledger != known:
-            _write_json(folder / LEDGER, ledger)
-    _write_json(Path(metadata), {s.id: _entry(s, ledger[s.id]["train_resolution"]) for s in sources})
+            entries[source.id] = entry_of(source, encoded(source, folder, recipe, ledger))
+    write_if_new(Path(metadata), json.dumps(entries, ensure_ascii=False, indent=1))
 
 
-def _checked(sources: Iterable[Source]) -> list[Source]:
+def checked(sources: Iterable[Source]) -> list[Source]:
+    """The sources. UserError for an id that is a path or occurs twice."""
     sources, seen = list(sources), set()
     for source in sources:
         if source.id in seen or not source.id or "/" in source.id or "\\" in source.id:
@@ -75,46 +83,76 @@ def _checked(sources: Iterable[Source]) -> list[Source]:
     return sources
 
 
-def _one(
-    source: Source, folder: Path, encode: Encode, *, max_area: int, encoder: str, known: dict | None
-) -> dict[str, Any]:
-    """Encode one source unless its ledger line `known` still holds; return its ledger line."""
+class Ledger:
+    """Which npz files were made of what, kept as they are made. One process writes one ledger."""
+
+    def __init__(self, path: Path):
+        self.path, self.known, self.file = path, {}, None
+
+    def __enter__(self):
+        # Whatever cannot be read, a last line cut by a kill for one, only costs another encoding.
+        if self.path.is_file():
+            for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+                try:
+                    entry = json.loads(line)
+                    self.known[entry.pop("id")] = entry
+                except (ValueError, KeyError, AttributeError, TypeError):
+                    continue
+        return self
+
+    def __exit__(self, *_):
+        if self.file:
+            self.file.close()
+
+    def add(self, key: str, entry: dict[str, Any]) -> None:
+        """Put down that an image's npz stands under its name."""
+        if self.file is None:
+            self.file = open(self.path, "a", encoding="utf-8", buffering=1)
+            self.file.write("\n")  # a line that a kill has cut must not swallow this one
+        self.file.write(json.dumps({"id": key} | entry) + "\n")
+
+
+def encoded(source: Source, folder: Path, recipe: Recipe, ledger: Ledger) -> Resolution:
+    """Encode one image, unless its line of the ledger still holds; its bucket. BadImage or UserError."""
     try:
         stat = source.path.stat()
     except OSError as error:
         raise UserError(f"cannot read {source.path}: {error.strerror}; restore it or leave it out") from error
-    state = {"source": [stat.st_size, stat.st_mtime_ns], "max_area": max_area, "encoder": encoder}
-    target = folder / f"{source.id}.npz"
+    state = {"source": [stat.st_size, stat.st_mtime_ns], "rule": recipe.rule.name, "encoder": recipe.encoder}
+    target, known = folder / f"{source.id}.npz", ledger.known.get(source.id)
     if known and state.items() <= known.items() and zipfile.is_zipfile(target):
-        return known
-    arrays = _arrays(source.path, encode, max_area)
-    _write_npz(target, arrays)
+        return known["train_resolution"]
+    arrays = arrays_of(source.path, recipe)
+    with replacing(target, durable=False) as temporary:
+        np.savez(temporary, **arrays)
     height, width = arrays["latents"].shape[1:]
-    return {**state, "train_resolution": [8 * width, 8 * height]}
+    ledger.add(source.id, {**state, "train_resolution": [8 * width, 8 * height]})
+    return [8 * width, 8 * height]
 
 
-def _arrays(path: Path, encode: Encode, max_area: int) -> dict[str, np.ndarray]:
-    import numpy as np
-
-    pixels, size, crop = load_pixels(path, bucket_resolutions(max_area))
-    latents = np.asarray(encode(pixels), dtype=np.float32)[0]
+def arrays_of(path: Path, recipe: Recipe) -> dict[str, np.ndarray]:
+    """The arrays of an image's npz."""
+    pixels, size, crop = load_pixels(path, recipe.rule)
+    latents = np.asarray(recipe.encode(pixels), dtype=np.float32)[0]
+    if not np.isfinite(latents).all():
+        raise BadImage(f"the latents of {path} hold NaN or infinity; take it out, or give another autoencoder")
     return {"latents": latents, "original_size": np.array(size), "crop_ltrb": np.array(crop)}
 
 
-def load_pixels(path: Path, buckets: list[Resolution]) -> tuple[np.ndarray, Resolution, tuple[int, int, int, int]]:
+def load_pixels(path: Path, rule: Rule) -> tuple[np.ndarray, Resolution, tuple[int, int, int, int]]:
     """Read, resize to cover its bucket and crop to the centre.
 
     Returns pixels float32 (1, 3, H, W) in [-1, 1], the source's size and the crop in the resized image.
     """
-    import numpy as np
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(path) as opened:
             image = opened.convert("RGB")
-    except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f"cannot read the image {path}: {error}; repair it or take it out") from error
-    resized, crop = cover(image.size, choose_bucket(image.size, buckets))
+    except Exception as error:  # a damaged image raises whatever Pillow's decoders stumble over
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise BadImage(f"cannot read the image {path}: {reason}; repair it or take it out") from error
+    resized, crop = cover(image.size, rule.bucket(image.size))
     # Averaging when shrinking and Lanczos when enlarging, the pair of filters that sd-scripts uses.
     smaller = resized[0] < image.width
     fitted = image.resize(resized, Image.Resampling.BOX if smaller else Image.Resampling.LANCZOS).crop(crop)
@@ -122,28 +160,13 @@ def load_pixels(path: Path, buckets: list[Resolution]) -> tuple[np.ndarray, Reso
     return np.ascontiguousarray(pixels), image.size, crop
 
 
-def _entry(source: Source, resolution: list[int]) -> dict[str, Any]:
+def entry_of(source: Source, resolution: Resolution) -> dict[str, Any]:
+    """What the metadata say of an image."""
     texts = {"tags": source.tags, "caption": source.caption}
-    return {k: v for k, v in texts.items() if v is not None} | {"train_resolution": resolution}
+    return {k: v for k, v in texts.items() if v is not None} | {"train_resolution": list(resolution)}
 
 
-def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    import numpy as np
-
-    with replacing(path, durable=False) as temporary:
-        np.savez(temporary, **arrays)
-
-
-def _read_ledger(path: Path) -> dict[str, dict]:
-    # A ledger that cannot be read only costs another encoding; it is not worth an error.
-    try:
-        ledger = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return ledger if isinstance(ledger, dict) else {}
-
-
-def _write_json(path: Path, value: object) -> None:
-    text = json.dumps(value, ensure_ascii=False, indent=1)
+def write_if_new(path: Path, text: str) -> None:
+    """Replace a text file, unless it holds the text already."""
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)

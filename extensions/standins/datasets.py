@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import torch
 
 KINDS = ("sdxl", "sd2")
-VAE_PREFIX = "first_stage_model."
 _encoded: dict[tuple[str, bytes], torch.Tensor] = {}
 
 
@@ -57,34 +56,11 @@ def mode_encoder(checkpoint: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 @lru_cache(maxsize=2)
 def load_vae(checkpoint: str):
-    """(diffusers AutoencoderKL in float32 with the checkpoint's VAE weights, digest of its encoder).
+    """(the checkpoint's autoencoder in float32, digest of its encoder)."""
+    from extensions.data import vae
 
-    The widths are read from the checkpoint's shapes.
-    """
-    from diffusers import AutoencoderKL
-    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
-
-    from extensions.standins.layout_vae import MULTIPLIERS
-
-    weights = _vae_weights(checkpoint)
-    base = weights[f"{VAE_PREFIX}encoder.conv_in.weight"].shape[0]
-    vae = AutoencoderKL(
-        block_out_channels=[base * m for m in MULTIPLIERS],
-        down_block_types=["DownEncoderBlock2D"] * len(MULTIPLIERS),
-        up_block_types=["UpDecoderBlock2D"] * len(MULTIPLIERS),
-        layers_per_block=2,
-        latent_channels=4,
-    )
-    vae.load_state_dict(convert_ldm_vae_checkpoint(weights, vae.config))
-    return vae.eval(), _digest(vae.encoder.state_dict())
-
-
-def _vae_weights(checkpoint: str) -> dict[str, torch.Tensor]:
-    from safetensors import safe_open
-
-    with safe_open(checkpoint, framework="pt") as file:
-        names = file.keys()
-        return {name: file.get_tensor(name).float() for name in names if name.startswith(VAE_PREFIX)}
+    model = vae.load(checkpoint)
+    return model, _digest(model.encoder.state_dict())
 
 
 def _digest(state: dict[str, torch.Tensor]) -> str:

@@ -2,8 +2,8 @@
 
 With `os.preadv` into a fresh buffer, not through a map of the shard. From a warm cache the map is faster
 (`benchmarks/latents.py`), but: a bad sector or a shard cut short is an error here that names the record, where a map
-kills the process with SIGBUS; a record is one request to the disk, not one a page; and a worker that in time touches
-all of a set keeps page tables for all of it, 2 MB a GiB: 3 TB of shards mapped by 32 workers are 200 GB of memory.
+kills the process with SIGBUS; a record is one request to the disk, not one a page; and where the kernel maps single
+pages, a worker that in time touches all of a set keeps 2 MB of page tables a GiB: 200 GB for 3 TB and 32 workers.
 keys.arrow and the places of the rows, which are small and read in good order, are mapped.
 """
 

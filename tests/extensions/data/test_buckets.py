@@ -1,6 +1,7 @@
 """Properties of the bucket rule."""
 
 import math
+import random
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from extensions.data.buckets import (
     bucket_resolutions,
     choose_bucket,
     cover,
+    historical,
 )
 from extensions.errors import UserError
 
@@ -57,3 +59,39 @@ def test_impossible_wishes_are_user_errors():
         bucket_resolutions(4095)
     with pytest.raises(UserError):
         choose_bucket((0, 5), [(64, 64)])
+
+
+def test_the_recorded_sets_have_25_buckets():
+    rule = historical(SDXL_AREA)
+    assert len(rule.buckets) == 25 and {max(bucket) for bucket in rule.buckets} == {1024}
+    assert {side for bucket in rule.buckets for side in bucket} == set(range(256, 1025, 64))
+    assert rule.bucket((1000, 1500)) == (704, 1024) and rule.bucket((5000, 1000)) == (1024, 256)
+
+
+@pytest.mark.parametrize("area", [SDXL_AREA, SD2_AREA])
+def test_historical_sides_and_area(area):
+    buckets = historical(area).buckets
+    assert all(w % 64 == 0 and h % 64 == 0 and w * h <= area and min(w, h) >= 256 for w, h in buckets)
+    assert {(h, w) for w, h in buckets} == set(buckets) and (math.isqrt(area),) * 2 in buckets
+
+
+@pytest.mark.upstream
+@pytest.mark.parametrize("side", [1024, 768])
+def test_the_historical_rule_is_upstreams(patched, side):
+    """As its prepare_buckets_latents.py calls it, with the defaults of its flags."""
+    from library.train_util import BucketManager
+
+    manager = BucketManager(False, (side, side), 256, 1024, 64)
+    manager.make_buckets()
+    rule = historical(side * side)
+    assert rule.buckets == manager.predefined_resos
+    draw = random.Random(1)
+    sizes = [(draw.randint(1, 6000), draw.randint(1, 6000)) for _ in range(3000)]
+    for size in [*sizes, *rule.buckets, *((w * 3, h * 3) for w, h in rule.buckets)]:
+        bucket, *_ = manager.select_bucket(*size)
+        assert rule.bucket(size) == tuple(bucket)
+
+
+def test_no_bucket_for_no_image():
+    with pytest.raises(UserError):
+        historical(SDXL_AREA).bucket((0, 5))

@@ -68,7 +68,7 @@ def test_changed_things_are_encoded_again(tmp_path, image, change):
         npz = tmp_path / "out" / "a.npz"
         npz.write_bytes(npz.read_bytes()[:200])
     if change == "ledger":
-        (tmp_path / "out" / "prepared.json").write_text("{")
+        (tmp_path / "out" / "prepared.jsonl").write_text("{")
     area = 128 * 128 if change == "area" else 256 * 256
     run(tmp_path, [Source("a", image)], encoder, area, "new" if change == "encoder" else "")
     assert encoder.calls == 2

@@ -1,0 +1,99 @@
+"""Images below a folder: their ids, their texts, and the parts that `make latents` works in.
+
+An image's id is its file's name without folder and extension. Ids go to one of 1,024 parts by their hash alone, so
+that a set that grows keeps its parts and no process needs to know more than one.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from extensions.data.prepare import Source
+from extensions.errors import UserError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+PARTS = 1024
+CHUNK = 65_536  # file names an Arrow array is built of
+
+
+@dataclass(frozen=True)
+class Sidecars:
+    """Where texts lie beside an image: the suffixes of the files with its tags and its caption."""
+
+    tags: str = ".txt"
+    caption: str = ".caption"
+
+    def source(self, path: Path) -> Source:
+        """An image with what its sidecars say. UserError for one that cannot be read."""
+        return Source(path.stem, path, sidecar(path, self.tags), sidecar(path, self.caption))
+
+
+def sidecar(image: Path, suffix: str) -> str | None:
+    """The text beside an image; None where there is none. UserError for one that is no UTF-8."""
+    path = image.with_suffix(suffix)
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+    except (UnicodeDecodeError, OSError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise UserError(f"{path} cannot be read ({reason}); save it as UTF-8") from None
+
+
+@dataclass(frozen=True)
+class Found:
+    """paths: of all images, relative to the folder; ids: of the same; part: int16 (n,), of each."""
+
+    paths: pa.Array
+    ids: pa.Array
+    part: np.ndarray
+
+    def parts(self) -> Iterator[tuple[int, np.ndarray]]:
+        """(part, positions of its images, by id) of each part that has images, in order."""
+        order = np.lexsort((pc.rank(self.ids, "ascending").to_numpy(), self.part))
+        for chosen in np.split(order, np.flatnonzero(np.diff(self.part[order])) + 1):
+            yield int(self.part[chosen[0]]), chosen
+
+
+def find(folder: Path) -> Found:
+    """All images below a folder, as Arrow text. UserError: no folder, no images, an id twice, a name not in UTF-8."""
+    if not folder.is_dir():
+        raise UserError(f"no such folder of images: {folder}")
+    try:
+        paths = pa.concat_arrays([pa.array(names, pa.string()) for names in names_below(folder)])
+    except UnicodeEncodeError as error:
+        raise UserError(f"the file name {error.object!r:.120} below {folder} is not UTF-8; rename it") from None
+    if not len(paths):
+        raise UserError(f"{folder} holds no images ({', '.join(SUFFIXES)}); give another folder")
+    ids = pc.replace_substring_regex(paths, r"^(?:.*/)?([^/]*)\.[^./]+$", r"\1")
+    require_distinct(ids, paths)
+    hashes = (xxhash.xxh3_64_intdigest(key.as_py().encode()) % PARTS for key in ids)
+    return Found(paths, ids, np.fromiter(hashes, np.int16, len(ids)))
+
+
+def names_below(folder: Path) -> Iterator[list[str]]:
+    """Paths of the images, in lists of about CHUNK; hidden files are passed over."""
+    names: list[str] = []
+    for root, _, files in os.walk(folder):
+        below = os.path.relpath(root, folder)
+        images = (name for name in files if name.lower().endswith(SUFFIXES) and not name.startswith("."))
+        names += [os.path.normpath(os.path.join(below, name)) for name in images]
+        if len(names) >= CHUNK:
+            yield names
+            names = []
+    yield names
+
+
+def require_distinct(ids: pa.Array, paths: pa.Array) -> None:
+    """UserError for two images of one id."""
+    counts = pc.value_counts(ids)
+    twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+    if len(twice):
+        both = paths.filter(pc.equal(ids, twice[0])).to_pylist()
+        raise UserError(f"{both[0]} and {both[1]} have the same id {twice[0].as_py()!r}; rename one of them")
