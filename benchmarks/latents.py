@@ -74,8 +74,12 @@ def ways(folder: Path, index: MetadataIndex) -> dict[str, Callable[[int], object
         os.preadv(shards.file(shard), [buffer], record * len(buffer))
         return buffer
 
+    def checksummed(row: int) -> bool:
+        return shards.pack.layout(split(int(places[row]))[0]).intact(plain(row))
+
     return {
         PLAIN: plain,
+        "with checksum": checksummed,
         PACKED: lambda row: packed.read(row, samples[row]),
         "mapped": mapped(packed),
         NPZ: lambda row: npz.read(row, samples[row]),

@@ -36,7 +36,7 @@ BASE_255C=${BASE_255C:-$MODELS/x255c-AstolfoMix-25022801-1458190.safetensors}
 # (by the step counts, the runs' own, from before a restart). The base's own name is not recorded: give yours.
 BASE_21B=${BASE_21B:-$MODELS/21b.safetensors}
 
-# --- datasets: metadata JSON, and the folder of <id>.npz latents -----------------------------------
+# --- datasets: metadata JSON, and the folder of <id>.npz latents, or a pack of them (make pack) -----
 
 # 20 images, for a first try of the whole way.
 META_20=${META_20:-$DATASETS/20/meta_lat.json}

@@ -1,6 +1,6 @@
 """From a row of an index to the shard and the record in it.
 
-Found once for an index and a pack by joining their keys, which at 12.4 million takes half a minute and 0.6 GB in
+Found once for an index and a pack by joining their keys, which at 12.4 million takes ten seconds and 1.1 GB in
 one process; kept beside keys.arrow as `rows-<index>-<keys>.npy`, 8 bytes a row, which every rank and worker maps.
 """
 

@@ -28,11 +28,6 @@ class Plan:
         start = self.starts[shard]
         return self.rows[start : start + self.pack.shards[shard].records]
 
-    @property
-    def bytes(self) -> int:
-        """The size of all shards."""
-        return sum(self.pack.bytes_of(shard) for shard in range(len(self.pack.shards)))
-
 
 def make(index, source: Path, dtype: str, shard_bytes: int) -> Plan:
     """The plan of a pack. dtype: a key of STORED or KEEP. UserError where there is none to keep."""

@@ -27,7 +27,8 @@ class Shards:
         self.folder, self.pack = folder, pack
         self.files: OrderedDict[int, int] = OrderedDict()
         # Half of what a process may have open; 12.4M images of float32 at 1024x1024 are 800 shards of 4 GiB.
-        self.most = max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self.most = len(pack.shards) if allowed == resource.RLIM_INFINITY else max(1, allowed // 2)
 
     def read(self, place: int, key: str, width: int, height: int) -> Latents:
         """One record. CorruptSample: checksum, bad sector, cut short, other size. UserError: shard missing."""
