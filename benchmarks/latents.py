@@ -9,6 +9,7 @@ stand there. Everything is in the page cache: what the processor does is measure
 """
 
 import argparse
+import json
 import mmap
 import os
 import statistics
@@ -25,8 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from extensions.data import latents
-from extensions.data.index_of import MetadataIndex
-from extensions.data.metadata import Metadata, as_batch
+from extensions.data.index import Index, open_for
 from extensions.data.pack import make
 from extensions.data.pack.layout import STORED
 from extensions.data.pack.places import split
@@ -47,25 +47,25 @@ class Turn:
     cpu: float
 
 
-def make_set(folder: Path, images: int, size: int) -> MetadataIndex:
+def make_set(folder: Path, images: int, size: int) -> Index:
     """float32 latents of one bucket as npz files, and their index."""
-    import pyarrow as pa
-
     (folder / "npz").mkdir()
-    draw, rows = np.random.default_rng(0), []
+    draw, entries = np.random.default_rng(0), {}
     for number in range(images):
         key = f"{number:08d}"
         array = draw.normal(0, 5, (4, size // 8, size // 8)).astype(np.float32)
         sizes = {"original_size": np.array([size, size]), "crop_ltrb": np.array([0, 0, size, size])}
         np.savez(folder / "npz" / f"{key}.npz", latents=array, **sizes)
-        rows.append((key, "", "", size, size))
-    return MetadataIndex(Metadata(pa.Table.from_batches([as_batch(rows)])))
+        entries[key] = {"train_resolution": [size, size]}
+    meta = folder / "meta_lat.json"
+    meta.write_text(json.dumps(entries))
+    return open_for(meta, folder / "npz")
 
 
-def ways(folder: Path, index: MetadataIndex) -> dict[str, Callable[[int], object]]:
+def ways(folder: Path, images: Index) -> dict[str, Callable[[int], object]]:
     """What reads a row in each way."""
-    packed, npz = PackedStore(folder / "pack", index), latents.open_store(folder / "npz", index)
-    samples = [index[row] for row in range(len(index))]
+    packed, npz = PackedStore(folder / "pack", images), latents.open_store(folder / "npz", images)
+    samples = [images[row] for row in range(len(images))]
     places, shards = packed.places, packed.shards
 
     def plain(row: int) -> np.ndarray:
@@ -167,11 +167,11 @@ def main(arguments: list[str]) -> int:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        index = make_set(folder, asked.images, asked.size)
-        make.make(index, make.Wish(folder / "npz", folder / "pack", asked.dtype), 1)
-        found = measure(ways(folder, index), len(index), asked.rounds)
+        images = make_set(folder, asked.images, asked.size)
+        make.make(images, make.Wish(folder / "npz", folder / "pack", asked.dtype), 1)
+        found = measure(ways(folder, images), len(images), asked.rounds)
         title = f"{asked.images} images, {asked.size}x{asked.size}, pack: {asked.dtype}, {asked.rounds} rounds"
-        Console(width=118).print(table(found, len(index), title))
+        Console(width=118).print(table(found, len(images), title))
     print(verdict(found))
     return 0
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 import typer
 
 from extensions.data import latents, parallel
-from extensions.data.index_of import open_index
+from extensions.data.index import open_for
 from extensions.data.latents import CorruptSample
 from extensions.data.pack import header, is_pack
 from extensions.data.pack.places import NOWHERE, located
@@ -132,14 +132,14 @@ def shards(folder: Path) -> Shards:
 
 @app.command()
 def main(
-    meta: Annotated[Path, typer.Argument(help="metadata JSON")],
+    meta: Annotated[Path, typer.Argument(help="metadata, or an index of them")],
     data: Annotated[Path, typer.Argument(help="folder of <id>.npz, or a pack")],
     jobs: Annotated[int, typer.Option(help="processes")] = 1,
     out: Annotated[Path | None, typer.Option(help="a new folder for report.json and corrupt.txt")] = None,
 ) -> None:
     """Open every latent of a data set. Exit code 1 where some are bad."""
     folder = out or CHECKS / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    found = check(open_index(meta), data, folder, jobs)
+    found = check(open_for(meta, None), data, folder, jobs)
     counts = ", ".join(f"{found[kind]:,} {kind}" for kind in ("good", CORRUPT, MISSING))
     print(f"{found['images']:,} images: {counts}; {shown(folder)}/report.json")
     if found["good"] < found["images"]:

@@ -56,9 +56,7 @@ class LatentsDataset(torch.utils.data.Dataset):
         self.metadata = index.open_for(self.args.in_json, self.folder)
         self.bucket, self.fingerprint = self.metadata.bucket, self.metadata.fingerprint
         replaced = tries(self.args)
-        store = latents.open_store(
-            self.folder, self.metadata, open_them=not (self.args.skip_cache_check or replaced)
-        )
+        store = latents.open_store(self.folder, self.metadata, open_them=not (self.args.skip_cache_check or replaced))
         self.reader = Reader(store, self.metadata, replaced)
         self.batch_size = self.args.train_batch_size
         self.seed = self.args.seed or 0

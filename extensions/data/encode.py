@@ -24,9 +24,10 @@ import pyarrow.compute as pc
 import typer
 
 from extensions import checkpoint
-from extensions.data import images, metadata, parallel, vae
+from extensions.data import images, parallel, vae
 from extensions.data.buckets import SD2_AREA, SDXL_AREA, Rule, historical
 from extensions.data.images import Found, Sidecars
+from extensions.data.index import open_for
 from extensions.data.prepare import BadImage, Ledger, Recipe, Source, encoded, entry_of
 from extensions.errors import UserError
 from extensions.reporting import exit_with
@@ -103,8 +104,8 @@ def encode(wish: Wish) -> tuple[int, int]:
 
 def list_tasks(wish: Wish, found: Found, rule: Rule, encoder: str) -> Iterator[Task]:
     """The work of each part, one at a time."""
-    texts = metadata.read(wish.texts) if wish.texts else None
-    rows = pc.index_in(found.ids, value_set=texts.table.column("key")) if texts else None
+    texts = open_for(wish.texts, None) if wish.texts else None
+    rows = pc.index_in(found.ids, value_set=pa.chunked_array(texts.keys(), pa.string())) if texts else None
     for part, chosen in found.parts():
         positions = pa.array(chosen)
         given = None
@@ -178,7 +179,7 @@ def main(
     folder: Annotated[Path, typer.Argument(metavar="IMAGES", help="folder of images, searched below, too")],
     out: Annotated[Path, typer.Argument(help="folder for latents/ and meta_lat.json")],
     model: Annotated[Path, typer.Argument(help="checkpoint whose autoencoder encodes")],
-    texts: Annotated[Path | None, typer.Option(help="metadata JSON with the texts, in place of sidecars")] = None,
+    texts: Annotated[Path | None, typer.Option(help="metadata or an index with the texts, not sidecars")] = None,
     tags: Annotated[str, typer.Option(help="suffix of the sidecar with the tags")] = ".txt",
     caption: Annotated[str, typer.Option(help="suffix of the sidecar with the caption")] = ".caption",
     bad: Annotated[Bad, typer.Option(help="an image that cannot be read stops, or is left out")] = Bad.stop,

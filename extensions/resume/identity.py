@@ -37,6 +37,7 @@ NEUTRAL = frozenset(
         "keep_states",
         "on_nan",
         "on_nan_limit",
+        "bad_sample",
         "bad_sample_limit",
         "compile_scope",
         "training_comment",

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from extensions.data.index_of import open_index
+from extensions.data.index import open_for
 from extensions.data.pack import make
 from extensions.launch import command
 from extensions.paths import ROOT
@@ -54,7 +54,7 @@ def broken(standins, tmp_path):
     """The stand-in latents, two of them damaged; (folder, their ids)."""
     folder = tmp_path / "broken"
     shutil.copytree(standins["data_sdxl"], folder)
-    index = open_index(standins["meta_sdxl"])
+    index = open_for(standins["meta_sdxl"], standins["data_sdxl"])
     # Of a bucket with others, so that there is one to take the place.
     largest = np.flatnonzero(index.bucket == np.bincount(index.bucket).argmax())
     keys = [index[int(row)].key for row in largest[[0, 2]]]
@@ -66,7 +66,7 @@ def broken(standins, tmp_path):
 
 @BOTH
 def test_from_a_pack_every_loss_is_the_one_from_npz(trainer, standins, tmp_path, request):
-    index = open_index(standins["meta_sdxl"])
+    index = open_for(standins["meta_sdxl"], standins["data_sdxl"])
     make.make(index, make.Wish(standins["data_sdxl"], tmp_path / "pack"), 1)
     plain = train(trainer, standins["data_sdxl"], tmp_path / "one", request=request)
     packed = train(trainer, tmp_path / "pack", tmp_path / "two", request=request)

@@ -1,7 +1,8 @@
 """Which folders of latents hold every id of an index, remembered, so that a start scans no 12.4 million names.
 
 Kept beside the index and not in it: a folder that is moved, staged or added to later is looked at once more, and
-the index stays as it is. What counts is the folder's time of change, which every file that comes or goes sets.
+the index stays as it is. What counts is the folder's time of change, which every file that comes or goes sets; of
+a pack that of its header, because maps of rows come and go beside its records.
 """
 
 import json
@@ -16,6 +17,7 @@ from extensions.data import latents
 from extensions.data.index.layout import beside
 from extensions.data.index.reader import Index
 from extensions.data.index.verdict import contains, hashes_of
+from extensions.data.pack import HEADER, is_pack
 from extensions.errors import UserError
 from extensions.saving import write_text
 
@@ -25,7 +27,7 @@ SETTLED = 2_000_000_000  # ns; a folder that changed just now may change again w
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of latents as it was before it was scanned. ids: how many it holds latents of."""
+    """A folder of latents as it was before it was scanned. mtime_ns: `changed`; ids: how many it holds latents of."""
 
     path: str
     mtime_ns: int
@@ -35,7 +37,7 @@ class Folder:
 def scan(folder: Path) -> tuple[Folder, np.ndarray]:
     """(its state, the sorted hashes of the ids it holds, 8 bytes each). UserError where it cannot be read."""
     try:
-        changed = folder.stat().st_mtime_ns
+        before = changed(folder)
         found = latents.present_ids(folder)
     except OSError as error:
         how = "no such folder of latents" if isinstance(error, FileNotFoundError) else "cannot read the latents in"
@@ -43,16 +45,22 @@ def scan(folder: Path) -> tuple[Folder, np.ndarray]:
             f"{how}: {folder} ({error.strerror}); give the latents' folder and make it readable"
         ) from None
     pieces = [hashes_of(chunk) for chunk in found.chunks] or [np.zeros(0, np.uint64)]
-    return Folder(str(folder.resolve()), changed, len(found)), np.sort(np.concatenate(pieces))
+    return Folder(str(folder.resolve()), before, len(found)), np.sort(np.concatenate(pieces))
+
+
+def changed(folder: Path) -> int:
+    """When what a folder holds was last changed, ns. OSError where it cannot be read."""
+    header = folder / HEADER
+    return (header if header.is_file() else folder).stat().st_mtime_ns
 
 
 def is_known(index: Path, keys_fingerprint: str, folder: Path) -> bool:
     """Whether this folder was found complete for these ids and has not changed since."""
     try:
-        path, changed = str(folder.resolve()), folder.stat().st_mtime_ns
+        state = str(folder.resolve()), changed(folder)
     except OSError:
         return False
-    return any((each["path"], each["mtime_ns"]) == (path, changed) for each in known(index, keys_fingerprint))
+    return any((each["path"], each["mtime_ns"]) == state for each in known(index, keys_fingerprint))
 
 
 def known(index: Path, keys_fingerprint: str) -> list[dict]:
@@ -84,8 +92,9 @@ def require(index: Index, folder: Path) -> None:
         missing += len(gone)
         example = example or (keys[int(gone[0])].as_py() if len(gone) else "")
     if missing:
+        example += "" if is_pack(folder) else ".npz"
         raise UserError(
-            f"{missing} of {len(index)} ids have no latents in {folder}, e.g. {example}.npz; make them, or leave the "
+            f"{missing} of {len(index)} ids have no latents in {folder}, e.g. {example}; make them, or leave the "
             'ids out with make index META=… DATA=… POLICY="missing=skip"'
         )
     remember(index.path, index.keys_fingerprint, state)

@@ -14,15 +14,15 @@ from extensions.data.index.reader import Index, Unusable
 from extensions.errors import UserError
 
 
-def open_for(metadata: str | Path, folder: str | Path) -> Index:
-    """The index of a run's metadata, every id of it with latents in `folder`.
+def open_for(metadata: str | Path, folder: str | Path | None) -> Index:
+    """The index of a run's metadata, every id of it with latents in `folder`; None: no latents are looked for.
 
     metadata: the JSON or jsonl, whose index is beside it and is built where it is missing or older, with the
     policies that refuse; or an index itself. UserError in one line for whatever cannot be used.
     """
-    metadata, folder = Path(metadata), Path(folder)
+    metadata, folder = Path(metadata), None if folder is None else Path(folder)
     index = named(metadata) if metadata.name.endswith(SUFFIX) else current(metadata, folder)
-    if not checked.is_known(index.path, index.keys_fingerprint, folder):
+    if folder and not checked.is_known(index.path, index.keys_fingerprint, folder):
         with locked(index.path, "looks for the latents"):
             if not checked.is_known(index.path, index.keys_fingerprint, folder):
                 checked.require(index, folder)
@@ -48,7 +48,7 @@ def named(path: Path) -> Index:
     return index
 
 
-def current(metadata: Path, folder: Path) -> Index:
+def current(metadata: Path, folder: Path | None) -> Index:
     """The index beside a metadata file, built where it has to be."""
     path = index_of(metadata)
     if not metadata.is_file():

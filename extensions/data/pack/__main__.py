@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from extensions.data.index_of import open_index
-from extensions.data.pack import make, plan, write
+from extensions.data.index import open_for
+from extensions.data.pack import is_pack, make, plan, write
 from extensions.data.pack.layout import STORED
 from extensions.errors import UserError
 from extensions.reporting import exit_with
@@ -20,7 +20,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def main(
-    meta: Annotated[Path, typer.Argument(help="metadata JSON")],
+    meta: Annotated[Path, typer.Argument(help="metadata, or an index of them")],
     data: Annotated[Path, typer.Argument(help="folder of <id>.npz")],
     out: Annotated[Path, typer.Argument(help="folder for the pack")],
     dtype: Annotated[Dtype, typer.Option(help="keep what the npz have, or lower it")] = Dtype.keep,
@@ -32,8 +32,10 @@ def main(
     for path, what in ((data, "folder of latents"), (out.parent, "folder for the pack")):
         if not path.is_dir():
             raise UserError(f"no such {what}: {path}")
+    if is_pack(data):
+        raise UserError(f"{data} is a pack already; give the folder of npz files that it was made of")
     wish = make.Wish(data, out, dtype.value, bad.value, int(shard_gb * (1 << 30)))
-    pack = make.make(open_index(meta), wish, jobs)
+    pack = make.make(open_for(meta, data), wish, jobs)
     kept = pack.images - pack.left_out
     left = f", {pack.left_out} left out (listed in {out / make.LEFT_OUT})" if pack.left_out else ""
     print(f"{out}: {kept:,} images in {len(pack.shards)} shards{left}; verified against {data}")

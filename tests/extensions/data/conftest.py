@@ -6,14 +6,14 @@ from types import SimpleNamespace
 import npz_sets
 import pytest
 
-from extensions.data.index_of import open_index
+from extensions.data.index import open_for
 
 
 @pytest.fixture
 def data_set(tmp_path):
     """Twelve images in three buckets. folder: of the test; meta, data: metadata and npz files; index."""
     meta, data = npz_sets.make(tmp_path)
-    return SimpleNamespace(folder=tmp_path, meta=meta, data=data, index=open_index(meta))
+    return SimpleNamespace(folder=tmp_path, meta=meta, data=data, index=open_for(meta, data))
 
 
 @pytest.fixture

@@ -85,6 +85,15 @@ def test_the_exit_code_says_whether_some_are_bad(data_set):
     assert done.returncode == 2 and done.stderr.startswith("error: the report's folder ")
 
 
+def test_a_set_with_missing_files_needs_no_index_before(data_set):
+    (data_set.data / "id3.npz").unlink()
+    data_set.index.path.unlink()
+    done = program(data_set.meta, data_set.data, "--out", data_set.folder / "one")
+    assert done.returncode == 1 and "11 good, 0 corrupt, 1 missing" in done.stdout
+    done = program(data_set.index.path, data_set.data, "--out", data_set.folder / "two")
+    assert done.returncode == 1 and (data_set.folder / "two" / "corrupt.txt").read_text() == "id3\n"
+
+
 def test_what_cannot_be_checked_at_all(data_set):
     with pytest.raises(UserError, match="no such folder of latents"):
         checked(data_set, data_set.folder / "none")

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from extensions.data import latents
-from extensions.data.index_of import open_index
 from extensions.data.latents import CorruptSample
 from extensions.errors import UserError
 
@@ -54,13 +53,6 @@ def test_ids_are_listed_in_many_chunks(tmp_path, monkeypatch):
     (tmp_path / "note.txt").touch()
     listed = latents.present_ids(tmp_path)
     assert sorted(listed.to_pylist()) == list("abcde") and listed.num_chunks == 3
-
-
-def test_ids_without_latents(data_set):
-    for key in ("id3", "id5"):
-        (data_set.data / f"{key}.npz").unlink()
-    with pytest.raises(UserError, match=r"2 of 12 ids have no latents in .*, e\.g\. id3\.npz"):
-        latents.open_store(data_set.data, data_set.index)
 
 
 DAMAGE = {
@@ -132,8 +124,3 @@ def test_a_bad_sector_is_corrupt(tmp_path, monkeypatch):
 
 def failing(code):
     raise OSError(code, os.strerror(code))
-
-
-def test_no_folder(data_set):
-    with pytest.raises(UserError, match="no such folder"):
-        latents.open_store(data_set.folder / "none", open_index(data_set.meta))

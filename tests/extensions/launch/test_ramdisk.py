@@ -8,9 +8,11 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from extensions.data import index
+from extensions.data import index, latents
+from extensions.data.pack import make
 from extensions.errors import UserError
 from extensions.launch import memory, ramdisk, request, run_folder
 from extensions.paths import ROOT
@@ -87,10 +89,15 @@ def test_other_data_sets_get_the_whole_folder(inputs, root):
 
 
 def test_a_pack_is_staged_whole(inputs, root):
-    for name in ("pack.json", "keys.arrow", "512x512-00000.bin"):
-        (inputs / "latents" / name).write_bytes(os.urandom(100))
+    npz = (inputs / "latents").rename(inputs / "npz")
+    for key in "12":
+        sizes = {"original_size": np.array([64, 64]), "crop_ltrb": np.array([0, 0, 64, 64])}
+        np.savez(npz / f"{key}.npz", latents=np.ones((4, 8, 8), np.float32), **sizes)
+    make.make(index.open_for(inputs / "meta.json", npz), make.Wish(npz, inputs / "latents"), 1)
     made = stage(inputs)
     assert contents(made.path("train_data_dir")) == contents(inputs / "latents")
+    staged = index.open_for(made.path("in_json"), made.path("train_data_dir"))
+    assert latents.open_store(made.path("train_data_dir"), staged).read(1, staged[1]).latents.all()
 
 
 def test_unchanged_files_are_reused_changed_ones_copied_and_removed_ones_removed(inputs, root, monkeypatch):

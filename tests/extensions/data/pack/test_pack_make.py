@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from extensions.data import latents
-from extensions.data.index_of import open_index
+from extensions.data.index import open_for
 from extensions.data.latents import CorruptSample
 from extensions.data.pack import header, is_pack, make, places, write
 from extensions.errors import UserError
@@ -65,7 +65,7 @@ def test_a_lowered_pack_holds_the_cast(data_set, dtype):
 
 def test_half_precision_is_kept(tmp_path):
     meta, data = npz_sets.make(tmp_path, dtype=np.float16)
-    made = make.make(open_index(meta), make.Wish(data, tmp_path / "pack"), 1)
+    made = make.make(open_for(meta, data), make.Wish(data, tmp_path / "pack"), 1)
     assert made.dtype == "float16"
 
 
@@ -162,7 +162,7 @@ def test_a_corrupt_npz_stops_or_is_left_out(data_set, jobs):
     kept = json.loads(data_set.meta.read_text())
     del kept["id4"], kept["id5"]
     data_set.meta.write_text(json.dumps(kept))
-    index = open_index(data_set.meta)
+    index = open_for(data_set.meta, folder)
     for row, packed in enumerate(rows(data_set, folder, index)):
         number = int(index[row].key[2:])
         assert packed.original_size == (300 + number, 200)
@@ -229,10 +229,26 @@ def test_places_are_kept_and_found_again(data_set, monkeypatch):
     assert np.array_equal(places.places(folder, pack, data_set.index), first)
 
 
+def program(*words):
+    command = [sys.executable, "-m", "extensions.data.pack", *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_command_says_what_is_missing_before_it_writes(data_set):
+    (data_set.data / "id4.npz").unlink()
+    done = program(data_set.meta, data_set.data, data_set.folder / "pack", "--bad=skip")
+    assert done.returncode == 2 and "id4" in done.stderr and done.stderr.count("\n") == 1
+    assert not (data_set.folder / "pack").exists()
+
+
+def test_a_pack_of_a_pack(data_set):
+    done = program(data_set.meta, data_set.data, data_set.folder / "pack")
+    assert done.returncode == 0 and "12 images in 3 shards" in done.stdout, done.stderr
+    done = program(data_set.index.path, data_set.folder / "pack", data_set.folder / "other")
+    assert done.returncode == 2 and "is a pack already" in done.stderr and not (data_set.folder / "other").exists()
+
+
 @pytest.mark.parametrize("words", [["nothing.json", "."], [".", "nothing"]])
 def test_bad_arguments_are_one_line(data_set, words):
-    done = subprocess.run(
-        [sys.executable, "-m", "extensions.data.pack", *words, str(data_set.folder / "pack")],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = program(*words, data_set.folder / "pack")
     assert done.returncode == 2 and done.stderr.startswith("error: no such") and done.stderr.count("\n") == 1

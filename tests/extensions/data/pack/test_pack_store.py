@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from extensions.data import latents
-from extensions.data.index_of import open_index
+from extensions.data.index import checked, open_for
 from extensions.data.latents import CorruptSample
 from extensions.data.pack import header, make, places
 from extensions.data.pack.store import PackedStore
@@ -109,7 +109,7 @@ def test_damaged_keys(data_set, pack):
 def described(data_set, keys):
     entries = {key: {"train_resolution": list(size)} for key, size in keys.items()}
     data_set.meta.write_text(json.dumps(entries))
-    return open_index(data_set.meta)
+    return open_for(data_set.meta, None)
 
 
 def test_a_key_that_is_not_in_the_pack(data_set, pack):
@@ -166,3 +166,29 @@ def test_a_pack_on_a_disk_that_is_read_only(data_set, pack):
 def test_the_keys_of_a_pack_are_its_present_ids(pack):
     assert sorted(latents.present_ids(pack).to_pylist()) == sorted(f"id{number}" for number in range(12))
     assert header.read(pack).images == 12
+
+
+def test_the_index_finds_out_what_a_pack_lacks(data_set, pack):
+    entries = json.loads(data_set.meta.read_text()) | {"new": {"train_resolution": [256, 192]}}
+    data_set.meta.write_text(json.dumps(entries))
+    with pytest.raises(UserError, match=r"1 ids without latents in .*pack \(e\.g\. new\)"):
+        open_for(data_set.meta, pack)
+    index = open_for(data_set.meta, None)
+    with pytest.raises(UserError, match=r"1 of 13 ids have no latents in .*pack, e\.g\. new; .*missing=skip"):
+        open_for(index.path, pack)
+
+
+def test_maps_of_rows_make_no_other_pack(data_set, pack):
+    """They are written after a pack was found complete; four processes would look for its ids again, each start."""
+    os.utime(pack / "pack.json", ns=(10**18, 10**18))
+    index = open_for(data_set.meta, pack)
+    PackedStore(pack, index)
+    assert checked.is_known(index.path, index.keys_fingerprint, pack)
+    (pack / "pack.json").touch()
+    assert not checked.is_known(index.path, index.keys_fingerprint, pack)
+
+
+def test_an_unfinished_pack_is_no_folder_of_latents(data_set):
+    (data_set.folder / "begun" / "unfinished").mkdir(parents=True)
+    with pytest.raises(UserError, match="begun holds an unfinished pack"):
+        open_for(data_set.meta, data_set.folder / "begun")
