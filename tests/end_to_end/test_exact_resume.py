@@ -1,6 +1,8 @@
 """Stopped and resumed, a run ends with the weights of the unbroken one: with each trainer, engine and precision."""
 
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +14,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from launching import launch
 
+from extensions.data.index import open_for
+from extensions.data.order import EpochOrder
+from extensions.launch.tiny import cpu_has_bf16
 from extensions.paths import LAUNCHERS
 from extensions.resume import states
 
@@ -48,6 +53,28 @@ def test_one_process_with_accumulation(trainer, tmp_path):
     assert losses == [line["loss"] for line in whole.metrics]
     assert second.metrics[-1]["samples"] == whole.metrics[-1]["samples"] == STEPS * 4
     assert (whole.output / "last.safetensors").read_bytes()[:8] and "is restored" in second.said
+
+
+@pytest.mark.parametrize(
+    "trainer", ["reference", pytest.param("sd-scripts", marks=[pytest.mark.upstream, pytest.mark.slow])]
+)
+def test_past_corrupt_latents_before_and_after_the_stop(trainer, standins, tmp_path):
+    """What takes a corrupt sample's place is a function of its row: the resumed run trains on the same images."""
+    folder = tmp_path / "broken"
+    shutil.copytree(standins["data_sdxl"], folder)
+    images = open_for(standins["meta_sdxl"], folder)
+    order = EpochOrder(images.bucket, 1, seed=24120801, epoch=0)
+    keys = [images[int(order.batch(step)[0])].key for step in range(2)]
+    for key in keys:
+        (folder / f"{key}.npz").write_bytes(b"broken")
+    plugins = "dual_tag,resume_at_step,save_states,record_run,bad_sample" + ("" if cpu_has_bf16() else ",cpu_bf16")
+    args = f"--train_data_dir={shlex.quote(str(folder))} --extensions={plugins} --bad_sample=skip"
+    runs = trained(tmp_path, "24120801", 1, TRAINER=trainer, ARGS=args)
+    skipped = [[key for key in keys if f"bad_sample: skipped {key!r}" in done.said] for done in runs]
+    assert skipped == [keys, keys[:1], keys[1:]]
+    whole, first, second = runs
+    assert last(second) == last(whole)
+    assert [line["loss"] for done in (first, second) for line in done.metrics] == [x["loss"] for x in whole.metrics]
 
 
 @pytest.mark.slow
