@@ -38,6 +38,7 @@ class Plugin:
     def __init__(self):
         self.folder, self.models, self.metrics = None, None, None
         self.losses, self.began = [], 0.0
+        self.samples = 0  # of this launch; the run's own count goes on from a training state
 
     @hookimpl
     def add_arguments(self, parser):
@@ -91,8 +92,9 @@ class Plugin:
         return [owner.get(id(group["params"][0]), f"group {i}") for i, group in groups]
 
     @hookimpl
-    def micro_step_ended(self, loss):
+    def micro_step_ended(self, run, loss, batch):
         self.losses.append(loss)
+        self.samples += len(batch["captions"]) * run.accelerator.num_processes
 
     @hookimpl
     def optimizer_step_ended(self, run):
@@ -109,7 +111,7 @@ class Plugin:
             "samples": run.samples,
             "loss": sum(self.losses) / len(self.losses),
             "lr": dict(zip(self.names, run.learning_rates(), strict=True)),
-            "images_per_second": round(run.samples / seconds, 3),
+            "images_per_second": round(self.samples / seconds, 3),
             "peak_memory_bytes": peak_memory(),
         }
 

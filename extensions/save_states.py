@@ -18,7 +18,7 @@ from extensions.errors import Stopped, UserError
 from extensions.hookspecs import hookimpl
 from extensions.processes import any_process
 from extensions.resume import capture, identity, states
-from extensions.resume.writer import Writer
+from extensions.resume.writer import Writer, require_room_for_all
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 ONE_REQUEST = 2.0  # seconds in which further signals are the same one: a launcher passes on what all have received
@@ -65,6 +65,8 @@ class Plugin:
         folder = states.folder_of(Path(run.args.output_dir))
         self.writer = Writer(folder, run.args.keep_states, run.accelerator)
         self.saved = run.optimizer_steps
+        inner = getattr(run.optimizer, "optimizer", run.optimizer)  # accelerate's wrapper has it inside
+        require_room_for_all(self.writer, capture.expected_bytes(self.models, inner))
         for number in SIGNALS:
             signal.signal(number, self.asked_to_stop)
 

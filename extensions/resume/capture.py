@@ -10,9 +10,11 @@ import torch
 from accelerate import DistributedType
 from accelerate.utils import gather_object
 
+from extensions import optimizer_facts
 from extensions.errors import NotFinite, UserError
 from extensions.models import Models
 from extensions.resume import parts, randomness
+from extensions.resume.parts import size_of
 from extensions.resume.states import State
 
 PROGRESS = "progress.safetensors"
@@ -32,6 +34,16 @@ def values(run, models: Models) -> list[tuple[str, Callable[[], object]]]:
     if divided(run) or run.accelerator.is_main_process:
         found.append((optimizer_file(run), lambda: optimizer(run)))
     return found
+
+
+def expected_bytes(models: Models, optimizer) -> int:
+    """What a state will take, before the optimizer has any: from its table, else as two fp32 moments."""
+    weights = sum(size_of(model.state_dict()) for model in models.named().values())
+    trained = [p for model in models.named().values() for p in model.parameters() if p.requires_grad]
+    facts = optimizer_facts.of_optimizer(optimizer)
+    if facts is None:
+        return weights + sum(8 * parameter.numel() for parameter in trained)
+    return weights + sum(facts.bytes_of(tuple(each.shape), each.element_size()) for each in trained)
 
 
 def require_finite(run, models: Models) -> None:

@@ -125,6 +125,26 @@ def require_room(folder: Path, needed: int) -> None:
         raise UserError(f"{folder} has {free / 1e9:.1f} GB free, a state takes {needed / 1e9:.1f} GB; make room")
 
 
+def require_room_for_all(writer: Writer, one: int) -> None:
+    """UserError, on every process, where the disk does not hold the states that will be kept and one in the making.
+
+    one: bytes that a state will take. Better now than after the first thousand optimizer steps.
+    """
+    reason = None
+    if writer.accelerator.is_main_process:
+        existing = len(states.found(writer.folder)[0])
+        missing = max(1, writer.keep + 1 - existing)
+        writer.folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(writer.folder).free
+        if free < missing * one:
+            needed = f"{missing} training states take {missing * one / 1e9:.1f} GB"
+            reason = (
+                f"{writer.folder} has {free / 1e9:.1f} GB free, {needed}; make room, or keep fewer (--keep_states)"
+            )
+    if reason := from_main(writer.accelerator, reason):
+        raise UserError(reason)
+
+
 def taken(note: Path) -> dict[str, dict]:
     """What another process says it has written. UserError when it does not come."""
     until = time.monotonic() + PATIENCE

@@ -13,7 +13,7 @@ from small_trainer import flags, train
 
 from extensions import loop, save_states
 from extensions.errors import NotFinite, Stopped, UserError
-from extensions.resume import states
+from extensions.resume import states, writer
 
 
 def steps_of(folder):
@@ -95,12 +95,17 @@ def test_a_spoiled_weight_is_not_saved_over_a_good_state(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_costs_the_state_and_not_the_run(tmp_path, monkeypatch, capsys):
-    from extensions.resume import writer
-
+    monkeypatch.setattr(save_states, "require_room_for_all", lambda *_: None)
     monkeypatch.setattr(writer.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
     assert train(flags(tmp_path, states_every_n_steps=3)).run.optimizer_steps == 8
     assert capsys.readouterr().out.count("no state saved at optimizer step") == 3
     assert steps_of(tmp_path) == []
+
+
+def test_a_disk_that_is_too_small_is_told_before_the_first_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 5000}))
+    with pytest.raises(UserError, match="0.0 GB free, 3 training states take 0.0 GB; make room, or keep fewer"):
+        train(flags(tmp_path))
 
 
 @pytest.mark.parametrize(

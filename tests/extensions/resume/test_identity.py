@@ -1,0 +1,49 @@
+"""Whose state it is: the run's own or its parent's, made by the same code."""
+
+import json
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from extensions.errors import UserError
+from extensions.resume import identity
+from extensions.resume.states import State
+
+
+@pytest.fixture
+def args(tmp_path):
+    record = {"run": "25031101", "parent": "25030802", "trainer": "sd-scripts", "patch_series_sha256": "ab", "x": 1}
+    (tmp_path / "manifest.json").write_text(json.dumps(record))
+    return Namespace(run_folder=tmp_path)
+
+
+@pytest.mark.parametrize("run", ["25031101", "25030802", None])
+def test_its_own_or_its_parents(args, run):
+    identity.require_lineage(State(Path("s"), {"run": run}), args)
+    identity.require_lineage(State(Path("s"), {"run": "25040601"}), Namespace(run_folder=None))  # nothing is known
+
+
+def test_another_runs(args):
+    with pytest.raises(UserError, match="s is a state of run 25040601, not of 25031101 nor of its parent 25030802"):
+        identity.require_lineage(State(Path("s"), {"run": "25040601"}), args)
+
+
+def test_another_trainer_or_series_is_a_difference(args):
+    assert identity.code(args) == {"trainer": "sd-scripts", "patch_series_sha256": "ab"}
+    now = {"data": "d", "flags": {"seed": "1"}, "processes": 4, "code": identity.code(args)}
+    state = State(Path("s"), {"made_with": now | {"code": {"trainer": "reference", "patch_series_sha256": "ab"}}})
+    with pytest.raises(
+        UserError, match="other code: trainer is reference there, sd-scripts here.*--resume_allow=code"
+    ):
+        identity.require_same(state, now, set())
+    identity.require_same(state, now, {"code"})
+    state = State(Path("s"), {"made_with": now | {"processes": 2}})
+    with pytest.raises(UserError, match="other processes: 2 there, 4 here"):
+        identity.require_same(state, now, {"code"})
+
+
+def test_only_flags_that_change_weights_count():
+    assert identity.neutral("save_every_n_steps") and identity.neutral("output_dir")
+    for flag in ("seed", "learning_rate", "gradient_accumulation_steps", "unet_percent", "dual_tag", "extensions"):
+        assert not identity.neutral(flag)
