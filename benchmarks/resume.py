@@ -3,8 +3,8 @@
     .venv/bin/python -m benchmarks.resume [--rows 12_400_000] [--step 700_000] [--megabytes 1000] [--rounds 5]
 
 Order: CPU seconds until the first batch of an epoch is known, at step 0 and at a late step in turn, at one and at
-four images a batch; and, side by side, what PyTorch's sampler with accelerate's `skip_first_batches` takes for the same
-(4 processes, accumulation 4). Each measured in a process of its own, so that the peak of memory is its own.
+four images a batch; and, side by side, what PyTorch's sampler with accelerate's `skip_first_batches` takes for the
+same (4 processes, accumulation 4). Each measured in a process of its own, so that the peak of memory is its own.
 
 State: a model and an optimizer of so many megabytes together. `held` is how long the training waits for the
 copies, `whole` until the state has its name on the disk; both against writing the same bytes with torch.save.
