@@ -1,6 +1,8 @@
 """States written beside the training: a copy of the moment, one at a time, and no run lost to a disk."""
 
 import errno
+import shutil
+import subprocess
 import threading
 
 import psutil
@@ -66,6 +68,31 @@ def test_a_disk_that_fills_leaves_the_last_good_state(made, weight, monkeypatch,
     save(made, weight, 2, wait=True)
     assert "no state saved at optimizer step 2: [Errno 28] No space left on device" in capsys.readouterr().out
     assert [path.name for path in made.folder.iterdir()] == ["step00000001"]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A tmpfs of 400 KiB."""
+    folder = tmp_path / "small disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["asked before", "filled by another meanwhile"])
+def test_a_real_disk_that_is_too_small(small_disk, asked, monkeypatch, capsys):
+    made = writer.Writer(small_disk / "states", 2, Accelerator(cpu=True))
+    save(made, torch.zeros(40_000), 1, wait=True)
+    if not asked:
+        monkeypatch.setattr(writer, "require_room", lambda *_: None)
+    save(made, torch.zeros(80_000), 2, wait=True)
+    said = capsys.readouterr().out
+    assert "no state saved at optimizer step 2: " in said and ("make room" if asked else "o space left") in said
+    assert [path.name for path in made.folder.iterdir()] == ["step00000001"]
+    states.verify(states.read(made.folder / "step00000001"))
 
 
 def test_room_is_asked_for_before(tmp_path, monkeypatch):
