@@ -1,0 +1,57 @@
+"""One latent that makes NaN: the run stops and names it, or goes on from its last state without it."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from launching import launch
+
+from extensions.data import index
+from extensions.data.order import EpochOrder
+from extensions.resume import skipped, states
+
+TRAINERS = [pytest.param("sd-scripts", marks=[pytest.mark.upstream, pytest.mark.slow]), "reference"]
+RUN, STEPS, BAD = "24120801", 5, 3  # no accumulation: optimizer step 3 sees one image
+SETTINGS = {"PROFILE": "tiny", "TINY_STEPS": STEPS}
+
+
+@pytest.fixture
+def data(standins, tmp_path):
+    """(flags for a copy of the stand-in set, the id whose latents overflow in the third optimizer step)."""
+    folder, meta = tmp_path / "latents", tmp_path / "meta_lat.json"
+    shutil.copytree(standins["data_sdxl"], folder)
+    shutil.copy(standins["meta_sdxl"], meta)
+    rows = index.open_for(meta, folder)
+    seed = int(RUN)  # the launcher's
+    key = rows[int(EpochOrder(rows.bucket, 1, seed, 0).batch(BAD - 1)[0])].key
+    with np.load(folder / f"{key}.npz") as archive:
+        arrays = dict(archive)
+    arrays["latents"] = np.full_like(arrays["latents"], 3e38)  # finite, so that no check of the data finds it
+    np.savez(folder / f"{key}.npz", **arrays)
+    return f"--in_json='{meta}' --train_data_dir='{folder}' --states_every_n_steps=1", key
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_it_stops_with_a_code_of_its_own_and_says_what_to_know(data, trainer, tmp_path):
+    flags, key = data
+    done = launch(RUN, tmp_path, ARGS=flags, TRAINER=trainer, **SETTINGS)
+    assert done.code == 76, done.said[-3000:]
+    line = next(line for line in done.said.splitlines() if line.startswith("error: "))
+    assert f"not finite at optimizer step {BAD}" in line and key in line and "step00000002" in line
+    assert "Traceback" not in done.said and not (done.output / "last.safetensors").exists()
+    assert done.manifest["exit_code"] == 76
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_rolled_back_it_ends_without_that_sample(data, trainer, tmp_path):
+    flags, key = data
+    done = launch(RUN, tmp_path, ARGS=f"{flags} --on_nan=rollback", TRAINER=trainer, **SETTINGS)
+    assert done.code == 0, done.said[-3000:]
+    assert done.said.count("rolling back: ") == 1 and f"without {key}" in done.said
+    state = states.newest_good(states.folder_of(done.output))
+    assert state.optimizer_steps == STEPS and len(skipped.read(done.output)) == 1
+    assert (done.output / "last.safetensors").is_file()
