@@ -18,7 +18,7 @@ from pathlib import Path
 from extensions.data.loader import Places, PlacesLoader
 from extensions.errors import UserError
 from extensions.hookspecs import hookimpl
-from extensions.resume import capture, identity, skipped, states
+from extensions.resume import capture, identity, randomness, skipped, states
 
 
 class Plugin:
@@ -28,6 +28,7 @@ class Plugin:
 
     def __init__(self):
         self.models, self.state, self.loader = None, None, None
+        self.streams: dict | None = None  # random streams of the state, until the first batch is read
 
     @hookimpl
     def add_arguments(self, parser):
@@ -129,11 +130,10 @@ class Plugin:
             for _ in range(self.start):
                 run.lr_scheduler.step()
 
-    @hookimpl(trylast=True)
+    @hookimpl
     def training_begins(self, run):
-        """Put the state back, after other plugins have done what might draw random numbers."""
         if self.state:
-            capture.restore(run, self.models, self.state)
+            self.streams = capture.restore(run, self.models, self.state)
             run.micro_steps, run.samples = self.state.facts["micro_steps"], self.state.facts["samples"]
             print(f"resume_at_step: everything of {self.state.path} is restored", flush=True)
 
@@ -166,7 +166,12 @@ class Plugin:
         return self.batches(run)
 
     def batches(self, run):
-        for batch in self.loader:
+        batches = iter(self.loader)
+        if self.streams is not None:
+            # Trainer and plugins have drawn numbers of their own since, which the unbroken run has not.
+            randomness.restore(self.streams)
+            self.streams = None
+        for batch in batches:
             yield batch
             if self.ended(run):
                 return

@@ -93,6 +93,10 @@ def complete(asked: Request, folder: Path, patched: Path | None) -> list[str]:
     asked.flags.put("logging_dir", str(folder / "tensorboard"))
     if "record_run" in (asked.flags.get("extensions") or "").split(","):
         asked.flags.put("run_folder", str(folder))
+    if patched and "console_log_file" not in asked.flags:
+        # Upstream's coloured log draws a random number of Python's own stream with every line (rich's link ids), so
+        # that a resumed run would stand elsewhere in it. Plain, it folds no long lines either.
+        asked.flags.put("console_log_simple")
     return command.build(asked, patched)
 
 

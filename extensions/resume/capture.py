@@ -95,8 +95,11 @@ def progress(run, streams: list[dict]) -> dict:
     }
 
 
-def restore(run, models: Models, state: State) -> None:
-    """Put everything back. UserError where the state is of another model or optimizer. The random streams last."""
+def restore(run, models: Models, state: State) -> dict:
+    """Put everything back but the random streams of this process, which are returned: they are for the last moment.
+
+    UserError where the state is of another model or optimizer.
+    """
     for name, model in models.named().items():
         restore_weights(model, parts.read(state.file(file_of(name))), f"{state.path}: {name}")
     restore_optimizer(run, parts.read(state.file(optimizer_file(run))), state)
@@ -106,7 +109,7 @@ def restore(run, models: Models, state: State) -> None:
         run.accelerator.scaler.load_state_dict(kept["scaler"])
     streams = kept["random"]
     # With other processes than the state was made with (allowed by name only) some share a stream.
-    randomness.restore(streams[run.accelerator.process_index % len(streams)])
+    return streams[run.accelerator.process_index % len(streams)]
 
 
 def restore_weights(model: torch.nn.Module, saved: dict, what: str) -> None:

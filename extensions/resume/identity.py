@@ -44,6 +44,7 @@ NEUTRAL = frozenset(
         "metadata_title",
         "console_log_level",
         "console_log_file",
+        "console_log_simple",
     ]
 )
 NEUTRAL_PREFIXES = ("save_", "metadata_", "huggingface_", "wandb_", "sample_")

@@ -81,6 +81,7 @@ def train(args) -> SimpleNamespace:
 def _loop(args, accelerator, unet, optimizer, schedule, data, found):
     bar = SimpleNamespace(update=lambda steps: None)
     steps = loop.begin(args, accelerator, optimizer, schedule, data, bar)
+    random.random(), torch.rand(3)  # trainers draw at their start, too: for trackers, names, samples
     per_epoch = -(-len(data) // args.gradient_accumulation_steps)
     for epoch in loop.epochs(-(-args.max_train_steps // per_epoch)):
         for batch in loop.batches(data, epoch):
