@@ -39,7 +39,6 @@ NEUTRAL = frozenset(
         "on_nan_limit",
         "bad_sample",
         "bad_sample_limit",
-        "compile_scope",
         "training_comment",
         "metadata_title",
         "console_log_level",

@@ -37,12 +37,13 @@ def test_it_shows_ids_and_texts_of_every_micro_step(asked, monkeypatch, capsys):
         monkeypatch.setenv(name, value)
     assert launch.main(words) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "optimizer step 7 is step 2 of 5 in epoch 2" in said
     made = opened(words, environment)
     dataset = batch.opened(made)
     places = batch.Places(dataset, 0, 1, 4, {})
-    places.begin(1, 1)
-    keys = [dataset.metadata[row].key for micro_step in range(4) for row in places.at(1, micro_step).rows]
+    epoch, step = divmod(6, places.steps)
+    assert f"optimizer step 7 is step {step + 1} of {places.steps} in epoch {epoch + 1}" in said
+    places.begin(epoch, step)
+    keys = [dataset.metadata[row].key for micro_step in range(4) for row in places.at(step, micro_step).rows]
     assert len(set(keys)) == 4 and all(key in said for key in keys)
 
 
