@@ -87,8 +87,9 @@ lint: $(INSTALLED) ## ruff and shellcheck
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
 	@.venv/bin/shellcheck -x train/*.sh train/lib/*.sh sd-scripts-runtime/configs/*.sh .ci/run
 
+# Two at a time, a file together: the runs that a file's tests look at are trained once.
 test: $(INSTALLED) ## the tests of every day
-	@$(PYTHON) -m pytest -m "not slow"
+	@$(PYTHON) -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-all: $(INSTALLED) ## all tests, the 39 runs with each trainer among them (well over an hour)
 	@$(PYTHON) -m pytest
