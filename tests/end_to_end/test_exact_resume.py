@@ -44,7 +44,10 @@ def trained(output, run, steps_of_first, **environment):
     return whole, first, second
 
 
-@pytest.mark.parametrize("trainer", TRAINERS)
+@pytest.mark.parametrize(
+    "trainer",
+    [pytest.param("sd-scripts", marks=pytest.mark.upstream), pytest.param("reference", marks=pytest.mark.slow)],
+)
 def test_one_process_with_accumulation(trainer, tmp_path):
     """Full bf16, AdamW8bit, both encoders, dual tags, chunks, two workers."""
     whole, first, second = trained(tmp_path, "25022601", 1, TRAINER=trainer, ARGS="--max_data_loader_n_workers=2")
@@ -52,12 +55,11 @@ def test_one_process_with_accumulation(trainer, tmp_path):
     losses = [line["loss"] for done in (first, second) for line in done.metrics]
     assert losses == [line["loss"] for line in whole.metrics]
     assert second.metrics[-1]["samples"] == whole.metrics[-1]["samples"] == STEPS * 4
-    assert (whole.output / "last.safetensors").read_bytes()[:8] and "is restored" in second.said
+    assert (second.output / "last.safetensors").is_file() and "is restored" in second.said
 
 
-@pytest.mark.parametrize(
-    "trainer", ["reference", pytest.param("sd-scripts", marks=[pytest.mark.upstream, pytest.mark.slow])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("trainer", TRAINERS)
 def test_past_corrupt_latents_before_and_after_the_stop(trainer, standins, tmp_path):
     """What takes a corrupt sample's place is a function of its row: the resumed run trains on the same images."""
     folder = tmp_path / "broken"

@@ -89,6 +89,7 @@ def test_corrupt_latents_stop_a_run_or_are_passed_over(trainer, broken, tmp_path
     assert re.search(r"bad_sample: process 0 skipped 2 corrupt samples, \d times; listed in ", done.said)
 
 
+@pytest.mark.slow
 def test_two_processes_with_workers_stay_in_step_and_repeat_it(broken, tmp_path):
     folder, keys = broken
     more = (*SKIP, ("max_data_loader_n_workers", "1"))

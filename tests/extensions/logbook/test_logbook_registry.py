@@ -50,7 +50,11 @@ def test_a_run_reads_in_the_logbooks_terms(runs):
     assert (run.base, run.data, run.session) == ("215c", "6k", "2502")
     assert (run.unet_percent, run.tte, run.lr_unet, run.lr_te) == (71, "on", 1.5e-6, 1.2e-5)
     assert (run.epochs, run.ga, run.steps, run.ramdisk) == (10, 4, 3890, True)
-    assert run.extensions == ["unet_percent", "dual_tag", "token_chunks", "record_run"]
+    chosen, kept = (
+        ["unet_percent", "dual_tag", "token_chunks"],
+        ["resume_at_step", "save_states", "on_nan", "record_run"],
+    )
+    assert run.extensions == [*chosen, *kept]
 
 
 def test_flags_are_switches_texts_and_lists(runs):
