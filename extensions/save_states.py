@@ -16,7 +16,7 @@ from pathlib import Path
 
 from extensions.errors import Stopped, UserError
 from extensions.hookspecs import hookimpl
-from extensions.processes import any_process
+from extensions.processes import any_process, from_main
 from extensions.resume import capture, identity, states
 from extensions.resume.writer import Writer, require_room_for_all
 
@@ -75,7 +75,8 @@ class Plugin:
         now = time.monotonic()
         if self.asked is None:
             self.asked = now
-            print(f"{signal.Signals(number).name}: stopping after this optimizer step", flush=True)
+            # Not print: the signal may have come in the middle of one.
+            os.write(1, f"{signal.Signals(number).name}: stopping after this optimizer step\n".encode())
         elif now - self.asked > ONE_REQUEST:
             os._exit(128 + number)
 
@@ -91,8 +92,10 @@ class Plugin:
     def stop(self, run) -> None:
         """Save and leave. Raises Stopped on every process."""
         self.save(run, wait=True)
+        whole = (self.writer.folder / states.name_of(run.optimizer_steps)).is_dir()
+        said = "RESUME=auto goes on" if from_main(run.accelerator, whole) else "but this step could not be saved"
         run.accelerator.end_training()
-        raise Stopped(f"stopped at optimizer step {run.optimizer_steps:,} as asked; RESUME=auto goes on")
+        raise Stopped(f"stopped at optimizer step {run.optimizer_steps:,} as asked; {said}")
 
     @hookimpl
     def epoch_ended(self):

@@ -151,6 +151,12 @@ TRICKS = (
         tests(f"{LAUNCH}test_ramdisk", f"{LAUNCH}test_memory"),
     ),
     Trick(
+        "resume at a step",
+        flag("initial_step"),
+        "the unbroken run: samples, losses and weights to the last bit, killed or stopped anywhere",
+        tests(f"{UNIT}test_resume_at_step", f"{E2E}test_exact_resume", f"{E2E}test_survival"),
+    ),
+    Trick(
         "SD2: v-prediction, zero terminal SNR, min-SNR, full bf16",
         flag("v_parameterization"),
         "the papers' formulas in float64",

@@ -46,7 +46,7 @@ def test_a_state_says_what_it_is_and_holds_no_pickle(tmp_path):
     assert (state.path / "state.json").stat().st_size < 10_000
 
 
-def test_a_signal_finishes_the_step_and_saves(tmp_path, monkeypatch, capsys):
+def test_a_signal_finishes_the_step_and_saves(tmp_path, monkeypatch, capfd):
     def interrupt(optimizer_steps, loss, batch):
         if optimizer_steps == 3 and loop.current().micro_steps == 6:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -58,7 +58,20 @@ def test_a_signal_finishes_the_step_and_saves(tmp_path, monkeypatch, capsys):
     with pytest.raises(Stopped, match="stopped at optimizer step 4 as asked; RESUME=auto") as caught:
         train(flags(tmp_path))
     assert caught.value.code == 75 and steps_of(tmp_path) == [4]
-    assert "SIGTERM: stopping after this optimizer step" in capsys.readouterr().out
+    assert "SIGTERM: stopping after this optimizer step" in capfd.readouterr().out
+
+
+def test_stopped_on_a_full_disk_it_does_not_promise_a_state(tmp_path, monkeypatch):
+    def interrupt(optimizer_steps, loss, batch):
+        os.kill(os.getpid(), signal.SIGTERM)
+        counted(optimizer_steps, loss, batch)
+
+    counted = loop.micro_step_ended
+    monkeypatch.setattr(loop, "micro_step_ended", interrupt)
+    monkeypatch.setattr(save_states, "require_room_for_all", lambda *_: None)
+    monkeypatch.setattr(writer.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
+    with pytest.raises(Stopped, match="stopped at optimizer step 1 as asked; but this step could not be saved"):
+        train(flags(tmp_path))
 
 
 def test_a_second_signal_ends_at_once(tmp_path):
