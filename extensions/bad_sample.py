@@ -12,12 +12,12 @@ not corrupt (`data/latents.py` draws the line) and always stops. The ids go to
 
 from pathlib import Path
 
+from extensions.data import DATASET
 from extensions.data.substitute import LIMIT, SKIP, STOP, tries
 from extensions.errors import UserError
 from extensions.hookspecs import hookimpl
 
 LIST = "bad_samples.txt"
-DATASET = "extensions.data.dataset.LatentsDataset"
 
 
 class Plugin:

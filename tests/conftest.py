@@ -1,6 +1,8 @@
 """Shared by all tests: what needs upstream is skipped, with the reason, where upstream is not."""
 
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -75,3 +77,16 @@ def standins() -> dict[str, Path]:
     from extensions.launch import tiny
 
     return tiny.standins()
+
+
+@pytest.fixture
+def small_disk(tmp_path, request):
+    """A tmpfs mounted for the test, with a space in its path; 64k, or what the mark `disk_size` says."""
+    mark = request.node.get_closest_marker("disk_size")
+    folder = tmp_path / "small disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={mark.args[0] if mark else '64k'}", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # what is tested may still have files open

@@ -1,1 +1,3 @@
-"""The data side: metadata index, buckets, latents, sampler."""
+"""The data side: metadata index, latents, buckets, the order of the data, the data set."""
+
+DATASET = "extensions.data.dataset.LatentsDataset"  # --dataset_class of every launcher

@@ -10,13 +10,10 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from itertools import islice
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
 from extensions.errors import UserError
+from extensions.progress import progress
 
 REFRESH = 0.5  # seconds
 PR_SET_PDEATHSIG = 1
@@ -40,17 +37,8 @@ def run(work: Callable, tasks: Iterable, jobs: int, total: int, title: str) -> I
     """
     if jobs < 1:
         raise UserError(f"JOBS={jobs}: give 1 or more processes")
-    with bar(total, title) as advance:
-        yield from (here if jobs == 1 else spread)(work, tasks, jobs, advance)
-
-
-@contextmanager
-def bar(total: int, title: str):
-    """A progress bar on stderr; gives the function that sets how many samples are done."""
-    columns = TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(title, total=total)
-        yield lambda done: progress.update(task, completed=done)
+    with progress(title, total, "images") as told:
+        yield from (here if jobs == 1 else spread)(work, tasks, jobs, lambda done: told(done, done))
 
 
 def here(work: Callable, tasks: Iterable, _: int, advance: Callable) -> Iterator:

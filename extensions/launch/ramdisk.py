@@ -22,6 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from extensions.data import DATASET
 from extensions.data.pack import is_pack
 from extensions.errors import UserError
 from extensions.launch.memory import Room, gib, is_tmpfs, room
@@ -29,7 +30,6 @@ from extensions.launch.request import Request
 from extensions.reporting import exit_with
 
 STAGED = ("pretrained_model_name_or_path", "in_json", "train_data_dir")
-LATENTS = "extensions.data.dataset.LatentsDataset"  # reads npz files alone; the images may lie beside them
 BLOCK = 1 << 22
 HOME = "staged"  # all that we make is below it: the mount may hold other people's files
 MARKER = ".sd-scripts-ramdisk"  # held while copies are made: one launch at a time
@@ -122,7 +122,7 @@ def home() -> Path:
 
 def input_of(request: Request, flag: str, root: Path) -> Input:
     """Where a flag's files are staged: apart from others of the same name."""
-    ours = request.flags.get("dataset_class") == LATENTS
+    ours = request.flags.get("dataset_class") == DATASET
     source = request.path(flag).resolve()
     if ours and flag == "in_json":
         from extensions.data import index  # imports what a launch without it is spared

@@ -12,6 +12,7 @@ import shlex
 from datetime import datetime, timezone
 from pathlib import Path
 
+from extensions import digests
 from extensions.launch import trainer
 from extensions.launch.request import Request
 from extensions.paths import LOGS, ROOT, RUNTIME
@@ -22,7 +23,6 @@ PACKAGES = (
     "torch", "torchvision", "accelerate", "transformers", "diffusers", "safetensors", "bitsandbytes", "deepspeed",
     "lion-pytorch", "pytorch-optimizer", "xformers", "numpy", "pyarrow", "pluggy", "tensorboard",
 )  # fmt: skip
-BLOCK = 1 << 22
 LARGE = 1 << 30  # bytes; from here on hashing takes long enough to say so
 
 
@@ -153,18 +153,9 @@ def fingerprint(path: Path) -> dict:
     if key not in known:
         if facts.st_size > LARGE:
             print(f"hashing {path.name} for the record …", flush=True)
-        known[key] = sha256(path)
+        known[key] = digests.of_file(path, hashlib.sha256())
         write_text(cache, json.dumps(known, indent=1))
     return {"path": str(path), "bytes": facts.st_size, "sha256": known[key]}
-
-
-def sha256(path: Path) -> str:
-    """Of a file, in blocks."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def finish(folder: Path, exit_code: int) -> None:

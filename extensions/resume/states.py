@@ -20,17 +20,17 @@ from pathlib import Path
 
 import xxhash
 
+from extensions import digests
 from extensions.errors import UserError
 
 VERSION = 1
 FOLDER = "states"
 DESCRIPTION = "state.json"
-BLOCK = 1 << 24
 
 
 @dataclass(frozen=True)
 class State:
-    """One state. facts: the content of its state.json (see `description`)."""
+    """One state. facts: the content of its state.json (`commit` says what)."""
 
     path: Path
     facts: dict
@@ -88,11 +88,7 @@ def verify(state: State) -> None:
 
 def checksum(path: Path) -> str:
     """xxh3-128 of a file, in hexadecimal: it finds damage, not forgery, as fast as a disk can be read."""
-    digest = xxhash.xxh3_128()
-    with open(path, "rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+    return digests.of_file(path, xxhash.xxh3_128())
 
 
 def found(folder: Path) -> tuple[list[State], list[str]]:

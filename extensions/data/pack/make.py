@@ -12,6 +12,7 @@ import pyarrow.ipc
 import xxhash
 from filelock import FileLock, Timeout
 
+from extensions import digests
 from extensions.data import parallel
 from extensions.data.pack import HEADER, UNFINISHED, header, plan, write
 from extensions.data.pack.plan import Plan
@@ -135,7 +136,7 @@ def finish(wish: Wish, planned: Plan, keys: pa.Array) -> header.Pack:
                 left_out += found["left_out"]
                 shards.append(replace(shard, records=found["records"]))
                 file.write_batch(records_of(planned, keys, number, {key for key, _ in found["left_out"]}))
-        digest = digest_of(temporary)
+        digest = digests.of_file(temporary, xxhash.xxh3_64())
     pack = replace(planned.pack, shards=shards, keys_digest=digest, left_out=len(left_out))
     if left_out:
         write_text(wish.folder / LEFT_OUT, "".join(f"{key}\n" for key, _ in left_out))
@@ -151,12 +152,3 @@ def records_of(planned: Plan, keys: pa.Array, shard: int, left_out: set[str]) ->
     columns = [pa.array(kept, pa.string()), pa.array(np.full(len(kept), shard, np.int32))]
     columns.append(pa.array(np.arange(len(kept), dtype=np.int32)))
     return pa.RecordBatch.from_arrays(columns, schema=header.SCHEMA)
-
-
-def digest_of(path: Path) -> str:
-    """xxh3-64 of a file, 16 hexadecimal digits."""
-    digest = xxhash.xxh3_64()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()

@@ -1,8 +1,6 @@
 """States written beside the training: a copy of the moment, one at a time, and no run lost to a disk."""
 
 import errno
-import shutil
-import subprocess
 import threading
 
 import psutil
@@ -70,18 +68,7 @@ def test_a_disk_that_fills_leaves_the_last_good_state(made, weight, monkeypatch,
     assert [path.name for path in made.folder.iterdir()] == ["step00000001"]
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A tmpfs of 400 KiB."""
-    folder = tmp_path / "small disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("no tmpfs can be mounted here")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
+@pytest.mark.disk_size("400k")
 @pytest.mark.parametrize("asked", [True, False], ids=["asked before", "filled by another meanwhile"])
 def test_a_real_disk_that_is_too_small(small_disk, asked, monkeypatch, capsys):
     made = writer.Writer(small_disk / "states", 2, Accelerator(cpu=True))

@@ -108,18 +108,7 @@ def test_what_cannot_be_written_is_one_line(written, monkeypatch):
     assert "\n" not in str(error.value)
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A tmpfs of 400 KiB with a space in its path."""
-    folder = tmp_path / "small disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("no tmpfs can be mounted here")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
+@pytest.mark.disk_size("400k")
 @pytest.mark.parametrize(("taken", "done"), [(300, 2), (150, 4)])
 def test_a_disk_that_is_full_while_parts_or_the_index_are_written(written, small_disk, taken, done):
     """taken: KiB of other files, so that not all four parts of 40 KiB fit, or these do and the index does not."""
