@@ -20,8 +20,7 @@ from extensions.errors import NotFinite, UserError
 from extensions.hookspecs import hookimpl
 from extensions.processes import any_process
 from extensions.resume import skipped, states, writer
-
-REQUEST = "rollback.json"  # in the run folder: the launch reads it
+from extensions.saving import write_text
 
 
 class Plugin:
@@ -41,7 +40,9 @@ class Plugin:
             default="stop",
             help="NaN in loss or gradients: end the run, or go on from the last state without those samples",
         )
-        group.add_argument("--on_nan_limit", type=int, default=3, help="at most so many roll-backs in one launch")
+        group.add_argument(
+            "--on_nan_limit", type=int, default=skipped.LIMIT, help="at most so many roll-backs in one launch"
+        )
 
     @hookimpl
     def check_arguments(self, args):
@@ -93,9 +94,9 @@ class Plugin:
         last = states.found(states.folder_of(output))[0]
         good = f"last good state: {last[0].path}" if last else "no state was saved yet"
         if run.accelerator.is_main_process and args.on_nan == "rollback" and last and rows:
-            skipped.write(output, run.places.skipped | dict.fromkeys(rows, done))
+            skipped.write(output, last[0], run.places.skipped | dict.fromkeys(rows, done))
             request = {"optimizer_step": done + 1, "samples": keys, "state": str(last[0].path)}
-            (Path(args.run_folder or output) / REQUEST).write_text(json.dumps(request, indent=1), encoding="utf-8")
+            write_text(Path(args.run_folder or output) / skipped.REQUEST, json.dumps(request, indent=1))
         run.accelerator.end_training()
         raise NotFinite(
             f"{what} not finite at optimizer step {done + 1:,}; its samples: {', '.join(keys) or 'not known'}; {good}"
@@ -114,11 +115,6 @@ def samples_of(run, done: int) -> tuple[list[int], list[str]]:
     places = run.places
     if places is None:
         return [], []
-    step = done - places.epoch * places.steps
-    found = [
-        row
-        for micro_step in range(places.accumulation)
-        for process in range(places.processes)
-        for row in places.at(step, micro_step, process).rows
-    ]
+    step = done - places.ahead - places.epoch * places.steps
+    found = [row for _, _, place in places.global_batch(step) for row in place.rows]
     return found, [places.dataset.metadata[row].key for row in found]

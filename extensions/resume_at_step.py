@@ -15,9 +15,14 @@ The data come in the order of `extensions/data/order.py`, which is computed for 
 import warnings
 from pathlib import Path
 
+from accelerate.scheduler import AcceleratedScheduler
+from torch.optim.lr_scheduler import LambdaLR
+
+from extensions.data import DATASET
 from extensions.data.loader import Places, PlacesLoader
 from extensions.errors import UserError
 from extensions.hookspecs import hookimpl
+from extensions.processes import any_process, from_main
 from extensions.resume import capture, identity, randomness, skipped, states
 
 
@@ -55,6 +60,8 @@ class Plugin:
 
     @hookimpl
     def check_arguments(self, args):
+        if args.dataset_class != DATASET:
+            raise UserError(f"resume_at_step orders the data of one data set; give --dataset_class={DATASET}")
         self.stop, self.skip = args.stop_at_step, args.skip_until_initial_step
         self.start = args.initial_step or 0
         if self.start < 0:
@@ -84,7 +91,7 @@ class Plugin:
                 f"{self.state.optimizer_steps}; drop --initial_step"
             )
         identity.require_lineage(self.state, args)
-        self.start, self.skip = self.state.optimizer_steps, True
+        self.start = self.state.optimizer_steps
 
     @hookimpl
     def models_loaded(self, models):
@@ -92,11 +99,8 @@ class Plugin:
 
     @hookimpl
     def first_optimizer_step(self, run):
+        require_one_start(run.accelerator, self.start, self.state)
         dataset = run.dataloader.dataset
-        if not hasattr(dataset, "bucket"):
-            raise UserError(
-                "resume_at_step orders the data of extensions.data.dataset.LatentsDataset; set --dataset_class"
-            )
         run.places = self.places(run, dataset)
         if self.state:
             identity.require_same(self.state, identity.of_run(run, dataset), self.allowed)
@@ -113,20 +117,25 @@ class Plugin:
 
     def places(self, run, dataset) -> Places:
         """The order of this process's data."""
-        accelerator = run.accelerator
-        passed_over = skipped.of_state(self.state, run.args) if self.state else {}
-        return Places(
-            dataset,
-            accelerator.process_index,
-            accelerator.num_processes,
-            run.args.gradient_accumulation_steps,
-            passed_over,
-        )
+        accelerator, accumulation = run.accelerator, run.args.gradient_accumulation_steps
+        of_process = (dataset, accelerator.process_index, accelerator.num_processes, accumulation)
+        if self.state:
+            passed_over = skipped.of_state(self.state, Path(run.args.output_dir))
+            return Places(*of_process, passed_over, self.start - self.state.facts["data_steps"])
+        return Places(*of_process, {}, 0 if self.skip else self.start)
 
     def forward_schedule(self, run):
-        """The schedule counts optimizer steps too; accelerate's wrapper advances it for every process."""
+        """The schedule counts optimizer steps too; accelerate's wrapper advances it for every process.
+
+        Where its rate follows from the count alone, which all of upstream's do, the count is set.
+        """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "scheduler before optimizer": on purpose here
+            wrapper = run.lr_scheduler
+            if isinstance(wrapper, AcceleratedScheduler) and isinstance(wrapper.scheduler, LambdaLR):
+                wrapper.scheduler.last_epoch = self.start * run.accelerator.num_processes - 1
+                wrapper.scheduler.step()
+                return
             for _ in range(self.start):
                 run.lr_scheduler.step()
 
@@ -139,7 +148,7 @@ class Plugin:
 
     @hookimpl
     def epoch_range(self, run, epochs):
-        first = self.start // run.places.steps if self.skip else 0
+        first = (self.start - run.places.ahead) // run.places.steps
         return self.until_stop(run, range(first, max(epochs, first + 1)))
 
     def until_stop(self, run, epochs):
@@ -155,7 +164,7 @@ class Plugin:
 
     @hookimpl
     def epoch_batches(self, run, epoch):
-        done = max(0, self.start - epoch * run.places.steps) if self.skip else 0
+        done = max(0, self.start - run.places.ahead - epoch * run.places.steps)
         if done:
             print(f"resume_at_step: {done:,} optimizer steps of epoch {epoch + 1} are done", flush=True)
         run.places.begin(epoch, done)
@@ -180,3 +189,14 @@ class Plugin:
     def run_ended(self):
         if self.loader is not None:
             self.loader.close()
+
+
+def require_one_start(accelerator, start: int, state) -> None:
+    """UserError, on every process, where they would start apart: a machine that cannot read the state."""
+    mine = (start, None if state is None else state.facts["written_ns"])
+    main = from_main(accelerator, mine)
+    if any_process(accelerator, mine != main):
+        raise UserError(
+            f"the processes would start apart (here at optimizer step {start}, process 0 at {main[0]}); every "
+            "machine must be able to read the output folder, or a copy of its states"
+        )

@@ -116,6 +116,7 @@ class Plugin:
             "optimizer_steps": run.optimizer_steps,
             "micro_steps": run.micro_steps,
             "samples": run.samples,
+            "data_steps": run.optimizer_steps - run.places.ahead,
             "epoch": run.optimizer_steps // run.optimizer_steps_per_epoch,
             "seed": run.dataloader.dataset.seed,
             "skipped": sorted(run.places.skipped.items()),

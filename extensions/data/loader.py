@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Iterator
 from functools import partial
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -28,11 +29,14 @@ class Place(NamedTuple):
 class Places(Sampler):
     """The batches of one process in one epoch. Set `begin` before each pass.
 
-    dataset: has `bucket`, `batch_size` and `seed`. skipped: see EpochOrder.
+    dataset: has `bucket`, `batch_size` and `seed`. skipped: see EpochOrder. ahead: optimizer steps that count as
+    done and have seen no data (--initial_step without --skip_until_initial_step).
     """
 
-    def __init__(self, dataset, process: int, processes: int, accumulation: int, skipped: dict[int, int]):
-        self.dataset, self.skipped = dataset, skipped
+    def __init__(
+        self, dataset, process: int, processes: int, accumulation: int, skipped: dict[int, int], ahead: int = 0
+    ):
+        self.dataset, self.skipped, self.ahead = dataset, skipped, ahead
         self.process, self.processes, self.accumulation = process, processes, accumulation
         self.steps = steps_per_epoch(len(dataset), processes, accumulation)  # optimizer steps of an epoch
         self.epoch, self.first, self.order = 0, 0, None
@@ -58,8 +62,13 @@ class Places(Sampler):
         """What a process (this one, unless named) sees at a step of the epoch."""
         process = self.process if process is None else process
         place = place_of(step, micro_step, process, self.processes, self.accumulation)
-        rows = self.order.batch(place, self.epoch * self.steps + step)
+        rows = self.order.batch(place, self.ahead + self.epoch * self.steps + step)
         return Place(self.epoch + 1, tuple(rows.tolist()))
+
+    def global_batch(self, step: int) -> list[tuple[int, int, Place]]:
+        """[(micro-step, process, what it sees), …] at a step of the epoch, in the order of the data."""
+        pairs = product(range(self.accumulation), range(self.processes))
+        return [(micro_step, process, self.at(step, micro_step, process)) for micro_step, process in pairs]
 
 
 class PlacesLoader(DataLoader):

@@ -120,12 +120,3 @@ def steps_per_epoch(batches: int, processes: int, accumulation: int) -> int:
 def place_of(step: int, micro_step: int, process: int, processes: int, accumulation: int) -> int:
     """Where the batch stands in its epoch: `step` of the epoch, `micro_step` of that step, both counted from 0."""
     return (step * accumulation + micro_step) * processes + process
-
-
-def global_batch(order: EpochOrder, step: int, processes: int, accumulation: int, first: int = 0) -> list[np.ndarray]:
-    """The batches that one optimizer step sees, over all processes, in order.
-
-    step: of the epoch, counted from 0; first: optimizer steps before this epoch.
-    """
-    size = processes * accumulation
-    return [order.batch(step * size + number, first + step) for number in range(size)]

@@ -23,9 +23,7 @@ from extensions.launch import (
 from extensions.launch.request import Request
 from extensions.paths import shown
 from extensions.reporting import exit_code_of
-from extensions.resume import states
-
-ROLLBACKS = 3  # --on_nan_limit's default
+from extensions.resume import skipped, states
 
 
 def main(arguments: list[str]) -> int:
@@ -55,11 +53,10 @@ def main(arguments: list[str]) -> int:
 
 def train_on(asked: Request, patched: Path | None) -> int:
     """Train; after NaN, as often as --on_nan_limit allows, go on from the last state where the run asks for it."""
-    for _ in range(asked.flags.number("on_nan_limit", ROLLBACKS)):
-        code, folder = train(asked, patched)
-        if code != NotFinite.code or not resume.rolled_back(asked, folder):
-            break
-    else:
+    left = asked.flags.number("on_nan_limit", skipped.LIMIT)
+    code, folder = train(asked, patched)
+    while left and code == NotFinite.code and resume.rolled_back(asked, folder):
+        left -= 1
         code, folder = train(asked, patched)
     report(asked, folder, code)
     return code

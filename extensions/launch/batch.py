@@ -20,14 +20,10 @@ def show(request: Request) -> int:
     epoch, step = divmod(request.batch_step - 1, places.steps)
     places.begin(epoch, step)
     table = Table("micro-step", "process", "id", "size", "text", title=title(request, places, step))
-    for micro_step in range(accumulation):
-        for process in range(request.processes):
-            place = places.at(step, micro_step, process)
-            for row in place.rows:
-                sample = dataset.metadata[row]
-                size = f"{sample.width}x{sample.height}"
-                words = (str(micro_step + 1), str(process), sample.key, size, dataset.text_of(sample, place.epoch))
-                table.add_row(*words)
+    for micro_step, process, place in places.global_batch(step):
+        for sample in (dataset.metadata[row] for row in place.rows):
+            size, text = f"{sample.width}x{sample.height}", dataset.text_of(sample, place.epoch)
+            table.add_row(str(micro_step + 1), str(process), sample.key, size, text)
     Console().print(table, markup=False)
     return 0
 
@@ -51,9 +47,8 @@ def opened(request: Request):
 
 def passed_over(output: Path) -> dict[int, int]:
     """What roll-backs of this run have left out."""
-    newest = states.found(states.folder_of(output))[0][:1]
-    of_states = {int(row): int(step) for state in newest for row, step in state.facts["skipped"]}
-    return of_states | skipped.read(output)
+    newest = states.found(states.folder_of(output))[0]
+    return skipped.of_state(newest[0], output) if newest else {}
 
 
 def title(request: Request, places: Places, step: int) -> str:

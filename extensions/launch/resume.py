@@ -5,12 +5,11 @@ from pathlib import Path
 
 from extensions.errors import UserError
 from extensions.launch.request import Request
-from extensions.resume import states
+from extensions.resume import skipped, states
 from extensions.resume.states import State
 
 PARENT = "parent"
 NEEDED = ("resume_at_step", "save_states")
-ROLLBACK = "rollback.json"  # extensions/on_nan.py leaves it in the run folder
 
 
 def apply(request: Request) -> None:
@@ -88,7 +87,7 @@ def rolled_back(request: Request, folder: Path) -> bool:
 
     folder: the run folder of the launch that ended.
     """
-    path = folder / ROLLBACK
+    path = folder / skipped.REQUEST
     if not path.is_file():
         return False
     asked = json.loads(path.read_text(encoding="utf-8"))

@@ -4,7 +4,7 @@ Every process calls these functions together. Process 0 keeps what all have in c
 divided, each keeps its own share.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from accelerate import DistributedType
@@ -98,11 +98,14 @@ def progress(run, streams: list[dict]) -> dict:
 def restore(run, models: Models, state: State) -> dict:
     """Put everything back but the random streams of this process, which are returned: they are for the last moment.
 
-    UserError where the state is of another model or optimizer.
+    UserError where the state is of another model or optimizer. All processes of a machine do this at once: weights
+    are read a tensor at a time, and the optimizer's state straight to each one's device, so that a machine needs
+    memory for neither of them four times.
     """
     for name, model in models.named().items():
-        restore_weights(model, parts.read(state.file(file_of(name))), f"{state.path}: {name}")
-    restore_optimizer(run, parts.read(state.file(optimizer_file(run))), state)
+        restore_weights(model, parts.read_tensors(state.file(file_of(name))), f"{state.path}: {name}")
+    device = str(run.accelerator.device)
+    restore_optimizer(run, parts.read(state.file(optimizer_file(run)), device), state)
     kept = parts.read(state.file(PROGRESS))
     run.lr_scheduler.load_state_dict(kept["schedule"])
     if kept["scaler"] is not None and run.accelerator.scaler is not None:
@@ -112,21 +115,22 @@ def restore(run, models: Models, state: State) -> dict:
     return streams[run.accelerator.process_index % len(streams)]
 
 
-def restore_weights(model: torch.nn.Module, saved: dict, what: str) -> None:
-    """Copy weights in place. UserError for other names, shapes or dtypes."""
+def restore_weights(model: torch.nn.Module, saved: Iterable[tuple[str, torch.Tensor]], what: str) -> None:
+    """Copy weights in place. UserError for other names, shapes or dtypes; the model is of no use then."""
     own = model.state_dict()
-    if own.keys() != saved.keys():
-        odd = sorted(own.keys() ^ saved.keys())[0]
-        raise UserError(f"{what}: {odd} is not in both state and model; the state is of another base model")
     with torch.no_grad():
-        for name, tensor in own.items():
-            other = saved[name]
+        for name, other in saved:
+            tensor = own.pop(name, None)
+            if tensor is None:
+                raise UserError(f"{what}: the model has no {name}; the state is of another base model")
             if other.shape != tensor.shape or other.dtype != tensor.dtype:
                 raise UserError(
                     f"{what}: {name} is {other.dtype} {tuple(other.shape)} there and {tensor.dtype} "
                     f"{tuple(tensor.shape)} here; resume with the base model and precision of the state"
                 )
             tensor.copy_(other)
+    if own:
+        raise UserError(f"{what}: the state has no {next(iter(own))}; it is of another base model")
 
 
 def restore_optimizer(run, saved: dict, state: State) -> None:

@@ -8,44 +8,14 @@ from extensions.resume.states import State
 
 # Flags that change no weight: where files lie, what is logged and saved, how fast it is read. The paths of
 # model and data are among them: the state has the weights, and data are compared by content.
-NEUTRAL = frozenset(
-    [
-        "output_dir",
-        "output_name",
-        "logging_dir",
-        "log_prefix",
-        "log_with",
-        "log_tracker_name",
-        "log_tracker_config",
-        "wandb_run_name",
-        "run_folder",
-        "in_json",
-        "train_data_dir",
-        "pretrained_model_name_or_path",
-        "tokenizer_cache_dir",
-        "caption_extension",
-        "max_data_loader_n_workers",
-        "persistent_data_loader_workers",
-        "skip_cache_check",
-        "initial_step",
-        "stop_at_step",
-        "skip_until_initial_step",
-        "resume_mode",
-        "resume_from",
-        "resume_allow",
-        "states_every_n_steps",
-        "keep_states",
-        "on_nan",
-        "on_nan_limit",
-        "bad_sample",
-        "bad_sample_limit",
-        "training_comment",
-        "metadata_title",
-        "console_log_level",
-        "console_log_file",
-        "console_log_simple",
-    ]
-)
+NEUTRAL = (
+    "output_dir", "output_name", "logging_dir", "log_prefix", "log_with", "log_tracker_name",
+    "log_tracker_config", "run_folder", "in_json", "train_data_dir", "pretrained_model_name_or_path",
+    "tokenizer_cache_dir", "caption_extension", "max_data_loader_n_workers", "persistent_data_loader_workers",
+    "skip_cache_check", "initial_step", "stop_at_step", "skip_until_initial_step", "resume_mode", "resume_from",
+    "resume_allow", "states_every_n_steps", "keep_states", "on_nan", "on_nan_limit", "bad_sample",
+    "bad_sample_limit", "training_comment", "console_log_level", "console_log_file", "console_log_simple",
+)  # fmt: skip
 NEUTRAL_PREFIXES = ("save_", "metadata_", "huggingface_", "wandb_", "sample_")
 CODE = ("trainer", "sd_scripts_commit", "patch_series_sha256")
 WHAT = ("data", "flags", "processes", "code")

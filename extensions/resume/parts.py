@@ -5,6 +5,8 @@ Values are copied to memory first (`Part`), so that they can be written while th
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -17,7 +19,7 @@ from extensions.resume.trees import put_together, taken_apart
 
 
 class Part:
-    """A copy of one value in memory. name: of its file. bytes: what it will take on the disk, roughly."""
+    """A copy of one value in memory. name: of its file."""
 
     def __init__(self, name: str, value):
         self.name, tensors = name, {}
@@ -25,10 +27,6 @@ class Part:
         # A copy even of what is on the CPU already: the next step overwrites it. Each has its own storage, which
         # safetensors asks for.
         self.tensors = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
-
-    @property
-    def bytes(self) -> int:
-        return len(self.tree) + sum(tensor.nbytes for tensor in self.tensors.values())
 
     def write(self, folder: Path) -> dict:
         """Write and sync the file; its entry for the state's description."""
@@ -46,12 +44,25 @@ def size_of(value) -> int:
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
-def read(path: Path):
-    """The value of a part. UserError for a file that is none."""
+@contextmanager
+def opened(path: Path, device: str = "cpu"):
+    """A part whose tensors are read one by one, straight to a device. UserError for a file that is none."""
     try:
-        with safe_open(path, "pt") as file:
-            tree = json.loads(file.metadata()["tree"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        return put_together(tree, tensors)
+        with safe_open(path, "pt", device) as file:
+            yield file
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); take an older state") from None
+
+
+def read(path: Path, device: str = "cpu"):
+    """The value of a part."""
+    with opened(path, device) as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        return put_together(json.loads(file.metadata()["tree"]), tensors)
+
+
+def read_tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """(key, tensor) of a part that is one dict of tensors, one in memory at a time."""
+    with opened(path) as file:
+        for key, entry in json.loads(file.metadata()["tree"])["dict"]:
+            yield key, file.get_tensor(entry["tensor"])

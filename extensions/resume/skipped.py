@@ -1,7 +1,8 @@
 """Samples that a run must not see again: those of an optimizer step that made NaN.
 
-They are kept in <output_dir>/states/skipped.json, beside the states that they are about, and in every state saved
-from then on.
+A roll-back writes them beside the state that it goes back to, in <output_dir>/states/skipped.json; every state saved
+from then on carries them itself. The file counts for that state alone: begun again or gone on with from another one,
+the run is not to leave out what an earlier life of it did.
 """
 
 import json
@@ -12,24 +13,27 @@ from extensions.resume.states import State, folder_of
 from extensions.saving import write_text
 
 FILE = "skipped.json"
+REQUEST = "rollback.json"  # in the run folder: on_nan asks the launch to go on from a state
+LIMIT = 3  # roll-backs in one launch, unless --on_nan_limit is given
 
 
-def of_state(state: State, args) -> dict[int, int]:
-    """{row: first optimizer step that must not see it}, of the state and of roll-backs to it since."""
-    return {int(row): int(step) for row, step in state.facts["skipped"]} | read(Path(args.output_dir))
+def of_state(state: State, output: Path) -> dict[int, int]:
+    """{row: first optimizer step that must not see it}: what the state carries, and a roll-back to it has added.
 
-
-def read(output: Path) -> dict[int, int]:
-    """What roll-backs have written down; empty where there were none. UserError for another file of that name."""
+    UserError for a file of that name that is none.
+    """
     path = folder_of(output) / FILE
-    if not path.is_file():
-        return {}
-    try:
-        return {int(row): int(step) for row, step in json.loads(path.read_text(encoding="utf-8"))}
-    except (ValueError, TypeError):
-        raise UserError(f"{path} is not a list of [row, optimizer step]; remove it") from None
+    pairs = list(state.facts["skipped"])
+    if path.is_file():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            pairs += found["rows"] if found["written_ns"] == state.facts["written_ns"] else []
+        except (ValueError, TypeError, KeyError):
+            raise UserError(f"{path} is not what a roll-back writes; remove it") from None
+    return {int(row): int(step) for row, step in pairs}
 
 
-def write(output: Path, rows: dict[int, int]) -> None:
-    """Replace what is written down."""
-    write_text(folder_of(output) / FILE, json.dumps(sorted(rows.items())) + "\n")
+def write(output: Path, state: State, rows: dict[int, int]) -> None:
+    """Put down what a roll-back to `state` leaves out."""
+    content = {"written_ns": state.facts["written_ns"], "rows": sorted(rows.items())}
+    write_text(folder_of(output) / FILE, json.dumps(content) + "\n")

@@ -55,16 +55,18 @@ class Writer:
         self.join()
         steps = facts["optimizer_steps"]
         temporary = self.folder / f".{states.name_of(steps)}.part"
-        if not self.begin(steps, sum(size_of(value()) for _, value in values)):
+        needed = sum(size_of(value()) for _, value in values)
+        if not self.begin(steps, needed):
             return
         if self.accelerator.process_index not in writers:
             return
-        made = self.copied(values)
-        background = made is not None and not wait
-        whole = made if made is not None else (Part(name, value()) for name, value in values)
-        self.thread = threading.Thread(target=self.write, args=(temporary, facts, whole, writers), daemon=False)
+        made = (Part(name, value()) for name, value in values)  # each is copied when it is asked for
+        background = needed < SHARE_OF_MEMORY * psutil.virtual_memory().available / len(writers)
+        if background:
+            made = list(made)
+        self.thread = threading.Thread(target=self.write, args=(temporary, facts, made, writers), daemon=False)
         self.thread.start()
-        if not background:
+        if wait or not background:
             self.join()
 
     def begin(self, steps: int, needed: int) -> bool:
@@ -81,13 +83,6 @@ class Writer:
         if reason and self.accelerator.is_main_process:
             print(f"no state saved at optimizer step {steps:,}: {reason}", flush=True)
         return not reason
-
-    def copied(self, values: list[tuple[str, Callable]]) -> list[Part] | None:
-        """Copies of all values in memory, or None where memory does not hold them."""
-        needed = sum(size_of(value()) for _, value in values)
-        if needed > SHARE_OF_MEMORY * psutil.virtual_memory().available / max(1, self.accelerator.num_processes):
-            return None
-        return [Part(name, value()) for name, value in values]
 
     def write(self, temporary: Path, facts: dict, made, writers: list[int]) -> None:
         """Write this process's files; process 0 waits for the others' and gives the state its name."""

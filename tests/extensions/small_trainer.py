@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from torch.nn import functional
 
 from extensions import calls, loop, manager
+from extensions.data import DATASET
 from extensions.data.order import batch_count
 from extensions.models import Models
 
@@ -41,9 +42,10 @@ def flags(folder: Path, **changed) -> argparse.Namespace:
     manager.install(list(PLUGINS)).hook.add_arguments(parser=parser)
     args = parser.parse_args([])
     own = dict(
-        extensions=",".join(PLUGINS), output_dir=str(folder), run_folder=None, max_train_steps=8,
-        gradient_accumulation_steps=2, max_data_loader_n_workers=0, persistent_data_loader_workers=False,
-        in_json="13", train_batch_size=1, poison=(), states_every_n_steps=0, optimizer=torch.optim.AdamW,
+        extensions=",".join(PLUGINS), dataset_class=DATASET, output_dir=str(folder), run_folder=None,
+        max_train_steps=8, gradient_accumulation_steps=2, train_batch_size=1, in_json="13", poison=(),
+        max_data_loader_n_workers=0, persistent_data_loader_workers=False, states_every_n_steps=0,
+        optimizer=torch.optim.AdamW, schedule=torch.optim.lr_scheduler.LambdaLR,
     )  # fmt: skip
     return argparse.Namespace(**vars(args) | own | changed)
 
@@ -64,7 +66,7 @@ def train(args) -> SimpleNamespace:
     plugins.hook.models_loaded(models=models)
     optimizer = args.optimizer(models.unet.parameters(), lr=0.05)
     calls.optimizer_built(models, optimizer)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + 0.3 * step))
+    schedule = args.schedule(optimizer, lambda step: 1 / (1 + 0.3 * step))
     images = Images(int(args.in_json), args.train_batch_size, args.poison)
     data = torch.utils.data.DataLoader(images, batch_size=1, collate_fn=lambda items: items[0])
     unet, optimizer, data, schedule = accelerator.prepare(models.unet, optimizer, data, schedule)

@@ -26,7 +26,7 @@ def test_it_stops_before_the_update_and_names_everything(tmp_path):
     line = str(caught.value)
     assert caught.value.code == 76 and "\n" not in line
     assert line.startswith("gradients not finite at optimizer step 4") and f"image-{row}" in line
-    assert "step00000003" in line and not (tmp_path / on_nan.REQUEST).exists()
+    assert "step00000003" in line and not (tmp_path / skipped.REQUEST).exists()
     last = states.newest_good(states.folder_of(tmp_path))
     assert last.optimizer_steps == 3
 
@@ -36,16 +36,18 @@ def test_a_rollback_goes_on_without_those_samples(tmp_path):
     args.on_nan = "rollback"
     with pytest.raises(NotFinite):
         train(args)
-    request = json.loads((tmp_path / on_nan.REQUEST).read_text())
+    request = json.loads((tmp_path / skipped.REQUEST).read_text())
     assert request["optimizer_step"] == 4 and f"image-{row}" in request["samples"] and len(request["samples"]) == 2
-    assert skipped.read(tmp_path).keys() == {int(key.removeprefix("image-")) for key in request["samples"]}
+    left_out = {int(key.removeprefix("image-")) for key in request["samples"]}
+    back_to = states.read(request["state"])
+    assert back_to.optimizer_steps == 3 and skipped.of_state(back_to, tmp_path).keys() == left_out
     args.resume_mode, args.resume_from = "exact", states.folder_of(tmp_path) / "step00000003"
     second = train(args)
     assert second.run.optimizer_steps == 8
     seen = {key for _, keys in second.seen for key in keys}
     assert not seen & set(request["samples"])
-    kept = states.newest_good(states.folder_of(tmp_path)).facts["skipped"]
-    assert sorted(row for row, _ in kept) == sorted(skipped.read(tmp_path))  # it outlives the file
+    last = states.newest_good(states.folder_of(tmp_path))
+    assert {row for row, _ in last.facts["skipped"]} == left_out  # the state carries them itself
     # Every other batch is where it was.
     whole = train(flags(tmp_path / "whole", in_json="16"))
     kept_places = [
@@ -54,12 +56,22 @@ def test_a_rollback_goes_on_without_those_samples(tmp_path):
     assert kept_places and all(a == b for a, b in kept_places)
 
 
+def test_a_run_begun_again_knows_nothing_of_an_earlier_life(tmp_path):
+    args, _ = poisoned_at(tmp_path, 4, in_json="16")
+    args.on_nan = "rollback"
+    with pytest.raises(NotFinite):
+        train(args)
+    train(flags(tmp_path, in_json="16", states_every_n_steps=1, stop_at_step=3))  # the data were mended
+    again = states.newest_good(states.folder_of(tmp_path))
+    assert again.optimizer_steps == 3 and skipped.of_state(again, tmp_path) == {}
+
+
 def test_without_a_state_there_is_nothing_to_roll_back_to(tmp_path):
     args, _ = poisoned_at(tmp_path, 1)
     args.on_nan = "rollback"
     with pytest.raises(NotFinite, match="no state was saved yet"):
         train(args)
-    assert not (tmp_path / on_nan.REQUEST).exists()
+    assert not (tmp_path / skipped.REQUEST).exists()
 
 
 def test_a_loss_that_no_gradient_shows(tmp_path, monkeypatch):

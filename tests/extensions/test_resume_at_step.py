@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_trainer import flags, same, train
 
+from extensions import resume_at_step
 from extensions.errors import UserError
 from extensions.resume import states
 
@@ -63,10 +64,37 @@ def test_with_weights_alone_counter_schedule_and_data_go_on(tmp_path, start, acc
     assert rest.run.optimizer_steps == 9 and rest.run.learning_rates() == whole.run.learning_rates()
 
 
-def test_without_skip_the_data_begin_again(tmp_path):
-    whole = train(flags(tmp_path))
-    rest = train(flags(tmp_path, initial_step=3))
+def test_without_skip_the_data_begin_again_and_a_resume_stays_with_that(tmp_path):
+    whole = train(flags(tmp_path / "whole"))
+    rest = train(flags(tmp_path / "rest", initial_step=3))
     assert rest.seen == whole.seen[: len(rest.seen)] and rest.run.optimizer_steps == 8
+    first = train(flags(tmp_path, initial_step=3, stop_at_step=6))
+    second = train(resumed(tmp_path, 6))
+    assert first.seen + second.seen == rest.seen and same(second.weights, rest.weights)
+
+
+class Cosine(torch.optim.lr_scheduler.CosineAnnealingLR):
+    """Each rate follows from the one before: nothing to be set."""
+
+    def __init__(self, optimizer, _rule):
+        super().__init__(optimizer, T_max=9)
+
+
+@pytest.mark.parametrize("schedule", [torch.optim.lr_scheduler.LambdaLR, Cosine])
+def test_a_schedule_is_forwarded_however_it_computes(tmp_path, schedule):
+    whole = train(flags(tmp_path, schedule=schedule))
+    rest = train(flags(tmp_path, schedule=schedule, initial_step=5, skip_until_initial_step=True))
+    assert rest.run.learning_rates() == whole.run.learning_rates()
+
+
+def test_processes_that_would_start_apart(monkeypatch):
+    """A machine that does not see the states would begin at 0 while the others go on."""
+    monkeypatch.setattr(resume_at_step, "from_main", lambda _, mine: (700, 123))
+    monkeypatch.setattr(resume_at_step, "any_process", lambda _, flag: flag)
+    with pytest.raises(UserError, match=r"start apart \(here at optimizer step 0, process 0 at 700\)"):
+        resume_at_step.require_one_start(None, 0, None)
+    state = states.State(Path("s"), {"written_ns": 123})
+    resume_at_step.require_one_start(None, 700, state)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +105,7 @@ def test_without_skip_the_data_begin_again(tmp_path):
         (dict(skip_until_initial_step=True), "nothing to skip"),
         (dict(initial_step=8), "nothing is left to train"),
         (dict(resume_mode="exact"), "needs --resume_from"),
+        (dict(dataset_class="library.train_util.DreamBoothDataset"), "orders the data of one data set"),
         (dict(resume_from=Path("x")), "needs --resume_mode=exact"),
         (dict(resume_mode="exact", resume_from=Path("nowhere")), "is not a training state"),
     ],

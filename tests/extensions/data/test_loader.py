@@ -94,6 +94,9 @@ def test_any_process_can_be_asked_for_another_one_s_rows():
     for one in places:
         one.begin(0, 0)
     assert [places[0].at(1, 1, process) for process in range(4)] == [one.at(1, 1) for one in places]
+    whole = places[2].global_batch(1)
+    assert [(micro_step, process) for micro_step, process, _ in whole] == [(m, p) for m in (0, 1) for p in range(4)]
+    assert [place for _, _, place in whole] == [places[p].at(1, m) for m in (0, 1) for p in range(4)]
 
 
 def test_a_signal_to_the_whole_group_does_not_end_workers_whose_batches_are_wanted():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extensions.data import order
-from extensions.data.order import EpochOrder, batch_count, global_batch, place_of, steps_per_epoch
+from extensions.data.order import EpochOrder, batch_count, place_of, steps_per_epoch
 
 BUCKETS = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(lambda rows: np.array(rows, np.int16))
 
@@ -36,7 +36,7 @@ def test_a_global_batch_does_not_know_how_many_processes_share_it(bucket, batch_
             for micro_step in range(accumulation)
             for process in range(processes)
         ]
-        whole = global_batch(made, step, 1, size)
+        whole = [made.batch(step * size + place) for place in range(size)]
         assert [rows.tolist() for rows in split] == [rows.tolist() for rows in whole]
 
 
@@ -46,7 +46,7 @@ def test_the_steps_of_an_epoch_cover_it_and_repeat_only_its_beginning(bucket, ba
     steps = steps_per_epoch(len(made), processes, accumulation)
     # Upstream's count: batches a process, then optimizer steps, each rounded up.
     assert steps == math.ceil(math.ceil(len(made) / processes) / accumulation)
-    seen = [rows.tolist() for step in range(steps) for rows in global_batch(made, step, processes, accumulation)]
+    seen = [made.batch(place).tolist() for place in range(steps * processes * accumulation)]
     planned = [made.batch(place).tolist() for place in range(len(made))]
     assert seen[: len(planned)] == planned
     assert seen[len(planned) :] == (planned * len(seen))[: len(seen) - len(planned)]

@@ -1,7 +1,5 @@
 """make batch: what it shows is what the run sees."""
 
-import json
-
 import pytest
 
 from extensions.errors import UserError
@@ -9,6 +7,7 @@ from extensions.launch import __main__ as launch
 from extensions.launch import batch, request, tiny
 from extensions.logbook.registry import ask
 from extensions.paths import LAUNCHERS
+from extensions.resume import skipped, states
 
 
 @pytest.fixture
@@ -62,7 +61,9 @@ def test_a_run_without_the_plugin_has_no_known_order(asked):
 
 
 def test_what_a_rollback_has_left_out_is_left_out(tmp_path):
-    folder = tmp_path / "states"
-    folder.mkdir()
-    (folder / "skipped.json").write_text(json.dumps([[3, 20]]))
-    assert batch.passed_over(tmp_path) == {3: 20}
+    assert batch.passed_over(tmp_path) == {}
+    temporary = states.begin(states.folder_of(tmp_path), 7)
+    state = states.commit(temporary, {"optimizer_steps": 7, "skipped": [[1, 5]]}, {})
+    assert batch.passed_over(tmp_path) == {1: 5}
+    skipped.write(tmp_path, state, {1: 5, 3: 8})
+    assert batch.passed_over(tmp_path) == {1: 5, 3: 8}

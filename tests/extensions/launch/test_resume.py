@@ -8,7 +8,7 @@ import torch
 
 from extensions.errors import UserError
 from extensions.launch import checks, request, resume
-from extensions.resume import parts, states
+from extensions.resume import parts, skipped, states
 
 PLUGINS = "--extensions=resume_at_step,save_states"
 
@@ -111,7 +111,7 @@ def test_a_rollback_goes_on_from_the_state_that_was_named(tmp_path, capsys):
     made = asked(tmp_path)
     assert not resume.rolled_back(made, tmp_path)
     asks = {"optimizer_step": 24, "samples": ["a", "b"], "state": str(named.path)}
-    (tmp_path / resume.ROLLBACK).write_text(json.dumps(asks))
+    (tmp_path / skipped.REQUEST).write_text(json.dumps(asks))
     assert resume.rolled_back(made, tmp_path)
     assert made.flags.get("resume_from") == str(named.path)
     assert "rolling back: optimizer step 24 was not finite" in capsys.readouterr().out
