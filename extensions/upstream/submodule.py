@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from filelock import FileLock
+
 from extensions.errors import UserError
 from extensions.paths import ROOT, SUBMODULE
 from extensions.upstream import git
@@ -30,7 +32,15 @@ def is_present(submodule: Path = SUBMODULE) -> bool:
 
 
 def ensure(root: Path = ROOT) -> Path:
-    """The submodule at the pin, fetched if need be. UserError where it cannot be had."""
+    """The submodule at the pin, fetched if need be. UserError where it cannot be had.
+
+    Two launches at once (or two test workers) fetch it once: git itself fails where another git holds its index.
+    """
+    with FileLock(root / git.output(root, "rev-parse", "--git-path", "sd-scripts.lock")):
+        return _ensure(root)
+
+
+def _ensure(root: Path) -> Path:
     submodule = root / "sd-scripts"
     if is_present(submodule) and has_commit(submodule, pin(root)):
         heal(submodule)

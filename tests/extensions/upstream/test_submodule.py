@@ -1,10 +1,12 @@
 """The submodule on machines that have it, lack it, or have a copy without its large files. Real git."""
 
 import subprocess
+import sys
 
 import pytest
 
 from extensions.errors import UserError
+from extensions.paths import ROOT
 from extensions.upstream import git, submodule
 
 FILES = [*submodule.NEEDED, "large.bin"]
@@ -76,6 +78,15 @@ def test_a_plain_update_that_stopped_half_way_is_healed(project, upstream):
     assert git.run(project, "submodule", "update", "--init").returncode != 0
     tree = submodule.ensure(project)
     assert git.output(tree, "status", "--porcelain") == ""
+
+
+def test_processes_that_begin_together_fetch_it_once(project, upstream):
+    """Two test workers, or two launches: git fails where another git holds its index."""
+    lose_object(upstream, "large.bin")
+    code = "import pathlib, sys; from extensions.upstream.submodule import ensure; ensure(pathlib.Path(sys.argv[1]))"
+    together = [subprocess.Popen([sys.executable, "-c", code, str(project)], cwd=ROOT) for _ in range(4)]
+    assert [process.wait(timeout=60) for process in together] == [0] * 4
+    assert git.output(project, "status", "--porcelain") == ""
 
 
 def test_a_copy_without_a_trainer_is_refused(project, upstream):
