@@ -35,7 +35,9 @@ def _end(code: int, line: str = "") -> int:
     held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     ends.note(code)
     if line and ends.mine(line):
-        print(line, file=sys.stderr, flush=True)
+        # One write: torchrun's processes do not buffer, and print's two could be another process's line apart.
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
     signal.pthread_sigmask(signal.SIG_SETMASK, held)
     return code
 
