@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from extensions import manager
 from extensions.errors import UserError
 from extensions.paths import SUBMODULE
 from extensions.upstream import submodule, tree
@@ -54,6 +55,12 @@ def pytest_collection_modifyitems(items):
     if reason:
         for item in marked:
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def no_plugins(monkeypatch):
+    """A trainer that ran in this process leaves its plugins behind; the next test begins without them."""
+    monkeypatch.setattr(manager, "_current", manager.Manager())
 
 
 @pytest.fixture(scope="session")
