@@ -20,8 +20,8 @@ class Run:
     optimizer_steps: updates of the weights so far, counted from the start of the whole run (a resumed
     one begins at its start step). micro_steps: forward and backward passes of this process; samples: images
     over all processes; both counted on from a training state, otherwise in this launch. epochs: of the whole
-    run, known when the first one begins. places: where the data stand (`data.loader.Places`), where
-    resume_at_step is listed.
+    run, known when the first one begins. places: where the data stand (`data.loader.Places`), and
+    made_with: what a state of this run says of it (`resume.identity.of_run`), where resume_at_step is listed.
     """
 
     args: Any
@@ -34,6 +34,7 @@ class Run:
     samples: int = 0
     epochs: int = 0
     places: Any = None
+    made_with: dict | None = None
 
     @property
     def optimizer_steps_per_epoch(self) -> int:

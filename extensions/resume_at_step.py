@@ -58,8 +58,9 @@ class Plugin:
             help=f"what may differ from the state's run: any of {', '.join(identity.WHAT)}, comma-separated",
         )
 
-    @hookimpl
+    @hookimpl(tryfirst=True)  # before a plugin that changes the flags
     def check_arguments(self, args):
+        self.launched = identity.of_launch(args)
         if args.dataset_class != DATASET:
             raise UserError(f"resume_at_step orders the data of one data set; give --dataset_class={DATASET}")
         self.stop, self.skip = args.stop_at_step, args.skip_until_initial_step
@@ -91,6 +92,7 @@ class Plugin:
                 f"{self.state.optimizer_steps}; drop --initial_step"
             )
         identity.require_lineage(self.state, args)
+        identity.require_same(self.state, self.launched, self.allowed)
         self.start = self.state.optimizer_steps
 
     @hookimpl
@@ -100,10 +102,10 @@ class Plugin:
     @hookimpl
     def first_optimizer_step(self, run):
         require_one_start(run.accelerator, self.start, self.state)
-        dataset = run.dataloader.dataset
-        run.places = self.places(run, dataset)
+        run.places = self.places(run, run.dataloader.dataset)
+        run.made_with = identity.of_run(self.launched, run)
         if self.state:
-            identity.require_same(self.state, identity.of_run(run, dataset), self.allowed)
+            identity.require_same(self.state, run.made_with, self.allowed)
         if self.start >= run.args.max_train_steps:
             raise UserError(
                 f"optimizer step {self.start} is not before the end of the run ({run.args.max_train_steps} "

@@ -120,7 +120,7 @@ class Plugin:
             "epoch": run.optimizer_steps // run.optimizer_steps_per_epoch,
             "seed": run.dataloader.dataset.seed,
             "skipped": sorted(run.places.skipped.items()),
-            "made_with": identity.of_run(run, run.dataloader.dataset),
+            "made_with": run.made_with,
         }
         processes = range(run.accelerator.num_processes)
         writers = list(processes) if capture.divided(run) else [0]

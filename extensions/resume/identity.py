@@ -1,6 +1,7 @@
 """What a state was made with, and whether it may be gone on from: data, flags, processes, code."""
 
 import json
+import os
 from pathlib import Path
 
 from extensions.errors import UserError
@@ -21,15 +22,18 @@ CODE = ("trainer", "sd_scripts_commit", "patch_series_sha256")
 WHAT = ("data", "flags", "processes", "code")
 
 
-def of_run(run, dataset) -> dict:
-    """What will be compared, of the run under way. dataset: has `fingerprint` and `seed`."""
-    args = run.args
+def of_launch(args) -> dict:
+    """What is known before anything loads. args: as they were given; trainers and plugins change theirs."""
     return {
-        "data": dataset.fingerprint,
         "flags": {name: str(value) for name, value in sorted(vars(args).items()) if not neutral(name)},
-        "processes": run.accelerator.num_processes,
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),  # torchrun's, accelerate's and DeepSpeed's
         "code": code(args),
     }
+
+
+def of_run(launched: dict, run) -> dict:
+    """All of WHAT, of the run under way. launched: `of_launch`'s; the run's data set has a `fingerprint`."""
+    return launched | {"data": run.dataloader.dataset.fingerprint, "processes": run.accelerator.num_processes}
 
 
 def neutral(flag: str) -> bool:
@@ -58,10 +62,10 @@ def require_lineage(state: State, args) -> None:
 
 
 def require_same(state: State, now: dict, allowed: set[str]) -> None:
-    """UserError naming the first difference that is not allowed by name (one of WHAT)."""
+    """UserError naming the first difference that is not allowed by name (one of WHAT). now: what is known of it."""
     before = state.facts["made_with"]
     for what in WHAT:
-        if what not in allowed and before[what] != now[what]:
+        if what in now and what not in allowed and before[what] != now[what]:
             raise UserError(
                 f"{state.path} was made with other {what}: {difference(before[what], now[what])}; "
                 f"undo that, or give --resume_allow={what}"

@@ -30,10 +30,10 @@ def main(argv: list[str]) -> None:
     trainer = importlib.import_module(Path(script).stem)
     parser = arguments.extend(trainer.setup_parser(), plugins)
     args = parser.parse_args(flags)
+    trainer.train_util.verify_command_line_training_args(args)
+    args = trainer.train_util.read_config_from_file(args, parser)  # before the checks: --config_file has flags, too
     plugins.hook.check_arguments(args=args)
     precision.check(args)
-    trainer.train_util.verify_command_line_training_args(args)
-    args = trainer.train_util.read_config_from_file(args, parser)
     optimizer_trial.check(args)
     plugins.register("(states of all processes)", states.StatesOfAllProcesses())
     manager.set_args(args)

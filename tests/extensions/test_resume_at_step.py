@@ -134,6 +134,15 @@ def test_what_the_state_was_not_made_with_is_named(tmp_path, changed, line):
     assert "\n" not in str(caught.value)
 
 
+def test_what_is_known_at_the_launch_is_refused_before_anything_loads(tmp_path, monkeypatch):
+    train(flags(tmp_path, stop_at_step=4))
+    with pytest.raises(UserError, match="other flags: gradient_accumulation_steps is 2 there, 4 here"):
+        resume_at_step.Plugin().check_arguments(resumed(tmp_path, 4, gradient_accumulation_steps=4))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="other processes: 1 there, 2 here"):
+        resume_at_step.Plugin().check_arguments(resumed(tmp_path, 4))
+
+
 def test_a_difference_can_be_allowed_by_name(tmp_path):
     train(flags(tmp_path, stop_at_step=4))
     assert train(resumed(tmp_path, 4, in_json="14", resume_allow="data")).run.optimizer_steps == 8
