@@ -5,7 +5,8 @@
 One worker reads every sample once a round in a new random order, through the stores that a trainer reads through. The
 ways take turns, who goes first changes every round, and only ratios within a round are compared. `mapped` reads the
 pack through a map of its shards instead, with the same checksum: what `pack/store.py` gives up, for the reasons that
-stand there. Everything is in the page cache: what the processor does is measured, not a disk.
+stand there. `npz` is this project's reader, which also looks for NaN and for another size; `sd-scripts`, where it is
+present, upstream's own. Everything is in the page cache: what the processor does is measured, not a disk.
 """
 
 import argparse
@@ -33,7 +34,9 @@ from extensions.data.pack.places import split
 from extensions.data.pack.plan import KEEP
 from extensions.data.pack.store import PackedStore
 from extensions.errors import UserError
+from extensions.paths import SUBMODULE
 from extensions.reporting import exit_code_of
+from extensions.upstream.submodule import is_present
 
 PLAIN, PACKED, NPZ = "plain reads", "pack", "npz"
 OF_PLAIN, OF_NPZ = 0.8, 5  # targets: share of plain reads, times npz
@@ -83,7 +86,23 @@ def ways(folder: Path, images: Index) -> dict[str, Callable[[int], object]]:
         PACKED: lambda row: packed.read(row, samples[row]),
         "mapped": mapped(packed),
         NPZ: lambda row: npz.read(row, samples[row]),
-    }
+    } | ({"sd-scripts": upstream(folder / "npz", samples)} if is_present() else {})
+
+
+def upstream(folder: Path, samples: list) -> Callable[[int], object]:
+    """An npz by the function that upstream's data set calls."""
+    sys.path.insert(0, str(SUBMODULE))
+    from library.strategy_sd import SdSdxlLatentsCachingStrategy
+
+    strategy = SdSdxlLatentsCachingStrategy(
+        sd=False, cache_to_disk=True, batch_size=1, skip_disk_cache_validity_check=True
+    )
+
+    def read(row: int) -> object:
+        sample = samples[row]
+        return strategy.load_latents_from_disk(latents.path_of(folder, sample.key), (sample.width, sample.height))
+
+    return read
 
 
 def mapped(packed: PackedStore) -> Callable[[int], object]:
