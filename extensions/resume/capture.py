@@ -104,8 +104,7 @@ def restore(run, models: Models, state: State) -> dict:
     """
     for name, model in models.named().items():
         restore_weights(model, parts.read_tensors(state.file(file_of(name))), f"{state.path}: {name}")
-    device = str(run.accelerator.device)
-    restore_optimizer(run, parts.read(state.file(optimizer_file(run)), device), state)
+    restore_optimizer(run, parts.read(state.file(optimizer_file(run)), run.accelerator.device), state)
     kept = parts.read(state.file(PROGRESS))
     run.lr_scheduler.load_state_dict(kept["schedule"])
     if kept["scaler"] is not None and run.accelerator.scaler is not None:

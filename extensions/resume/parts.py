@@ -17,6 +17,8 @@ from extensions.errors import UserError
 from extensions.resume.states import checksum
 from extensions.resume.trees import put_together, taken_apart
 
+CPU = torch.device("cpu")
+
 
 class Part:
     """A copy of one value in memory. name: of its file."""
@@ -45,16 +47,18 @@ def size_of(value) -> int:
 
 
 @contextmanager
-def opened(path: Path, device: str = "cpu"):
+def opened(path: Path, device: torch.device = CPU):
     """A part whose tensors are read one by one, straight to a device. UserError for a file that is none."""
+    # One of several processes on the processor has the device cpu:0, which safetensors does not know.
+    where = "cpu" if device.type == "cpu" else str(device)
     try:
-        with safe_open(path, "pt", device) as file:
+        with safe_open(path, "pt", where) as file:
             yield file
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); take an older state") from None
 
 
-def read(path: Path, device: str = "cpu"):
+def read(path: Path, device: torch.device = CPU):
     """The value of a part."""
     with opened(path, device) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)

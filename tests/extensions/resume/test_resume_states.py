@@ -85,6 +85,12 @@ def test_what_a_crash_has_left_is_no_state_and_goes(tmp_path):
     assert not left.exists()
 
 
+@pytest.mark.parametrize("device", ["cpu", "cpu:0"])  # accelerate's, of one process and of several
+def test_read_to_a_process_s_device(tmp_path, device):
+    value = parts.read(made(tmp_path, 3).file("a.safetensors"), torch.device(device))
+    assert value["weight"].device.type == "cpu" and value["weight"][0] == 3
+
+
 def test_a_file_that_is_no_part(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"nonsense")
     with pytest.raises(UserError, match="cannot be read.*take an older state"):
