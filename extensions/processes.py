@@ -1,6 +1,16 @@
 """What the processes of a run tell each other outside the training itself."""
 
+import os
+
 import torch
+
+
+def started() -> int:
+    """How many processes the launcher has started, before accelerate is set up.
+
+    Like accelerate by LOCAL_RANK: some clusters set WORLD_SIZE for every program.
+    """
+    return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
 
 
 def any_process(accelerator, flag: bool) -> bool:

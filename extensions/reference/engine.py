@@ -1,10 +1,11 @@
 """accelerate and DeepSpeed, set up from the run's flags."""
 
-import os
 import time
 
 import torch
 from accelerate import Accelerator, DeepSpeedPlugin
+
+from extensions.processes import started
 
 DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -33,9 +34,8 @@ def deepspeed_plugin(args) -> DeepSpeedPlugin:
         gradient_accumulation_steps=args.gradient_accumulation_steps,
         gradient_clipping=args.max_grad_norm,
     )
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
     plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = args.train_batch_size
-    plugin.deepspeed_config["train_batch_size"] = args.train_batch_size * args.gradient_accumulation_steps * processes
+    plugin.deepspeed_config["train_batch_size"] = args.train_batch_size * args.gradient_accumulation_steps * started()
     # accelerate leaves out a clipping of 0, and then fills in 1.0.
     plugin.deepspeed_config["gradient_clipping"] = args.max_grad_norm
     plugin.set_mixed_precision(args.mixed_precision)

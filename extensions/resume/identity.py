@@ -1,10 +1,10 @@
 """What a state was made with, and whether it may be gone on from: data, flags, processes, code."""
 
 import json
-import os
 from pathlib import Path
 
 from extensions.errors import UserError
+from extensions.processes import started
 from extensions.resume.states import State
 
 # Flags that change no weight: where files lie, what is logged and saved, how fast it is read. The paths of
@@ -26,14 +26,14 @@ def of_launch(args) -> dict:
     """What is known before anything loads. args: as they were given; trainers and plugins change theirs."""
     return {
         "flags": {name: str(value) for name, value in sorted(vars(args).items()) if not neutral(name)},
-        "processes": int(os.environ.get("WORLD_SIZE", "1")),  # torchrun's, accelerate's and DeepSpeed's
+        "processes": started(),
         "code": code(args),
     }
 
 
 def of_run(launched: dict, run) -> dict:
     """All of WHAT, of the run under way. launched: `of_launch`'s; the run's data set has a `fingerprint`."""
-    return launched | {"data": run.dataloader.dataset.fingerprint, "processes": run.accelerator.num_processes}
+    return launched | {"data": run.dataloader.dataset.fingerprint}
 
 
 def neutral(flag: str) -> bool:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from extensions import manager, precision
+from extensions import precision
 from extensions.errors import UserError
 from extensions.reference import __main__ as reference
 from extensions.reference import flags
@@ -18,8 +18,7 @@ WORDS = [
 
 @pytest.fixture(autouse=True)
 def untouched(monkeypatch):
-    """The trainers' entry points install a manager, and sd-scripts' sets sys.argv and sys.path."""
-    monkeypatch.setattr(manager, "_current", manager.current())
+    """sd-scripts' entry point sets sys.argv and sys.path."""
     monkeypatch.setattr(sys, "argv", sys.argv)
     monkeypatch.setattr(sys, "path", list(sys.path))
 
@@ -49,6 +48,15 @@ def test_sd_scripts_refuses(script, patched):
 
     with pytest.raises(UserError, match="--full_bf16 needs --mixed_precision=bf16"):
         upstream.main([str(patched), script, *WORDS, "--full_bf16", "--mixed_precision=fp16"])
+
+
+@pytest.mark.upstream
+def test_sd_scripts_refuses_what_stands_in_a_config_file(patched, tmp_path):
+    from extensions.upstream import __main__ as upstream
+
+    (tmp_path / "flags.toml").write_text("full_bf16 = true\n")
+    with pytest.raises(UserError, match="--full_bf16 needs --mixed_precision=bf16"):
+        upstream.main([str(patched), "fine_tune.py", *WORDS, f"--config_file={tmp_path / 'flags.toml'}"])
 
 
 def test_zero_terminal_snr_without_v_is_said(capsys):

@@ -1,6 +1,7 @@
 """Exit codes, and one line for what a user can mend."""
 
 import signal
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +19,14 @@ extensions.errors.UserError: latents/7.npz is corrupt; make it again
 def test_user_error_is_one_line(capsys):
     assert exit_with(UserError("no base; give one")) == 2
     assert capsys.readouterr().err == "error: no base; give one\n"
+
+
+def test_a_line_is_one_write(monkeypatch):
+    """Several processes write to one pipe."""
+    writes = []
+    monkeypatch.setattr("sys.stderr", SimpleNamespace(write=writes.append, flush=lambda: None))
+    exit_with(UserError("no base; give one"))
+    assert writes == ["error: no base; give one\n"]
 
 
 def test_a_workers_error_loses_its_traceback(capsys):

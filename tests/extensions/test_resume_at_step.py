@@ -139,6 +139,8 @@ def test_what_is_known_at_the_launch_is_refused_before_anything_loads(tmp_path, 
     with pytest.raises(UserError, match="other flags: gradient_accumulation_steps is 2 there, 4 here"):
         resume_at_step.Plugin().check_arguments(resumed(tmp_path, 4, gradient_accumulation_steps=4))
     monkeypatch.setenv("WORLD_SIZE", "2")
+    resume_at_step.Plugin().check_arguments(resumed(tmp_path, 4))  # some clusters set it for every program
+    monkeypatch.setenv("LOCAL_RANK", "0")
     with pytest.raises(UserError, match="other processes: 1 there, 2 here"):
         resume_at_step.Plugin().check_arguments(resumed(tmp_path, 4))
 
