@@ -87,9 +87,10 @@ lint: $(INSTALLED) ## ruff and shellcheck
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
 	@.venv/bin/shellcheck -x train/*.sh train/lib/*.sh sd-scripts-runtime/configs/*.sh .ci/run
 
-# Two at a time, a file together: the runs that a file's tests look at are trained once.
+# Two at a time, a file together: the runs that a file's tests look at are trained once. In the order of the
+# folders, which begins with the long end-to-end files: the short ones fill the end of both processes.
 test: $(INSTALLED) ## the tests of every day
-	@$(PYTHON) -m pytest -m "not slow" -n 2 --dist loadfile
+	@$(PYTHON) -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: $(INSTALLED) ## all tests, the 39 runs with each trainer among them (well over an hour)
 	@$(PYTHON) -m pytest

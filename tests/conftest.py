@@ -38,6 +38,7 @@ for name in (
 ):
     os.environ.pop(name, None)
 os.environ["HF_HUB_OFFLINE"] = "1"
+SLOW_TIMEOUT = 3600  # seconds; that of the other tests is in pyproject.toml
 
 
 def upstream_missing() -> str:
@@ -50,6 +51,9 @@ def upstream_missing() -> str:
 
 
 def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT))
     marked = [item for item in items if item.get_closest_marker("upstream")]
     reason = upstream_missing() if marked else ""
     if reason:
