@@ -12,8 +12,8 @@ CONFIGS = RUNTIME / "configs"
 PATCHED = RUNTIME / "patched"
 LOGS = Path(os.environ.get("LOGS") or RUNTIME / "logs" / "train")  # LOGS: another disk, or a test's folder
 CHECKS = LOGS.parent / "check-data"  # one folder a check
-TORCH_EXTENSIONS = RUNTIME / "cache" / "torch_extensions"
-COMPILED = RUNTIME / "cache" / "compiled"  # one folder a run
+TORCH_EXTENSIONS = RUNTIME / "cache" / "torch_extensions"  # one folder a kind of processor
+COMPILED = RUNTIME / "cache" / "compiled"  # one folder a run, in it one a kind of processor
 STANDIN_MODELS = RUNTIME / "models" / "standins"
 STANDIN_DATASETS = RUNTIME / "datasets" / "standins"
 

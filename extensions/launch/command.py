@@ -4,7 +4,7 @@ import socket
 import sys
 from pathlib import Path
 
-from extensions.launch import numa
+from extensions.launch import numa, processor
 from extensions.launch.request import Request
 from extensions.paths import COMPILED, CONFIGS, TORCH_EXTENSIONS
 
@@ -74,13 +74,13 @@ def environment(request: Request) -> dict[str, str]:
     # Upstream's log is drawn by rich, which folds lines at 80 columns when it writes to a pipe.
     chosen = {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "COLUMNS": "160"}
     if "torch_compile" in request.flags:
-        # Compiled code of one run; another launch of it finds it there.
-        folder = COMPILED / request.run
+        # Compiled code of one run; another launch of it finds it there, on a processor of the same kind.
+        folder = COMPILED / request.run / processor.kind()
         chosen |= {"TORCHINDUCTOR_CACHE_DIR": str(folder), "TRITON_CACHE_DIR": str(folder / "triton")}
     if "deepspeed" in request.flags:
         # What DeepSpeed compiles at its first start. PyTorch's folder for it is shared by all installations of a
         # user, which then build it anew for each other, even while it is in use.
-        chosen["TORCH_EXTENSIONS_DIR"] = str(TORCH_EXTENSIONS)
+        chosen["TORCH_EXTENSIONS_DIR"] = str(TORCH_EXTENSIONS / processor.kind())
     if request.cpu:
         # One thread: the stand-ins' products are too small for a second one to help, and on a busy
         # machine threads that wait for each other cost more than they save.

@@ -5,7 +5,7 @@ Everything that is changed is changed here and said; every other flag reaches th
 
 from pathlib import Path
 
-from extensions.launch import numa
+from extensions.launch import numa, processor
 from extensions.launch.request import Request
 from extensions.paths import STANDIN_DATASETS, STANDIN_MODELS
 
@@ -29,7 +29,7 @@ def apply(request: Request) -> None:
     if flags.get("dynamo_backend") == "inductor":
         # Inductor compiles for minutes on a CPU; the graphs that dynamo captures are the same.
         flags.put("dynamo_backend", "aot_eager")
-    if "full_bf16" in flags and not cpu_has_bf16():
+    if "full_bf16" in flags and not processor.has_bf16():
         flags.put("extensions", ",".join(filter(None, [flags.get("extensions"), "cpu_bf16"])))
     replace_topology(request)
     flags.update(request.extra)
@@ -44,15 +44,6 @@ def replace_topology(request: Request) -> None:
     if request.numa is not None and not request.numa_asked and (reason := numa.missing(request.numa)):
         request.notes.append(f"tiny: not bound to NUMA node {request.numa}: {reason}")
         request.numa = None
-
-
-def cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bf16 in hardware; without it PyTorch's bf16 products are ten times slower."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return True
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def standins() -> dict[str, Path]:

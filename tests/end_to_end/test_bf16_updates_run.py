@@ -8,11 +8,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from launching import launch
 
-from extensions.launch.tiny import cpu_has_bf16
+from extensions.launch import processor
 
 BOTH = pytest.mark.parametrize("trainer", [pytest.param("sd-scripts", marks=pytest.mark.upstream), "reference"])
 LISTED = "--extensions=unet_percent,dual_tag,token_chunks,record_run,bf16_updates" + (
-    "" if cpu_has_bf16() else ",cpu_bf16"
+    "" if processor.has_bf16() else ",cpu_bf16"
 )
 
 

@@ -16,7 +16,7 @@ from launching import launch
 
 from extensions.data.index import open_for
 from extensions.data.order import EpochOrder
-from extensions.launch.tiny import cpu_has_bf16
+from extensions.launch import processor
 from extensions.paths import LAUNCHERS
 from extensions.resume import states
 
@@ -69,7 +69,9 @@ def test_past_corrupt_latents_before_and_after_the_stop(trainer, standins, tmp_p
     keys = [images[int(order.batch(step)[0])].key for step in range(2)]
     for key in keys:
         (folder / f"{key}.npz").write_bytes(b"broken")
-    plugins = "dual_tag,resume_at_step,save_states,record_run,bad_sample" + ("" if cpu_has_bf16() else ",cpu_bf16")
+    plugins = "dual_tag,resume_at_step,save_states,record_run,bad_sample" + (
+        "" if processor.has_bf16() else ",cpu_bf16"
+    )
     args = f"--train_data_dir={shlex.quote(str(folder))} --extensions={plugins} --bad_sample=skip"
     runs = trained(tmp_path, "24120801", 1, TRAINER=trainer, ARGS=args)
     skipped = [[key for key in keys if f"bad_sample: skipped {key!r}" in done.said] for done in runs]

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from extensions.launch import request, tiny
+from extensions.launch import processor, request, tiny
 
 
 @pytest.fixture(autouse=True)
 def ready(monkeypatch):
     names = ("tokenizers", "sdxl", "sd2", "meta_sdxl", "data_sdxl", "meta_sd2", "data_sd2")
     monkeypatch.setattr(tiny, "standins", lambda: {name: Path("standins") / name for name in names})
-    monkeypatch.setattr(tiny, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(processor, "has_bf16", lambda: True)
 
 
 def asked(*flags, facts=("GPUS=4", "RAMDISK=1", "NUMA=0"), **environment):
@@ -77,6 +77,6 @@ def test_parent_where_it_has_run(tmp_path):
 
 
 def test_a_cpu_without_bf16_gets_its_plugin(monkeypatch):
-    monkeypatch.setattr(tiny, "cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(processor, "has_bf16", lambda: False)
     assert asked("--extensions=dual_tag", "--full_bf16").flags.get("extensions") == "dual_tag,cpu_bf16"
     assert asked("--extensions=dual_tag").flags.get("extensions") == "dual_tag"
