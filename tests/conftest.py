@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,15 @@ def pytest_collection_modifyitems(items):
 def no_plugins(monkeypatch):
     """A trainer that ran in this process leaves its plugins behind; the next test begins without them."""
     monkeypatch.setattr(manager, "_current", manager.Manager())
+
+
+@pytest.fixture(autouse=True)
+def no_handlers():
+    """Nor its signal handlers: a process that a later test forks would go on when it is asked to end."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -20,15 +20,6 @@ def steps_of(folder):
     return sorted(state.optimizer_steps for state in states.found(states.folder_of(folder))[0])
 
 
-@pytest.fixture(autouse=True)
-def handlers():
-    """The plugin's signal handlers do not outlive the test."""
-    before = {number: signal.getsignal(number) for number in save_states.SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 def test_the_newest_stay_and_the_end_is_saved(tmp_path):
     train(flags(tmp_path, states_every_n_steps=2, keep_states=3, max_train_steps=9))
     assert steps_of(tmp_path) == [6, 8, 9]
