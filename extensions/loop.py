@@ -114,13 +114,20 @@ def batches(dataloader, epoch: int):
 def micro_step_ended(optimizer_steps: int, loss: float, batch: dict) -> None:
     """Count a micro-step; where the trainer's counter moved, an optimizer step too."""
     updated = optimizer_steps != _run.optimizer_steps
+    _run.samples += images(_run, batch)
     _run.optimizer_steps = optimizer_steps
     _run.micro_steps += 1
-    _run.samples += len(batch["captions"]) * _run.accelerator.num_processes
     hook = manager.current().hook
     hook.micro_step_ended(run=_run, loss=loss, batch=batch)
     if updated:
         hook.optimizer_step_ended(run=_run)
+
+
+def images(run: Run, batch: dict) -> int:
+    """Of the micro-step under way, over all processes. A trainer's own loader tells this one's number only."""
+    if run.places is None:
+        return len(batch["captions"]) * run.accelerator.num_processes
+    return run.places.images(run.optimizer_steps, run.micro_steps)
 
 
 def current() -> Run | None:

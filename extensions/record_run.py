@@ -38,7 +38,7 @@ class Plugin:
     def __init__(self):
         self.folder, self.models, self.metrics = None, None, None
         self.losses, self.began = [], 0.0
-        self.samples = 0  # of this launch; the run's own count goes on from a training state
+        self.samples = 0  # at the start of this launch: the run's count goes on from a training state
 
     @hookimpl
     def add_arguments(self, parser):
@@ -53,9 +53,9 @@ class Plugin:
     def models_loaded(self, models):
         self.models = models
 
-    @hookimpl
+    @hookimpl(trylast=True)  # after a training state is restored
     def training_begins(self, run):
-        self.began = time.monotonic()
+        self.began, self.samples = time.monotonic(), run.samples
         self.names = self.group_names(run.optimizer)
         counts = self.trainable()
         if not run.accelerator.is_main_process:
@@ -92,9 +92,8 @@ class Plugin:
         return [owner.get(id(group["params"][0]), f"group {i}") for i, group in groups]
 
     @hookimpl
-    def micro_step_ended(self, run, loss, batch):
+    def micro_step_ended(self, loss):
         self.losses.append(loss)
-        self.samples += len(batch["captions"]) * run.accelerator.num_processes
 
     @hookimpl
     def optimizer_step_ended(self, run):
@@ -111,7 +110,7 @@ class Plugin:
             "samples": run.samples,
             "loss": sum(self.losses) / len(self.losses),
             "lr": dict(zip(self.names, run.learning_rates(), strict=True)),
-            "images_per_second": round(self.samples / seconds, 3),
+            "images_per_second": round((run.samples - self.samples) / seconds, 3),
             "peak_memory_bytes": peak_memory(),
         }
 

@@ -65,6 +65,14 @@ class Places(Sampler):
         rows = self.order.batch(place, self.ahead + self.epoch * self.steps + step)
         return Place(self.epoch + 1, tuple(rows.tolist()))
 
+    def images(self, optimizer_steps: int, micro_steps: int) -> int:
+        """How many all processes see in the micro-step after so many; a bucket's last batch has fewer than others."""
+        if self.dataset.batch_size == 1:
+            return self.processes
+        step = optimizer_steps - self.ahead - self.epoch * self.steps
+        micro_step = micro_steps % self.accumulation
+        return sum(len(self.at(step, micro_step, process).rows) for process in range(self.processes))
+
     def global_batch(self, step: int) -> list[tuple[int, int, Place]]:
         """[(micro-step, process, what it sees), …] at a step of the epoch, in the order of the data."""
         pairs = product(range(self.accumulation), range(self.processes))

@@ -25,7 +25,7 @@ def recorded(folder):
     for step in range(1, 4):
         for loss in (step, step + 1):
             run.micro_steps, run.samples = run.micro_steps + 1, run.samples + 2
-            plugin.micro_step_ended(run=run, loss=float(loss), batch={"captions": ["", ""]})
+            plugin.micro_step_ended(loss=float(loss))
         run.optimizer_steps = step
         plugin.optimizer_step_ended(run=run)
     return plugin

@@ -88,6 +88,18 @@ def test_workers_change_nothing_and_no_random_number_is_drawn(workers):
     assert all(isinstance(place, Place) for place in found) and {place.epoch for place in found} == {1, 2}
 
 
+def test_images_of_a_micro_step_are_those_of_all_processes():
+    """Buckets of 5 and 4 images in batches of 3: two batches are smaller."""
+    places = Places(Rows([0] * 5 + [1] * 4, batch_size=3), 0, 2, 1, {}, ahead=7)
+    counted = []
+    for epoch in range(2):
+        places.begin(epoch, 0)
+        counted += [places.images(7 + 2 * epoch + step, 2 * epoch + step) for step in range(2)]
+    assert sum(counted[:2]) == sum(counted[2:]) == 9 and all(2 <= count <= 6 for count in counted)
+    alone = Places(Rows([0] * 8), 3, 4, 2, {})
+    assert alone.images(0, 0) == 4
+
+
 def test_any_process_can_be_asked_for_another_one_s_rows():
     dataset = Rows([0] * 16)
     places = [Places(dataset, process, 4, 2, {}) for process in range(4)]
