@@ -23,7 +23,7 @@ from extensions.data.loader import Places, PlacesLoader
 from extensions.errors import UserError
 from extensions.hookspecs import hookimpl
 from extensions.processes import any_process, from_main
-from extensions.resume import capture, identity, randomness, skipped, states
+from extensions.resume import capture, identity, owed, randomness, skipped, states
 
 
 class Plugin:
@@ -71,7 +71,11 @@ class Plugin:
             self.check_exact(args)
         elif args.resume_from:
             raise UserError(f"--resume_from={args.resume_from} needs --resume_mode=exact; add it, or drop the state")
-        if self.stop is not None and self.stop <= self.start:
+        if (
+            self.stop is not None
+            and self.stop <= self.start
+            and not (self.stop == self.start and self.owes_last(args))
+        ):
             raise UserError(
                 f"--stop_at_step={self.stop} is not after optimizer step {self.start}, where the run starts"
             )
@@ -106,9 +110,10 @@ class Plugin:
         run.made_with = identity.of_run(self.launched, run)
         if self.state:
             identity.require_same(self.state, run.made_with, self.allowed)
-        if self.start >= run.args.max_train_steps:
+        left = self.end(run) - self.start
+        if left < 0 or not left and not from_main(run.accelerator, self.owes_last(run.args)):
             raise UserError(
-                f"optimizer step {self.start} is not before the end of the run ({run.args.max_train_steps} "
+                f"optimizer step {self.start} is not before the end of the run ({self.end(run)} "
                 "optimizer steps); nothing is left to train"
             )
         if self.start and not self.state:
@@ -150,19 +155,52 @@ class Plugin:
 
     @hookimpl
     def epoch_range(self, run, epochs):
-        first = (self.start - run.places.ahead) // run.places.steps
+        """From the epoch of the next optimizer step; from the last one where its checkpoint, or the run's, is owed.
+
+        Such an epoch has no batches left, and the trainer comes to what it does at an epoch's end.
+        """
+        done, steps = self.start - run.places.ahead, run.places.steps
+        first = done // steps
+        if done and not done % steps and (self.ended(run) or self.owes_epoch(run, first)):
+            first -= 1
         return self.until_stop(run, range(first, max(epochs, first + 1)))
 
     def until_stop(self, run, epochs):
         for epoch in epochs:
+            yield epoch
             if self.ended(run):
                 return
-            yield epoch
+
+    def owes_last(self, args) -> bool:
+        """Whether the run that is gone on with owes its last checkpoint."""
+        last = owed.last_name(args.output_name)
+        return self.state is not None and owed.owed(self.state, Path(args.output_dir), last)
+
+    def owes_epoch(self, run, epoch: int) -> bool:
+        """The same of an epoch, from 1, alike on every process. Upstream saves none of the last one."""
+        args, every = run.args, run.args.save_every_n_epochs
+        if self.state is None or not every or epoch % every or epoch >= run.epochs:
+            return False
+        name = owed.epoch_name(args.output_name, epoch)
+        return from_main(run.accelerator, owed.owed(self.state, Path(args.output_dir), name))
+
+    def end(self, run) -> int:
+        """The optimizer step at which this launch ends."""
+        return run.args.max_train_steps if self.stop is None else min(self.stop, run.args.max_train_steps)
 
     def ended(self, run) -> bool:
         # Upstream's loop counts epochs, and leaves only the inner loop when the last step is done.
-        end = run.args.max_train_steps if self.stop is None else min(self.stop, run.args.max_train_steps)
-        return run.optimizer_steps >= end
+        return run.optimizer_steps >= self.end(run)
+
+    @hookimpl
+    def optimizer_step_ended(self, run):
+        if self.ended(run):
+            self.leave_no_half_epoch(run)
+
+    def leave_no_half_epoch(self, run) -> None:
+        """A run that ends amid an epoch has no checkpoint of that epoch to save; it is saved as the last."""
+        if (run.optimizer_steps - run.places.ahead) % run.places.steps:
+            run.args.save_every_n_epochs = None
 
     @hookimpl
     def epoch_batches(self, run, epoch):
@@ -177,6 +215,9 @@ class Plugin:
         return self.batches(run)
 
     def batches(self, run):
+        if self.ended(run):  # at the start already: only a checkpoint is owed
+            self.leave_no_half_epoch(run)
+            return
         batches = iter(self.loader)
         if self.streams is not None:
             # Trainer and plugins have drawn numbers of their own since, which the unbroken run has not.

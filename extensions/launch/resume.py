@@ -1,11 +1,12 @@
 """RESUME=auto and RESUME=parent: which training state a launch goes on from; and roll-backs within a launch."""
 
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 
 from extensions.errors import UserError
 from extensions.launch.request import Request
-from extensions.resume import skipped, states
+from extensions.resume import owed, skipped, states
 from extensions.resume.states import State
 
 PARENT = "parent"
@@ -34,10 +35,13 @@ def go_on(request: Request, state: State) -> None:
     """Rewrite the flags so that the run continues from this state."""
     last = end_of(request)
     if last is not None and state.optimizer_steps >= last:
-        raise UserError(
-            f"{state.path} is at optimizer step {state.optimizer_steps}, the run ends at {last}: it is complete; "
-            "raise --stop_at_step or --max_train_steps to train on"
-        )
+        name = owed.last_name(request.flags.get("output_name"))
+        if state.optimizer_steps > last or not owed.owed(state, request.output, name):
+            raise UserError(
+                f"{state.path} is at optimizer step {state.optimizer_steps}, the run ends at {last}: it is complete; "
+                "to train on raise --stop_at_step, or --max_train_steps and give --resume_allow=flags"
+            )
+        request.notes.append(f"the run is at its end, but has left no checkpoint {name!r}: that is written now")
     request.flags.drop("initial_step", "skip_until_initial_step")
     request.flags.put("resume_mode", "exact")
     request.flags.put("resume_from", str(state.path))
@@ -80,6 +84,19 @@ def end_of(request: Request) -> int | None:
     """The optimizer step at which the run ends, where its flags say one."""
     said = [request.flags.number(name) for name in ("stop_at_step", "max_train_steps") if name in request.flags]
     return min(said, default=None)
+
+
+def set_aside(request: Request) -> None:
+    """A run that begins anew (FORCE=1) leaves the states of its earlier life under another name.
+
+    Its own would push them out one by one, and before it has one RESUME=auto would go on from theirs.
+    """
+    folder = states.folder_of(request.output)
+    if request.resumed or request.machines.rank or not states.found(folder)[0]:
+        return
+    aside = folder.with_name(f"{folder.name}-before-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}")
+    folder.rename(aside)
+    request.notes.append(f"FORCE=1: the training states of before are now in {aside}; remove them when you like")
 
 
 def rolled_back(request: Request, folder: Path) -> bool:

@@ -45,6 +45,7 @@ def flags(folder: Path, **changed) -> argparse.Namespace:
         extensions=",".join(PLUGINS), dataset_class=DATASET, output_dir=str(folder), run_folder=None,
         max_train_steps=8, gradient_accumulation_steps=2, train_batch_size=1, in_json="13", poison=(),
         max_data_loader_n_workers=0, persistent_data_loader_workers=False, states_every_n_steps=0,
+        output_name=None, save_every_n_epochs=None,
         optimizer=torch.optim.AdamW, schedule=torch.optim.lr_scheduler.LambdaLR,
     )  # fmt: skip
     return argparse.Namespace(**vars(args) | own | changed)
@@ -55,7 +56,10 @@ def net() -> torch.nn.Module:
 
 
 def train(args) -> SimpleNamespace:
-    """Train as the flags say. Returns weights, losses and the ids of every batch of this launch."""
+    """Train as the flags say. Returns weights, losses, the ids of every batch and the ends of epochs of this launch.
+
+    saved: (epoch, optimizer steps) where a trainer comes to the checkpoint of an epoch.
+    """
     plugins = manager.install(args.extensions.split(","))
     plugins.hook.check_arguments(args=args)
     manager.set_args(args)
@@ -70,7 +74,7 @@ def train(args) -> SimpleNamespace:
     images = Images(int(args.in_json), args.train_batch_size, args.poison)
     data = torch.utils.data.DataLoader(images, batch_size=1, collate_fn=lambda items: items[0])
     unet, optimizer, data, schedule = accelerator.prepare(models.unet, optimizer, data, schedule)
-    found = SimpleNamespace(losses=[], seen=[], models=models)
+    found = SimpleNamespace(losses=[], seen=[], saved=[], models=models)
     try:
         _loop(args, accelerator, unet, optimizer, schedule, data, found)
     finally:
@@ -100,6 +104,8 @@ def _loop(args, accelerator, unet, optimizer, schedule, data, found):
             loop.micro_step_ended(steps, loss.item(), batch)
             if steps >= args.max_train_steps:
                 break
+        if args.save_every_n_epochs:
+            found.saved.append((epoch + 1, steps))
 
 
 def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:

@@ -42,6 +42,7 @@ def test_stopped_anywhere_it_goes_on_as_if_it_had_not_been(images, batch_size, a
         second = train(resumed(folder, stop, **shape))
     assert first.seen + second.seen == whole.seen and first.losses + second.losses == whole.losses
     assert same(second.weights, whole.weights)
+    assert whole.run.samples == sum(len(keys) for _, keys in whole.seen)
     run, unbroken = second.run, whole.run
     counters = [(r.optimizer_steps, r.micro_steps, r.samples, r.learning_rates()) for r in (run, unbroken)]
     assert counters[0] == counters[1]
@@ -151,3 +152,40 @@ def test_a_difference_can_be_allowed_by_name(tmp_path):
     # Where things lie and how fast they are read makes no difference.
     moved = resumed(tmp_path, 4, max_data_loader_n_workers=1, save_every_n_steps=3)
     assert train(moved).run.optimizer_steps == 8
+
+
+def again(folder, step, **changed):
+    """Flags that go on in the run's own folder."""
+    path = states.folder_of(folder) / states.name_of(step)
+    return flags(folder, resume_mode="exact", resume_from=path, **changed)
+
+
+@pytest.mark.parametrize("stop", [3, 6])  # amid an epoch of six optimizer steps, and at its end
+def test_a_run_that_left_no_last_checkpoint_comes_to_its_end_again(tmp_path, stop):
+    first = train(flags(tmp_path, stop_at_step=stop))
+    once_more = train(again(tmp_path, stop, stop_at_step=stop))
+    assert once_more.seen == [] and same(once_more.weights, first.weights)
+    (tmp_path / "last.safetensors").touch()
+    with pytest.raises(UserError, match=f"--stop_at_step={stop} is not after"):
+        train(again(tmp_path, stop, stop_at_step=stop))
+    with pytest.raises(UserError, match="nothing is left to train"):
+        train(again(tmp_path, stop, max_train_steps=stop, resume_allow="flags"))
+
+
+def test_an_epoch_that_left_no_checkpoint_is_come_to_again(tmp_path):
+    shape = dict(in_json="12", save_every_n_epochs=1, max_train_steps=13)  # epochs of six optimizer steps
+    whole = train(flags(tmp_path / "whole", **shape))
+    assert whole.saved == [(1, 6), (2, 12)]
+    train(flags(tmp_path, stop_at_step=6, **shape))
+    second = train(again(tmp_path, 6, **shape))
+    assert second.saved == whole.saved and same(second.weights, whole.weights)
+    assert second.seen == [place for place in whole.seen if place[0]]
+    (tmp_path / "epoch-000001.safetensors").touch()
+    assert train(again(tmp_path, 6, **shape)).saved == whole.saved[1:]
+
+
+@pytest.mark.parametrize("changed", [dict(stop_at_step=8), dict(initial_step=3, max_train_steps=11)])
+def test_half_an_epoch_is_not_called_one(tmp_path, changed):
+    """Counted from 3 without a skip, the data of optimizer step 11 are the eighth's."""
+    found = train(flags(tmp_path, in_json="12", save_every_n_epochs=1, **{"max_train_steps": 20} | changed))
+    assert [epoch for epoch, _ in found.saved] == [1]

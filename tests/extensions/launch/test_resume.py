@@ -1,6 +1,7 @@
 """RESUME: which state a launch goes on from, and every reason why it does not."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -91,9 +92,21 @@ def test_words_that_make_no_sense(tmp_path, environment, line):
 
 @pytest.mark.parametrize("flag", ["--stop_at_step=20", "--max_train_steps=20"])
 def test_a_run_that_is_complete(tmp_path, flag):
-    state(tmp_path, "25031101", 20)
+    output = state(tmp_path, "25031101", 20).path.parent.parent
+    (output / "last.safetensors").touch()
     with pytest.raises(UserError, match="is at optimizer step 20, the run ends at 20: it is complete"):
         resume.apply(asked(tmp_path, flag, RESUME="auto"))
+
+
+def test_a_run_at_its_end_that_left_no_last_checkpoint_goes_on_to_write_it(tmp_path):
+    output = state(tmp_path, "25031101", 20).path.parent.parent
+    (output / "last.safetensors").touch()
+    os.utime(output / "last.safetensors", (0, 0))  # an earlier life's
+    made = asked(tmp_path, "--stop_at_step=20", RESUME="auto")
+    resume.apply(made)
+    assert made.resumed and any("has left no checkpoint 'last'" in note for note in made.notes)
+    with pytest.raises(UserError, match="the run ends at 19: it is complete"):
+        resume.apply(asked(tmp_path, "--stop_at_step=19", RESUME="auto"))
 
 
 def test_a_state_given_by_flag_is_verified_before_anything_starts(tmp_path):
@@ -125,3 +138,27 @@ def test_an_output_with_a_model_may_be_gone_on_with(tmp_path):
     made = asked(tmp_path, RESUME="auto")
     resume.apply(made)
     checks.require_output(made)
+
+
+def test_states_alone_are_not_trained_over_either(tmp_path):
+    state(tmp_path, "25031101", 9000)
+    with pytest.raises(
+        UserError, match="already holds a training state of optimizer step 9,000; RESUME=auto goes on"
+    ):
+        checks.require_output(asked(tmp_path))
+    checks.require_output(asked(tmp_path, FORCE="1"))
+
+
+def test_a_run_that_begins_anew_sets_the_states_of_before_aside(tmp_path):
+    output = state(tmp_path, "25031101", 20).path.parent.parent
+    made = asked(tmp_path, RESUME="auto")
+    resume.apply(made)
+    resume.set_aside(made)
+    assert states.found(states.folder_of(output))[0], "a run that goes on needs them"
+    made = asked(tmp_path, FORCE="1")
+    resume.set_aside(made)
+    (aside,) = output.glob("states-before-*")
+    assert states.read(aside / states.name_of(20)) and str(aside) in made.notes[0]
+    assert states.newest_good(states.folder_of(output)) is None
+    resume.set_aside(made)
+    assert len(made.notes) == 1
