@@ -8,6 +8,7 @@ from pathlib import Path
 from extensions import checkpoint
 from extensions.errors import NotFinite
 from extensions.launch import (
+    alone,
     batch,
     checks,
     command,
@@ -38,14 +39,22 @@ def main(arguments: list[str]) -> int:
     if not asked.cpu:
         attention(asked)
     contradictions.check(asked.flags)
-    resume.apply(asked)
-    if not asked.dry_run:
-        checks.check(asked)
-    trainer.settle(asked)
     if asked.dry_run:
+        resume.apply(asked)
+        trainer.settle(asked)
         tell(asked)
         return dry_run(asked)
+    with alone.in_output(asked):
+        return launch(asked)
+
+
+def launch(asked: Request) -> int:
+    """Check what is there, and train."""
+    resume.apply(asked)
+    checks.check(asked)
+    trainer.settle(asked)
     patched = trainer.build(asked)
+    resume.set_aside(asked)
     with ramdisk.staged(asked):
         tell(asked)
         return train_on(asked, patched)
@@ -107,7 +116,7 @@ def train(asked: Request, patched: Path | None) -> tuple[int, Path]:
     print(f"run folder: {shown(folder)}", flush=True)
     log = folder / "train.log"
     log.write_text("".join(f"{note}\n" for note in asked.notes), encoding="utf-8")
-    code = process.run(words, environment, log)
+    code = process.run(words, environment, log, asked.held)
     run_folder.finish(folder, code)
     return code, folder
 

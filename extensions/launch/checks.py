@@ -82,7 +82,7 @@ def require_gpus(request: Request) -> None:
 
 
 def require_output(request: Request) -> None:
-    """The output folder is writable and holds no model yet.
+    """The output folder is writable and holds no model and no training state yet.
 
     Machine 0 alone writes there. On a shared disk the others may find that it has just done so.
     """
@@ -96,7 +96,11 @@ def require_output(request: Request) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(f"output {output} cannot be written ({error.strerror}); set OUTPUT in env.sh") from None
+    if request.force or request.resumed:
+        return
     models = sorted(output.glob("*.safetensors")) + sorted(output.glob("*.ckpt"))
-    if models and not request.force and not request.resumed:
-        more = "RESUME=auto goes on, " if states.found(states.folder_of(output))[0] else ""
-        raise UserError(f"{output} already holds {models[0].name}; {more}FORCE=1 writes over it, or move it away")
+    kept = states.found(states.folder_of(output))[0]
+    if models or kept:
+        held = models[0].name if models else f"a training state of optimizer step {kept[0].optimizer_steps:,}"
+        more = "RESUME=auto goes on, " if kept else ""
+        raise UserError(f"{output} already holds {held}; {more}FORCE=1 writes over it, or move it away")

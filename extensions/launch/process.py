@@ -14,8 +14,10 @@ FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TRAINERS = ("extensions.upstream", "extensions.reference")
 
 
-def run(command: list[str], environment: dict[str, str], log: Path) -> int:
+def run(command: list[str], environment: dict[str, str], log: Path, held: tuple[int, ...] = ()) -> int:
     """Run to the end; the exit code as a shell would give it (128 + signal for a killed process).
+
+    held: descriptors that the process keeps open.
 
     Signals that reach us alone (a scheduler's SIGTERM) are passed on; then the process is waited for, so
     that it can finish its optimizer step and save.
@@ -28,6 +30,7 @@ def run(command: list[str], environment: dict[str, str], log: Path) -> int:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=held,
         )
         previous = {number: signal.signal(number, forwarder(process)) for number in FORWARDED}
         try:

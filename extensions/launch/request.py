@@ -23,7 +23,7 @@ class Request:
     which win over everything, the tiny profile too. gpus: processes on this machine. numa_asked: whether the
     caller, not the launcher, names the node. resume: one of RESUMES; resumed: whether a training state was found
     or given. batch_step: the optimizer step whose batch is shown instead of a launch; 0: none. staged: {flag: what
-    it named before RAMDISK=1 replaced it}.
+    it named before RAMDISK=1 replaced it}. held: descriptors that the training process keeps open.
     notes: lines to show before it starts.
     """
 
@@ -50,6 +50,7 @@ class Request:
     sd_scripts_commit: str = ""
     cpu: bool = False
     staged: dict[str, Path] = field(default_factory=dict)
+    held: tuple[int, ...] = ()
     notes: list[str] = field(default_factory=list)
 
     @property
