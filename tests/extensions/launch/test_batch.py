@@ -1,5 +1,7 @@
 """make batch: what it shows is what the run sees."""
 
+import re
+
 import pytest
 
 from extensions.errors import UserError
@@ -60,10 +62,43 @@ def test_a_run_without_the_plugin_has_no_known_order(asked):
         batch.opened(made)
 
 
-def test_what_a_rollback_has_left_out_is_left_out(tmp_path):
-    assert batch.passed_over(tmp_path) == {}
-    temporary = states.begin(states.folder_of(tmp_path), 7)
-    state = states.commit(temporary, {"optimizer_steps": 7, "skipped": [[1, 5]]}, {})
-    assert batch.passed_over(tmp_path) == {1: 5}
-    skipped.write(tmp_path, state, {1: 5, 3: 8})
-    assert batch.passed_over(tmp_path) == {1: 5, 3: 8}
+def shown(asked, capsys, run, step, *more):
+    """Ids that `make batch` names, in order."""
+    words, environment = asked(run, step)
+    batch.show(opened([*words, *more], environment))
+    return re.findall(r"^│ \d+ +│ \d+ +│ (\S+) +│", capsys.readouterr().out, re.MULTILINE)
+
+
+def keep_state(folder, **facts):
+    temporary = states.begin(states.folder_of(folder), 7)
+    return states.commit(temporary, {"optimizer_steps": 7, "data_steps": 7, "skipped": []} | facts, {})
+
+
+def test_what_a_rollback_has_left_out_is_left_out(asked, tmp_path, capsys):
+    planned = shown(asked, capsys, "25022601", "8")
+    images = batch.opened(opened(*asked("25022601", "8")))
+    row = next(row for row in range(23) if images.metadata[row].key == planned[0])
+    output = tmp_path / "model_out_25022601"
+    state = keep_state(output, skipped=[[row, 3]])
+    carried = shown(asked, capsys, "25022601", "8")
+    assert planned[0] not in carried and len(carried) == len(planned) == 4
+    other = next(row for row in range(23) if images.metadata[row].key == planned[1])
+    skipped.write(output, state, {row: 3, other: 3})
+    assert not set(planned[:2]) & set(shown(asked, capsys, "25022601", "8"))
+
+
+def test_steps_that_count_as_done_have_seen_no_data(asked, tmp_path, capsys):
+    first = shown(asked, capsys, "25022601", "1")
+    counted = ("--initial_step=5", "--max_train_steps=9")
+    assert shown(asked, capsys, "25022601", "6", *counted) == first
+    with pytest.raises(UserError, match="the data of 25022601 begin at optimizer step 6; give STEP= from there"):
+        shown(asked, capsys, "25022601", "5", *counted)
+    skips = (*counted, "--skip_until_initial_step")
+    assert shown(asked, capsys, "25022601", "6", *skips) != first
+    keep_state(tmp_path / "model_out_25022601", data_steps=2)  # the run itself began so, whatever the flags say now
+    assert shown(asked, capsys, "25022601", "6", *skips) == first
+
+
+def test_a_step_after_the_end(asked, capsys):
+    with pytest.raises(UserError, match="25022601 ends at optimizer step 8; give STEP= up to that"):
+        shown(asked, capsys, "25022601", "9")
