@@ -31,16 +31,16 @@ def last(done):
     return state.facts["files"], counted
 
 
-def trained(output, run, steps_of_first, **environment):
+def trained(output, run, steps_of_first, steps=STEPS, **environment):
     """(the unbroken run, the run that is stopped after so many optimizer steps and then resumed)."""
-    environment = {"PROFILE": "tiny", "TINY_STEPS": STEPS} | environment
+    environment = {"PROFILE": "tiny", "TINY_STEPS": steps} | environment
     whole = launch(run, output / "whole", **environment)
     words = environment.pop("ARGS", "")
     first = launch(run, output / "broken", ARGS=f"{words} --stop_at_step={steps_of_first}", **environment)
     second = launch(run, output / "broken", ARGS=words, RESUME="auto", **environment)
     for done in (whole, first, second):
         assert done.code == 0, done.said[-3000:]
-    assert [line["optimizer_step"] for line in second.metrics] == list(range(steps_of_first + 1, STEPS + 1))
+    assert [line["optimizer_step"] for line in second.metrics] == list(range(steps_of_first + 1, steps + 1))
     return whole, first, second
 
 
@@ -92,15 +92,32 @@ def test_past_corrupt_latents_before_and_after_the_stop(trainer, standins, tmp_p
     ],
 )
 def test_two_processes(trainer, run, args, tmp_path):
-    whole, _, second = trained(tmp_path, run, 2, TRAINER=trainer, GPUS=2, ARGS=args)
+    """With accumulation 4 an epoch of the 23 images has three optimizer steps: the resumed run ends in the second."""
+    whole, _, second = trained(tmp_path, run, 2, steps=4, TRAINER=trainer, GPUS=2, ARGS=args)
     assert last(second) == last(whole)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trainer", TRAINERS)
-@pytest.mark.parametrize("run", ["24121901", "24122001", "25031503"])
-def test_other_optimizers_and_sd2(trainer, run, tmp_path):
-    whole, _, second = trained(tmp_path, run, 2, TRAINER=trainer)
+@pytest.mark.parametrize(
+    ("run", "args"),
+    [
+        pytest.param("24122001", "", id="SD2"),
+        pytest.param("25031501", "", id="Lion"),
+        pytest.param("25031503", "", id="AdaFactor"),
+        pytest.param("25031504", "", id="Lion8bit"),
+        pytest.param("25031501", "--optimizer_type=extensions.cautious_lion.CautiousLion", id="C-Lion"),
+        pytest.param("25031501", "--optimizer_type=extensions.adamw4bit.AdamW4bit", id="AdamW4bit"),
+        pytest.param(
+            "25031501",
+            "--optimizer_type=pytorch_optimizer.CAME --optimizer_args weight_decay=1e-2 'betas=(0.9, 0.999, 0.9999)'",
+            id="CAME",
+        ),
+    ],
+)
+def test_other_optimizers_and_sd2(trainer, run, args, tmp_path):
+    """Those of the logbook, with weight decay; CAME with its three betas."""
+    whole, _, second = trained(tmp_path, run, 2, TRAINER=trainer, ARGS=args)
     assert last(second) == last(whole)
 
 

@@ -59,6 +59,21 @@ def test_loss_at_the_terminal_timestep_is_the_formula(trainer, silent, few, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("trainer", [pytest.param("sd-scripts", marks=pytest.mark.upstream), "reference"])
+def test_training_at_the_terminal_timestep_stays_finite(trainer, standins, tmp_path):
+    """The model as it is, at the run's own learning rate: gradients reach every weight, and none becomes NaN."""
+    flags = "--min_timestep=999 --max_timestep=999"
+    run = launch("24122001", tmp_path, PROFILE="tiny", TINY_STEPS=3, TRAINER=trainer, ARGS=flags)
+    assert run.code == 0, run.said[-3000:]
+    assert np.isfinite([line["loss"] for line in run.metrics]).all()
+    after, before = (load_file(path) for path in (run.output / "last.safetensors", standins["sd2"]))
+    unet = [name for name in after if name.startswith("model.diffusion_model.")]
+    assert all(torch.isfinite(after[name]).all() for name in after)
+    # fp16 of bf16 weights: what has moved by a step of bf16 shows.
+    assert any(not torch.equal(after[name], before[name].bfloat16().to(after[name].dtype)) for name in unet)
+
+
+@pytest.mark.slow
 @pytest.mark.upstream
 def test_both_trainers_train_the_same_in_full_bf16(standins, tmp_path):
     """Sums in another order, rounded to eight bits: losses agree to some thousandths, not to the bit."""
