@@ -45,9 +45,8 @@ class Places(Sampler):
         """Stand before step `first` of `epoch`, both counted from 0. The order is made once an epoch."""
         if self.order is None or epoch != self.epoch:
             self.order = None  # the old one is freed before the new one is made
-            self.order = EpochOrder(
-                self.dataset.bucket, self.dataset.batch_size, self.dataset.seed, epoch, self.skipped
-            )
+            dataset, update = self.dataset, self.processes * self.accumulation
+            self.order = EpochOrder(dataset.bucket, dataset.batch_size, dataset.seed, epoch, self.skipped, update)
         self.epoch, self.first = epoch, first
 
     def __len__(self) -> int:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extensions.data import order
+from extensions.data import hashing, order
 from extensions.data.order import EpochOrder, batch_count, place_of, steps_per_epoch
 
 BUCKETS = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(lambda rows: np.array(rows, np.int16))
@@ -71,7 +71,7 @@ def test_splitmix64_against_its_published_output():
     """Seed 1234567, the test vector of Vigna's splitmix64.c as it is used elsewhere."""
     state, seen = 1234567, []
     for _ in range(3):
-        seen.append(int(order.mixed(np.array([state], np.uint64))[0]))
+        seen.append(int(hashing.mixed(np.array([state], np.uint64))[0]))
         state = (state + 0x9E3779B97F4A7C15) % 2**64
     assert seen == [6457827717110365317, 3203168211198807973, 9817491932198370423]
 
