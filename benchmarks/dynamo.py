@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script it finds the package, too
 from benchmarks.trainers import Measured, timed
 from extensions.errors import UserError
 from extensions.launch import command

@@ -23,6 +23,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script it finds the package, too
 from benchmarks import index_data
 from extensions.data.index import Index, checked
 from extensions.data.index.layout import index_of

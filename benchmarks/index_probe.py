@@ -7,6 +7,7 @@ took; microseconds of a random row (median, in cache); and anonymous bytes of th
 all of them have read, less what the rank had before (both import other things).
 """
 
+import argparse
 import json
 import logging
 import multiprocessing
@@ -113,13 +114,19 @@ def together(row: Row, begin, images: int, workers: int, reads: int) -> int:
 
 
 def main() -> None:
-    which, meta, data, workers, reads = sys.argv[1:]
-    make, before = prepared(which), anonymous()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("which", choices=("ours", "upstream"))
+    parser.add_argument("meta")
+    parser.add_argument("data")
+    parser.add_argument("workers", type=int)
+    parser.add_argument("reads", type=int)
+    asked = parser.parse_args()
+    make, before = prepared(asked.which), anonymous()
     began, cpu = time.monotonic(), time.process_time()
-    images, row, begin = make(meta, data)
+    images, row, begin = make(asked.meta, asked.data)
     found = {"open": time.monotonic() - began, "cpu": time.process_time() - cpu, "opened": anonymous() - before}
-    found["row"] = microseconds(row, images, int(reads))
-    found["together"] = together(row, begin, images, int(workers), int(reads)) - before
+    found["row"] = microseconds(row, images, asked.reads)
+    found["together"] = together(row, begin, images, asked.workers, asked.reads) - before
     os.write(1, json.dumps(found).encode() + b"\n")
 
 

@@ -27,6 +27,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from extensions.paths import ROOT
+
 PROCESSES, ACCUMULATION = 4, 4
 BUCKETS = 25
 
@@ -82,7 +84,8 @@ def theirs(rows: int, step: int, batch_size: int) -> dict:
 def apart(which: str, *numbers: int) -> dict:
     """One measurement in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.resume", "--probe", which, *map(str, numbers)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def order_table(rows: int, step: int, rounds: int) -> Table:
