@@ -48,8 +48,8 @@ latents: $(INSTALLED) ## IMAGES=… OUT=… MODEL=… [TEXTS=meta.json] [TAGS=.t
 	@$(PYTHON) -m extensions.data.encode "$(IMAGES)" "$(OUT)" "$(MODEL)" $(if $(TEXTS),--texts="$(TEXTS)") \
 	  --tags="$(or $(TAGS),.txt)" --caption="$(or $(CAPTION),.caption)" --bad="$(or $(BAD),stop)" --jobs="$(or $(JOBS),1)"
 
-index: $(INSTALLED) ## META=meta_lat.json DATA=latents [OUT=x.index.arrow] [POLICY="duplicates=first missing=skip"]: what a run maps
-	@$(PYTHON) -m extensions.data.index "$(META)" --data="$(DATA)" --out="$(OUT)" $(addprefix --,$(POLICY))
+index: $(INSTALLED) ## META=meta_lat.json DATA=latents [OUT=x.index.arrow] [POLICY="duplicates=first missing=skip"] [EXCLUDE=corrupt.txt]: what a run maps
+	@$(PYTHON) -m extensions.data.index "$(META)" --data="$(DATA)" --out="$(OUT)" --exclude="$(EXCLUDE)" $(addprefix --,$(POLICY))
 
 check-data: $(INSTALLED) ## META=… DATA=… [JOBS=n] [OUT=folder]: open every latent; a report and the list corrupt.txt
 	@$(PYTHON) -m extensions.data.check "$(META)" "$(DATA)" --jobs="$(or $(JOBS),1)" $(if $(OUT),--out="$(OUT)")

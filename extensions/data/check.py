@@ -1,8 +1,9 @@
 """python -m extensions.data.check META DATA: open every latent of a data set (make check-data).
 
 Shape against bucket, finite, checksum, over processes. What is bad is listed, never moved or deleted: `corrupt.txt`
-has the ids that cannot be trained on, one a line, as they are found; `report.json` counts and reasons, once all
-are read. Nothing is kept in memory of what was read: any number of images may be bad.
+has the ids that cannot be trained on, one a line, as they are found (`make index EXCLUDE=` leaves them out);
+`report.json` counts and reasons, once all are read. Nothing is kept in memory of what was read: any number of images
+may be bad.
 """
 
 import json
@@ -143,7 +144,8 @@ def main(
     counts = ", ".join(f"{found[kind]:,} {kind}" for kind in ("good", CORRUPT, MISSING))
     print(f"{found['images']:,} images: {counts}; {shown(folder)}/report.json")
     if found["good"] < found["images"]:
-        print(f"listed in {shown(folder)}/corrupt.txt; nothing was moved or deleted")
+        listed = f"{shown(folder)}/corrupt.txt"
+        print(f"listed in {listed}; nothing was moved or deleted; make index … EXCLUDE={listed} leaves them out")
         raise typer.Exit(FOUND_BAD)
 
 

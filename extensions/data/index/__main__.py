@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from extensions.data.index import checked
+from extensions.data.index import checked, excluded
 from extensions.data.index.build import build, described
-from extensions.data.index.layout import SUFFIX, Source, index_of
+from extensions.data.index.layout import SUFFIX, Listed, Source, index_of
 from extensions.data.index.opening import locked, require_writable
 from extensions.data.index.policies import Policies
 from extensions.data.index.reader import Index, Unusable
@@ -25,6 +25,7 @@ Out = Annotated[str, typer.Option(help=f"the index, *{SUFFIX}; default: beside t
 Duplicates = Annotated[str, typer.Option(help="ids that occur again: refuse, or keep the first")]
 Missing = Annotated[str, typer.Option(help="ids without latents: refuse or skip")]
 BadSize = Annotated[str, typer.Option("--bad_size", help="not [width, height], multiples of 8: refuse or skip")]
+Exclude = Annotated[str, typer.Option(help="files with an id a line that are left out: check-data's corrupt.txt")]
 EmptyText = Annotated[str, typer.Option("--empty_text", help="neither tags nor caption: keep, refuse or skip")]
 
 
@@ -37,6 +38,7 @@ def make(
     missing: Missing = "refuse",
     bad_size: BadSize = "refuse",
     empty_text: EmptyText = "keep",
+    exclude: Exclude = "",
 ) -> None:
     """Metadata to an index, which the trainers then map instead of reading the metadata."""
     policies = Policies(duplicates, missing, bad_size, empty_text)
@@ -45,14 +47,16 @@ def make(
     folder = Path(data) if data else None
     if folder is None and policies.leaves_out("missing"):
         raise UserError("missing=skip needs the folder of the latents; give DATA=")
+    lists = [Path(path) for path in files_of(exclude)] if exclude else []
+    listed, _ = excluded.read(lists)
     index.parent.mkdir(parents=True, exist_ok=True)
     require_writable(index)
     with locked(index, "builds this index"):
-        found = current(sources, index, policies)
+        found = current(sources, index, policies, listed)
         if found is None:
-            build(sources, index, folder, policies)
+            build(sources, index, folder, policies, lists)
         elif folder and not checked.is_known(index, found.keys_fingerprint, folder):
-            renew(found, sources, folder, policies)
+            renew(found, sources, folder, policies, lists)
         print(f"{index}: {described(Index(index).facts)}", flush=True)
 
 
@@ -81,8 +85,8 @@ def place_of(sources: list[Path], out: str) -> Path:
     return index
 
 
-def current(sources: list[Path], index: Path, policies: Policies) -> Index | None:
-    """The index if it is of these files as they are and made with these policies."""
+def current(sources: list[Path], index: Path, policies: Policies, listed: list[Listed]) -> Index | None:
+    """The index if it is of these files as they are, made with these policies and without the ids of these lists."""
     try:
         found = Index(index)
         now = [Source.of(path) for path in sources]
@@ -90,13 +94,16 @@ def current(sources: list[Path], index: Path, policies: Policies) -> Index | Non
         return None
     made = found.facts
     same = len(now) == len(made.sources) and all(one.same(two) for one, two in zip(made.sources, now, strict=True))
+    if [each.digest for each in made.excluded] != [each.digest for each in listed] or excluded.changed(made):
+        print(f"{index.name} is made again: the lists of ids to leave out (EXCLUDE=) are others", flush=True)
+        return None
     return found if same and made.policies == policies.as_dict() else None
 
 
-def renew(found: Index, sources: list[Path], folder: Path, policies: Policies) -> None:
+def renew(found: Index, sources: list[Path], folder: Path, policies: Policies, lists: list[Path]) -> None:
     """An index that is current, and a folder that it was not held against yet."""
     if policies.leaves_out("missing"):  # which ids are left out may differ now
-        build(sources, found.path, folder, policies)
+        build(sources, found.path, folder, policies, lists)
     else:
         checked.require(found, folder)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from extensions.data.index.layout import COLUMNS, FACTS, INDEX, ROWS, Facts, new_file
+from extensions.data.index.layout import COLUMNS, FACTS, INDEX, ROWS, Facts, Listed, new_file
 from extensions.data.index.parts import Parts
 from extensions.data.index.policies import Policies
 from extensions.data.index.verdict import Verdict
@@ -18,7 +18,7 @@ from extensions.saving import replacing
 NAMES = [name for name, _ in COLUMNS]
 
 
-def assemble(parts: Parts, verdict: Verdict, policies: Policies, index: Path) -> Facts:
+def assemble(parts: Parts, verdict: Verdict, policies: Policies, excluded: list[Listed], index: Path) -> Facts:
     """Write the index under its final name, whole or not at all; returns what it says of itself."""
     sizes = [parts.column(name)[verdict.keep] for name in ("width", "height")]
     buckets, numbers, per_bucket = number_buckets(*sizes)
@@ -31,6 +31,7 @@ def assemble(parts: Parts, verdict: Verdict, policies: Policies, index: Path) ->
         policies=policies.as_dict(),
         counts=verdict.counts,
         left_out=verdict.left_out,
+        excluded=excluded,
         rows_per_batch=ROWS,
     )
     schema = INDEX.with_metadata({FACTS: facts.encode()})

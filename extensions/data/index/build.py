@@ -3,15 +3,16 @@
 import json
 import os
 import time
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from errno import ENOSPC
 from pathlib import Path
 
-from extensions.data.index import checked, parts
+from extensions.data.index import checked, excluded, parts
 from extensions.data.index.assemble import assemble
 from extensions.data.index.layout import Facts, beside
-from extensions.data.index.policies import WHAT, Policies
+from extensions.data.index.policies import EXCLUDED, UNKNOWN, WHAT, Policies
 from extensions.data.index.verdict import Verdict, judge
 from extensions.errors import UserError
 from extensions.saving import write_text
@@ -19,11 +20,14 @@ from extensions.saving import write_text
 ROOM = "up to twice the metadata's bytes are needed, here or at another OUT="
 
 
-def build(sources: list[Path], index: Path, folder: Path | None, policies: Policies) -> Facts:
+def build(
+    sources: list[Path], index: Path, folder: Path | None, policies: Policies, exclude: Sequence[Path] = ()
+) -> Facts:
     """Make the index of some metadata files, in their order. The caller holds its lock.
 
-    folder: of latents; None where it is not known, then no id is looked for. UserError: malformed metadata, what
-    the policies refuse (the report names all of it), a disk that is full. What was read is kept for the next try.
+    folder: of latents; None where it is not known, then no id is looked for. exclude: lists of ids to leave out.
+    UserError: malformed metadata, what the policies refuse (the report names all of it), a list that is not there, a
+    disk that is full. What was read is kept for the next try.
     """
     began = time.monotonic()
     for path in sources:
@@ -31,15 +35,16 @@ def build(sources: list[Path], index: Path, folder: Path | None, policies: Polic
             raise UserError(f"no such metadata file: {path}")
     if folder and not folder.is_dir():
         raise UserError(f"no such folder of latents: {folder}")
+    lists, left_out = excluded.read(list(exclude))
     with disk_errors(index):
         read = parts.read(sources, index)
         state, present = checked.scan(folder) if folder else (None, None)
-        verdict = judge(read, policies, present)
+        verdict = judge(read, policies, present, left_out if lists else None)
         refused = verdict.refused(policies)
         if refused or not verdict.keep.any():
             write_report(index, read, verdict, policies)
             raise refusal(index, sources, verdict, policies, refused, folder)
-        facts = assemble(read, verdict, policies, index)
+        facts = assemble(read, verdict, policies, lists, index)
         write_report(index, read, verdict, policies, facts)
         if state:
             checked.remember(index, facts.keys_fingerprint, state)
@@ -86,8 +91,11 @@ def names(sources: list[Path]) -> str:
 
 def described(facts: Facts) -> str:
     """How many images an index has, and what was left out."""
-    left_out = [f"{count:,} {WHAT[kind]}" for kind, count in facts.left_out.items() if count]
-    return f"{facts.rows:,} images" + (f" (left out: {', '.join(left_out)})" if left_out else "")
+    what = WHAT | {EXCLUDED: "listed in EXCLUDE"}
+    left_out = [f"{count:,} {what[kind]}" for kind, count in facts.left_out.items() if count]
+    unknown = facts.counts.get(UNKNOWN, 0)
+    said = f"{facts.rows:,} images" + (f" (left out: {', '.join(left_out)})" if left_out else "")
+    return said + (f"; {unknown:,} listed ids are not in the metadata" if unknown else "")
 
 
 def write_report(
@@ -99,6 +107,7 @@ def write_report(
         "entries": read.done.rows,
         "images": facts.rows if facts else None,
         "policies": policies.as_dict(),
+        "excluded": [asdict(each) for each in facts.excluded] if facts else None,
         "counts": verdict.counts,
         "left_out": verdict.left_out,
         "fingerprint": facts.fingerprint if facts else None,

@@ -50,13 +50,23 @@ class Source:
         return (mine, self.bytes, self.mtime_ns) == (its, other.bytes, other.mtime_ns)
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A list of ids as it was when it was read: absolute path, how many ids, xxh3-128 of its bytes."""
+
+    path: str
+    ids: int
+    digest: str
+
+
 @dataclass
 class Facts:
     """What the index says of itself.
 
     fingerprint: of the content of all rows, in order. keys_fingerprint: of keys and sizes alone, which is what
     the latents depend on. buckets: [[width, height, rows], …] by bucket number. counts: what the build found,
-    before the policies were applied. left_out: rows that the policies left out, by reason.
+    before the policies were applied. left_out: rows that the policies left out, by reason. excluded: the lists
+    whose ids were left out.
     """
 
     rows: int
@@ -67,6 +77,7 @@ class Facts:
     policies: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
+    excluded: list[Listed] = field(default_factory=list)
     rows_per_batch: int = ROWS
     version: int = VERSION
 
@@ -78,7 +89,9 @@ class Facts:
     def decode(cls, text: bytes) -> "Facts":
         """From `encode` of this version."""
         found = json.loads(text)
-        return cls(**found | {"sources": [Source(**each) for each in found["sources"]]})
+        sources = [Source(**each) for each in found["sources"]]
+        excluded = [Listed(**each) for each in found.get("excluded", [])]  # of indexes that know of no lists
+        return cls(**found | {"sources": sources, "excluded": excluded})
 
 
 @contextmanager

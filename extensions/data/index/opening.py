@@ -6,7 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from extensions.data.index import checked
+from extensions.data.index import checked, excluded
 from extensions.data.index.build import build
 from extensions.data.index.layout import SUFFIX, Source, beside, index_of
 from extensions.data.index.policies import Policies
@@ -18,10 +18,13 @@ def open_for(metadata: str | Path, folder: str | Path | None) -> Index:
     """The index of a run's metadata, every id of it with latents in `folder`; None: no latents are looked for.
 
     metadata: the JSON or jsonl, whose index is beside it and is built where it is missing or older, with the
-    policies that refuse; or an index itself. UserError in one line for whatever cannot be used.
+    policies that refuse and without the ids of the lists that the older one was made with; or an index itself.
+    UserError in one line for whatever cannot be used.
     """
     metadata, folder = Path(metadata), None if folder is None else Path(folder)
     index = named(metadata) if metadata.name.endswith(SUFFIX) else current(metadata, folder)
+    excluded.require_unchanged(index.path, index.facts)
+    excluded.tell(index.path, index.facts)
     if folder and not checked.is_known(index.path, index.keys_fingerprint, folder):
         with locked(index.path, "looks for the latents"):
             if not checked.is_known(index.path, index.keys_fingerprint, folder):
@@ -63,8 +66,16 @@ def current(metadata: Path, folder: Path | None) -> Index:
         if index:
             return index
         print(f"{path.name} {why}: building it once …", flush=True)
-        build([metadata], path, folder, Policies())
+        build([metadata], path, folder, Policies(), lists_of(path))
     return Index(path)
+
+
+def lists_of(index: Path) -> list[Path]:
+    """The lists of ids that an index was made without; none where it cannot be read."""
+    try:
+        return [Path(each.path) for each in Index(index).facts.excluded]
+    except Unusable:
+        return []
 
 
 def usable(path: Path, metadata: Path) -> tuple[Index | None, str]:

@@ -16,6 +16,8 @@ WHAT = {
     "bad_size": "bad sizes",
     "empty_text": "images without any text",
 }
+# Not a policy: what a list (EXCLUDE=) names is left out.
+EXCLUDED, UNKNOWN = "excluded", "not_in_metadata"
 
 
 @dataclass(frozen=True)

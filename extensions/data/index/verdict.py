@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from extensions.data.index.parts import EXAMPLES, Parts
-from extensions.data.index.policies import Policies
+from extensions.data.index.policies import CHOICES, EXCLUDED, UNKNOWN, Policies
 
 PAIRS = 1 << 20  # rows whose keys are compared at once
 
@@ -28,31 +28,40 @@ class Verdict:
 
     def refused(self, policies: Policies) -> list[str]:
         """The kinds that were found and that the policies refuse."""
-        return [kind for kind, count in self.counts.items() if count and policies.refuses(kind)]
+        return [kind for kind, count in self.counts.items() if count and kind in CHOICES and policies.refuses(kind)]
 
 
-def judge(parts: Parts, policies: Policies, present: np.ndarray | None) -> Verdict:
+def judge(
+    parts: Parts, policies: Policies, present: np.ndarray | None, excluded: np.ndarray | None = None
+) -> Verdict:
     """Look at every row. present: sorted hashes of the ids that have latents; None: not to be looked at.
 
+    excluded: sorted hashes of ids to be left out, each once; whatever else is wrong with them does not count.
     Duplicates are looked for among the entries that no other policy leaves out: the first that can be used stays.
     """
     hashes = parts.column("key_hash")
     verdict = Verdict(np.ones(len(hashes), bool))
-    note(verdict, parts, policies, "bad_size", parts.column("width") == 0)
-    note(verdict, parts, policies, "empty_text", without_text(parts))
+    if excluded is not None:
+        listed = contains(excluded, hashes)
+        note(verdict, parts, EXCLUDED, listed, True)
+        verdict.counts[UNKNOWN] = len(excluded) - len(np.unique(hashes[listed]))
+    wanted = verdict.keep.copy()
+    note(verdict, parts, "bad_size", (parts.column("width") == 0) & wanted, policies.leaves_out("bad_size"))
+    note(verdict, parts, "empty_text", without_text(parts) & wanted, policies.leaves_out("empty_text"))
     if present is not None:
-        note(verdict, parts, policies, "missing", ~contains(present, hashes))
-    note(verdict, parts, policies, "duplicates", duplicates(parts, hashes, np.flatnonzero(verdict.keep)))
+        note(verdict, parts, "missing", ~contains(present, hashes) & wanted, policies.leaves_out("missing"))
+    again = duplicates(parts, hashes, np.flatnonzero(verdict.keep))
+    note(verdict, parts, "duplicates", again, policies.leaves_out("duplicates"))
     verdict.examples["bad_size"] = parts.done.bad_sizes
     return verdict
 
 
-def note(verdict: Verdict, parts: Parts, policies: Policies, kind: str, found: np.ndarray) -> None:
-    """Count what was found, name some, and leave it out if the policy says so."""
+def note(verdict: Verdict, parts: Parts, kind: str, found: np.ndarray, leave_out: bool) -> None:
+    """Count what was found, name some, and leave it out where that is wanted."""
     rows = np.flatnonzero(found)
     verdict.counts[kind] = len(rows)
     verdict.examples[kind] = keys_at(parts, rows[:EXAMPLES]).to_pylist()
-    if policies.leaves_out(kind):
+    if leave_out:
         verdict.left_out[kind] = int(np.count_nonzero(found & verdict.keep))
         verdict.keep &= ~found
 

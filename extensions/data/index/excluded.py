@@ -1,0 +1,62 @@
+"""Ids that are not to be trained on, listed in files, one a line: `corrupt.txt` as `make check-data` writes it.
+
+An index keeps which lists it was made with and what was in them. While a list is where it was, it must say the same;
+one that is gone changes nothing, for the index holds what it said.
+"""
+
+import os
+from array import array
+from pathlib import Path
+
+import numpy as np
+import xxhash
+
+from extensions.data.index.layout import Facts, Listed
+from extensions.errors import UserError
+
+
+def read(paths: list[Path]) -> tuple[list[Listed], np.ndarray]:
+    """(the lists, the sorted hashes of all their ids, uint64, each once); 8 bytes an id. UserError: not readable."""
+    lists, found = [], array("Q")
+    for path in paths:
+        before, hasher = len(found), xxhash.xxh3_128()
+        try:
+            with open(path, "rb") as file:
+                for line in file:
+                    hasher.update(line)
+                    if key := line.rstrip(b"\r\n"):
+                        found.append(xxhash.xxh3_64_intdigest(key))
+        except OSError as error:
+            raise UserError(
+                f"no list of ids can be read at {path} ({error.strerror}); give EXCLUDE= a file with an id a line, "
+                "such as the corrupt.txt of make check-data"
+            ) from None
+        lists.append(Listed(str(path.resolve()), len(found) - before, hasher.hexdigest()))
+    return lists, np.unique(np.frombuffer(found, np.uint64))
+
+
+def changed(facts: Facts) -> Path | None:
+    """A list that an index was made with, where it is at hand and says something else now."""
+    paths = ((Path(made.path), made.digest) for made in facts.excluded)
+    return next((path for path, digest in paths if path.is_file() and read([path])[0][0].digest != digest), None)
+
+
+def require_unchanged(index: Path, facts: Facts) -> None:
+    """UserError where one changed."""
+    if path := changed(facts):
+        raise UserError(
+            f"{path} changed after {index} was made without its ids; make the index again "
+            "(make index META=… DATA=… EXCLUDE=…), or put the list back"
+        )
+
+
+def tell(index: Path, facts: Facts) -> None:
+    """Say that images are left out, once a launch."""
+    if facts.excluded and os.environ.get("RANK", "0") == "0":
+        count = facts.left_out.get("excluded", 0)
+        print(f"{index.name} leaves out {count:,} images that are listed in {names(facts.excluded)}", flush=True)
+
+
+def names(lists: list[Listed]) -> str:
+    """The lists for a line of text."""
+    return ", ".join(each.path for each in lists)
