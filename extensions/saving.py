@@ -49,6 +49,16 @@ def replacing_folder(path: str | os.PathLike):
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def writing(path: str | os.PathLike, advice: str):
+    """What the system says while `path` is written (a full disk) as a UserError of one line, with what to do."""
+    try:
+        yield
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise UserError(f"{path} cannot be written ({why}); {advice}") from None
+
+
 def _beside(path: Path) -> Path:
     """A name in the same folder that no other process uses."""
     try:

@@ -30,7 +30,7 @@ from extensions.data.pack.store import Shards
 from extensions.errors import UserError
 from extensions.paths import CHECKS, shown
 from extensions.reporting import exit_with
-from extensions.saving import replacing
+from extensions.saving import replacing, writing
 
 CORRUPT, MISSING = "corrupt", "missing"
 AT_ONCE = 1024  # images a task
@@ -52,7 +52,8 @@ class Task:
 def check(index, folder: Path, out: Path, jobs: int) -> dict:
     """Read everything; write corrupt.txt and report.json to the new folder `out`. The report without its list.
 
-    UserError: no such folder, an unfinished pack, a pack's shard missing.
+    UserError: no such folder, an unfinished pack, a pack's shard missing, a disk that is full: what was found until
+    then is in corrupt.txt.
     """
     if not folder.is_dir():
         raise UserError(f"no such folder of latents: {folder}")
@@ -62,7 +63,12 @@ def check(index, folder: Path, out: Path, jobs: int) -> dict:
         out.mkdir(parents=True)
     except OSError as error:
         raise UserError(f"the report's folder {out} cannot be made ({error.strerror}); give another OUT") from None
-    with replacing(out / "report.json") as temporary, open(temporary, "w", encoding="utf-8") as report:
+    advice = f"make room, or give another OUT, and check again; what was found so far is in {out}/corrupt.txt"
+    with (
+        writing(out, advice),
+        replacing(out / "report.json") as temporary,
+        open(temporary, "w", encoding="utf-8") as report,
+    ):
         with open(out / "corrupt.txt", "w", encoding="utf-8", buffering=1) as listed:
             counts = put_down(parallel.run(read, tasks, jobs, len(index), "checking"), report, listed)
         facts = {"folder": str(folder), "images": len(index), "good": len(index) - counts.total()}

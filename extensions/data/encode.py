@@ -31,10 +31,11 @@ from extensions.data.index import open_for
 from extensions.data.prepare import BadImage, Ledger, Recipe, Source, encoded, entry_of
 from extensions.errors import UserError
 from extensions.reporting import exit_with
-from extensions.saving import replacing, write_text
+from extensions.saving import replacing, write_text, writing
 
 AREAS = {"sdxl": SDXL_AREA, "sd2": SD2_AREA}
 STOP, SKIP = "stop", "skip"
+GOES_ON = "make room, then the same command again goes on"
 METADATA, WORK, LEFT_OUT = "meta_lat.json", "prepared", "left_out.txt"
 Bad = enum.Enum("Bad", {name: name for name in (STOP, SKIP)}, type=str)
 
@@ -93,12 +94,14 @@ def encode(wish: Wish) -> tuple[int, int]:
         raise UserError(f"{wish.model} is {checkpoint.FAMILIES[family]}; give an SDXL or SD2 checkpoint")
     rule, encoder = historical(AREAS[family]), vae.digest(wish.model)
     found = images.find(wish.images)
-    for folder in (wish.out / "latents", wish.out / WORK):
-        folder.mkdir(parents=True, exist_ok=True)
+    with writing(wish.out, GOES_ON):
+        for folder in (wish.out / "latents", wish.out / WORK):
+            folder.mkdir(parents=True, exist_ok=True)
     tasks = list_tasks(wish, found, rule, encoder)
     for _ in parallel.run(work, tasks, wish.jobs, len(found.ids), "encoding"):
         pass
-    left = join(wish, np.unique(found.part).tolist())
+    with writing(wish.out, GOES_ON):
+        left = join(wish, np.unique(found.part).tolist())
     return len(found.ids) - left, left
 
 
@@ -120,7 +123,7 @@ def work(task: Task) -> None:
     wish = task.wish
     recipe = Recipe(partial(encode_one, str(wish.model), wish.jobs), task.rule, task.encoder)
     entries, left_out = {}, []
-    try:
+    with writing(wish.out, GOES_ON):
         with Ledger(wish.file(task.part, "jsonl")) as ledger:
             for source in task.sources():
                 try:
@@ -132,10 +135,6 @@ def work(task: Task) -> None:
                 parallel.tick()
         write_text(wish.file(task.part, "left_out"), "".join(left_out))
         write_text(wish.file(task.part, "json"), json.dumps(entries, ensure_ascii=False, indent=1))
-    except OSError as error:
-        raise UserError(
-            f"{wish.out} cannot be written ({error.strerror}); make room, then the same command again goes on"
-        ) from None
 
 
 def encode_one(model: str, jobs: int, pixels: np.ndarray) -> np.ndarray:

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.ipc
 import xxhash
 from filelock import FileLock, Timeout
 
 from extensions import digests
 from extensions.data import parallel
+from extensions.data.index.layout import new_file
 from extensions.data.pack import HEADER, UNFINISHED, header, plan, write
 from extensions.data.pack.plan import Plan
 from extensions.data.pack.write import Task
 from extensions.errors import UserError
-from extensions.saving import replacing, write_text
+from extensions.saving import replacing, write_text, writing
 
 PLANNED = "plan.json"
 LEFT_OUT = "left_out.txt"
@@ -44,10 +44,12 @@ def make(index, wish: Wish, jobs: int) -> header.Pack:
     """
     if (wish.folder / HEADER).exists():
         raise UserError(f"{wish.folder} holds a finished pack; give another folder, or move it away")
-    wish.folder.mkdir(parents=True, exist_ok=True)
+    with writing(wish.folder, "give a folder on a disk with room"):
+        wish.folder.mkdir(parents=True, exist_ok=True)
     with alone(wish.folder):
         planned = plan.make(index, wish.source, wish.dtype, wish.shard_bytes)
-        begin(wish, planned)
+        with writing(wish.folder, write.GOES_ON):
+            begin(wish, planned)
         pending = [shard for shard in range(len(planned.pack.shards)) if not done(wish, planned, shard)]
         require_room(wish, planned, pending)
         keys = pa.concat_arrays(list(index.keys()))  # in one piece: taking from many is slow
@@ -55,7 +57,8 @@ def make(index, wish: Wish, jobs: int) -> header.Pack:
         total = sum(planned.pack.shards[shard].records for shard in pending)
         for _ in parallel.run(write.write, tasks, jobs, total, "packing"):
             pass
-        return finish(wish, planned, keys)
+        with writing(wish.folder, write.GOES_ON):
+            return finish(wish, planned, keys)
 
 
 @contextmanager
@@ -130,7 +133,7 @@ def finish(wish: Wish, planned: Plan, keys: pa.Array) -> header.Pack:
     shards, left_out = [], []
     path = wish.folder / header.KEYS
     with replacing(path) as temporary:
-        with pa.ipc.new_file(str(temporary), header.SCHEMA) as file:
+        with new_file(temporary, header.SCHEMA) as file:
             for number, shard in enumerate(planned.pack.shards):
                 found = note(wish, planned, number)
                 left_out += found["left_out"]

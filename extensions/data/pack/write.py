@@ -15,10 +15,11 @@ from extensions.data.latents import CorruptSample, Latents
 from extensions.data.pack import UNFINISHED
 from extensions.data.pack.layout import STORED, Layout, lowered
 from extensions.errors import UserError
-from extensions.saving import replacing, write_text
+from extensions.saving import replacing, write_text, writing
 
 BLOCK = 1 << 27  # bytes that are compared while their npz files are still in the page cache
 SKIP, STOP = "skip", "stop"
+GOES_ON = "make room, then the same command again goes on: finished shards are kept"
 
 
 @dataclass(frozen=True)
@@ -46,19 +47,13 @@ def write(task: Task) -> str:
     than it was written.
     """
     path, left_out, written = task.folder / task.file, [], 0
-    try:
-        with replacing(path) as temporary, open(temporary, "w+b") as file:
-            for start in range(0, len(task.keys), block_of(task.layout)):
-                kept = append(file, task, task.keys[start : start + block_of(task.layout)], left_out)
-                sync(file)
-                verify(file, task, written, kept)
-                written += len(kept)
-            write_text(task.note, json.dumps({"records": written, "left_out": left_out}))
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written ({error.strerror}); make room, then the same command again goes on: "
-            "finished shards are kept"
-        ) from None
+    with writing(path, GOES_ON), replacing(path) as temporary, open(temporary, "w+b") as file:
+        for start in range(0, len(task.keys), block_of(task.layout)):
+            kept = append(file, task, task.keys[start : start + block_of(task.layout)], left_out)
+            sync(file)
+            verify(file, task, written, kept)
+            written += len(kept)
+        write_text(task.note, json.dumps({"records": written, "left_out": left_out}))
     return task.file
 
 

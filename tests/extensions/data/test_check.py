@@ -63,6 +63,19 @@ def test_bad_records_of_a_pack(data_set):
     assert report["pack"] and "its checksum is wrong" in str(report["bad"])
 
 
+@pytest.mark.disk_size("4k")
+def test_a_full_disk_is_one_line_and_keeps_what_was_found(data_set, small_disk):
+    for number in range(12):
+        (data_set.data / f"id{number}.npz").write_bytes(b"")
+    with pytest.raises(
+        UserError, match=r"out cannot be written \(No space left on device\); make room.*OUT"
+    ) as error:
+        check.check(data_set.index, data_set.data, small_disk / "out", 1)
+    assert "\n" not in str(error.value)
+    left = sorted(path.name for path in (small_disk / "out").iterdir())
+    assert left == ["corrupt.txt"] and "id0" in (small_disk / "out" / "corrupt.txt").read_text().split()
+
+
 def test_records_are_read_in_the_order_of_the_disk(data_set):
     folder = data_set.folder / "pack"
     make.make(data_set.index, make.Wish(data_set.data, folder), 1)

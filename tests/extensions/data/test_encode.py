@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -200,3 +201,23 @@ def test_a_full_disk(photographs, standins, fast, small_disk):
     before = len(fast)
     subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
     assert encode.encode(asked) == (4, 0) and len(fast) - before <= 4
+
+
+@pytest.mark.disk_size("8m")
+def test_a_disk_that_is_full_when_all_are_encoded(photographs, standins, fast, small_disk, monkeypatch):
+    asked, plain = encode.Wish(photographs, small_disk / "out", standins["sd2"]), encode.join
+
+    def join(*words):
+        (small_disk / "filler").write_bytes(b"x" * shutil.disk_usage(small_disk).free)
+        return plain(*words)
+
+    monkeypatch.setattr(encode, "join", join)
+    with pytest.raises(
+        UserError, match=r"out cannot be written \(No space left on device\); make room, then"
+    ) as error:
+        encode.encode(asked)
+    assert "\n" not in str(error.value) and not (asked.out / "meta_lat.json").exists()
+    (small_disk / "filler").unlink()
+    monkeypatch.setattr(encode, "join", plain)
+    before = len(fast)
+    assert encode.encode(asked) == (4, 0) and len(fast) == before, "nothing is encoded again"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -219,6 +220,48 @@ def test_a_disk_that_fills_up_meanwhile(data_set, small_disk, monkeypatch, jobs)
     subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
     assert make.make(data_set.index, asked, jobs).images == 12
     assert len(rows(data_set, asked.folder)) == 12
+
+
+def test_a_disk_that_is_full_before_the_first_shard(data_set, small_disk):
+    filler = fill(small_disk)
+    asked = make.Wish(data_set.data, small_disk / "pack")
+    with pytest.raises(UserError, match=r"pack cannot be written \(No space left on device\); make room") as error:
+        make.make(data_set.index, asked, 1)
+    assert "\n" not in str(error.value)
+    filler.unlink()
+    subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
+    assert make.make(data_set.index, asked, 1).images == 12
+
+
+@pytest.mark.disk_size("1m")
+@pytest.mark.parametrize("room", [0, 1])
+def test_a_disk_that_is_full_after_the_last_shard(data_set, small_disk, monkeypatch, room):
+    """room: pages that are left, for keys.arrow and not for pack.json."""
+    plain = make.finish
+    (data_set.data / "id8.npz").write_bytes(b"broken")
+    asked = make.Wish(data_set.data, small_disk / "pack", bad="skip")
+
+    def finish(*words):
+        fill(small_disk, room)
+        return plain(*words)
+
+    monkeypatch.setattr(make, "finish", finish)
+    with pytest.raises(UserError, match=r"pack cannot be written \(No space left on device\); make room") as error:
+        make.make(data_set.index, asked, 1)
+    assert "\n" not in str(error.value) and not (asked.folder / "pack.json").exists()
+    (small_disk / "filler").unlink()
+    monkeypatch.setattr(make, "finish", plain)
+    monkeypatch.setattr(write, "write", lambda *_: pytest.fail("a shard was written again"))
+    assert make.make(data_set.index, asked, 1).left_out == 1
+    assert len(header.keys(asked.folder)) == 11
+
+
+def fill(folder, pages=0):
+    """A file that takes all room but some pages."""
+    filler = folder / "filler"
+    free = shutil.disk_usage(folder).free - pages * os.sysconf("SC_PAGE_SIZE")
+    filler.write_bytes(b"x" * free)
+    return filler
 
 
 def test_places_are_kept_and_found_again(data_set, monkeypatch):
