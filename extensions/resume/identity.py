@@ -1,6 +1,7 @@
 """What a state was made with, and whether it may be gone on from: data, flags, processes, code."""
 
 import json
+import os
 from pathlib import Path
 
 from extensions.errors import UserError
@@ -62,19 +63,27 @@ def require_lineage(state: State, args) -> None:
 
 
 def require_same(state: State, now: dict, allowed: set[str]) -> None:
-    """UserError naming the first difference that is not allowed by name (one of WHAT). now: what is known of it."""
+    """UserError naming the first difference that is not allowed by name (one of WHAT). now: what is known of it.
+
+    What is allowed is told, every difference on a line, by the first process.
+    """
     before = state.facts["made_with"]
-    for what in WHAT:
-        if what in now and what not in allowed and before[what] != now[what]:
+    differing = [what for what in WHAT if what in now and before[what] != now[what]]
+    for what in differing:
+        if what not in allowed:
             raise UserError(
-                f"{state.path} was made with other {what}: {difference(before[what], now[what])}; "
+                f"{state.path} was made with other {what}: {differences(before[what], now[what])[0]}; "
                 f"undo that, or give --resume_allow={what}"
             )
+    if os.environ.get("RANK", "0") == "0":
+        for what in differing:
+            for line in differences(before[what], now[what]):
+                print(f"--resume_allow={what}: {line}", flush=True)
 
 
-def difference(before, now) -> str:
-    """The first thing that differs, for a person."""
+def differences(before, now) -> list[str]:
+    """All that differs, for a person; by flag where there are several values. Not empty."""
     if not (isinstance(before, dict) and isinstance(now, dict)):
-        return f"{before} there, {now} here"
-    name = next(key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key))
-    return f"{name} is {before.get(name, 'not set')} there, {now.get(name, 'not set')} here"
+        return [f"{before} there, {now} here"]
+    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    return [f"{name} is {before.get(name, 'not set')} there, {now.get(name, 'not set')} here" for name in names]

@@ -43,6 +43,26 @@ def test_another_trainer_or_series_is_a_difference(args):
         identity.require_same(state, now, {"code"})
 
 
+def test_all_that_is_allowed_is_told_line_by_line_by_one_process(args, monkeypatch, capsys):
+    before = {"data": "d", "flags": {"seed": "1", "learning_rate": "1e-06", "gone": "3"}, "processes": 4, "code": {}}
+    now = {"data": "e", "flags": {"seed": "1", "learning_rate": "2e-06", "new": "x"}, "processes": 2, "code": {}}
+    state = State(Path("s"), {"made_with": before})
+    identity.require_same(state, now, {"data", "flags", "processes"})
+    assert capsys.readouterr().out.splitlines() == [
+        "--resume_allow=data: d there, e here",
+        "--resume_allow=flags: gone is 3 there, not set here",
+        "--resume_allow=flags: learning_rate is 1e-06 there, 2e-06 here",
+        "--resume_allow=flags: new is not set there, x here",
+        "--resume_allow=processes: 4 there, 2 here",
+    ]
+    monkeypatch.setenv("RANK", "1")
+    identity.require_same(state, now, {"data", "flags", "processes"})
+    identity.require_same(state, before, set())
+    assert capsys.readouterr().out == ""
+    with pytest.raises(UserError, match="other flags: gone is 3 there, not set here; undo that"):
+        identity.require_same(state, now, {"data", "processes"})
+
+
 def test_only_flags_that_change_weights_count():
     assert identity.neutral("save_every_n_steps") and identity.neutral("output_dir")
     for flag in ("seed", "learning_rate", "gradient_accumulation_steps", "unet_percent", "dual_tag", "extensions"):
