@@ -30,7 +30,7 @@ show: $(INSTALLED) ## RUN=25022601: one run's header, facts and flags
 diff: $(INSTALLED) ## A=25022501 B=25022601: the flags that differ
 	@$(PYTHON) -m extensions.logbook diff "$(A)" "$(B)"
 
-chain: $(INSTALLED) ## SESSION=2503c PROFILE=tiny [TRAINER=reference] [FORCE=1]: all segments, each from its parent's exact state
+chain: $(INSTALLED) ## SESSION=2503c PROFILE=tiny [TRAINER=reference] [FORCE=1]: all segments, each from its parent's exact state; FORCE=1 (tiny alone) begins anew
 	@$(PYTHON) -m extensions.logbook.chain "$(SESSION)"
 
 batch: $(INSTALLED) ## RUN=25022601 STEP=123 [PROFILE=tiny]: the samples and texts that an optimizer step saw or will see

@@ -28,12 +28,22 @@ def main(words: list[str]) -> int:
     runs = chain(registry.read_all(), session)
     folder = Path(words[1]) if len(words) > 1 else default_folder(session)
     if os.environ.get("FORCE") == "1":
-        shutil.rmtree(folder, ignore_errors=True)
+        begin_anew(folder)
     lines = [[run.run, *segment(run, folder, runs[0].steps)] for run in runs]
     tables.show(["segment", "from", "to", "seconds"], lines)
     if not in_tiny():
         return 0
     return compared(last_state(folder / "segments", runs[-1]), unbroken(runs[0], folder))
+
+
+def begin_anew(folder: Path) -> None:
+    """Remove what the stand-ins left. UserError at full size, where it is weeks of training."""
+    if not in_tiny() and folder.exists():
+        raise UserError(
+            f"FORCE=1 would remove {shown(folder)}, all checkpoints and states of the chain; remove it yourself, "
+            "give another OUTPUT, or drop FORCE=1 to go on"
+        )
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def chain(runs: dict[str, Run], session: str) -> list[Run]:

@@ -61,6 +61,22 @@ def test_a_segment_that_fails_ends_the_chain(runs, tmp_path, monkeypatch):
         chain.segment(runs["25030802"], tmp_path, 777_917)
 
 
+def test_what_was_trained_at_full_size_is_never_removed(tmp_path, monkeypatch):
+    weeks = tmp_path / "segments" / "model_out_25030802" / "states" / "step00036000" / "state.json"
+    weeks.parent.mkdir(parents=True)
+    weeks.write_text("{}")
+    monkeypatch.setenv("FORCE", "1")
+    monkeypatch.setattr(chain, "segment", lambda *_: pytest.fail("went on"))
+    with pytest.raises(UserError, match="FORCE=1 would remove .*drop FORCE=1") as error:
+        chain.main(["2503c", str(tmp_path)])
+    assert "\n" not in str(error.value) and weeks.is_file()
+    monkeypatch.setenv("PROFILE", "tiny")
+    monkeypatch.setattr(chain, "segment", lambda *_: (_ for _ in ()).throw(UserError("trained")))
+    with pytest.raises(UserError, match="trained"):
+        chain.main(["2503c", str(tmp_path)])
+    assert not tmp_path.exists()
+
+
 @pytest.mark.parametrize(("change", "code"), [({}, 0), ({"files": {"a": 2}}, 1), ({"samples": 9}, 1)])
 def test_one_bit_or_one_sample_is_a_difference(change, code, capsys):
     facts = {"files": {"a": 1}, "optimizer_steps": 78, "micro_steps": 312, "samples": 312}
