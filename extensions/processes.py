@@ -29,3 +29,12 @@ def from_main(accelerator, value):
     from accelerate.utils import broadcast_object_list
 
     return broadcast_object_list([value])[0]
+
+
+def from_all(accelerator, value) -> list:
+    """Every process's value (anything that can be pickled), in the order of the processes, on every process."""
+    if accelerator.num_processes == 1:
+        return [value]
+    from accelerate.utils import gather_object
+
+    return gather_object([value])

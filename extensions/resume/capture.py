@@ -37,12 +37,19 @@ def values(run, models: Models) -> list[tuple[str, Callable[[], object]]]:
 
 
 def expected_bytes(models: Models, optimizer) -> int:
-    """What a state will take, before the optimizer has any: from its table, else as two fp32 moments."""
+    """What a state will take, the files of all processes together, before the optimizer has any state.
+
+    By the optimizer's table, else as two fp32 moments; ZeRO keeps fp32 weights beside them.
+    """
     weights = sum(size_of(model.state_dict()) for model in models.named().values())
     trained = [p for model in models.named().values() for p in model.parameters() if p.requires_grad]
-    facts = optimizer_facts.of_optimizer(optimizer)
+    elements = sum(parameter.numel() for parameter in trained)
+    zero = hasattr(optimizer, "single_partition_of_fp32_groups")
+    facts = optimizer_facts.of_optimizer(optimizer.optimizer if zero else optimizer)
     if facts is None:
-        return weights + sum(8 * parameter.numel() for parameter in trained)
+        return weights + (12 if zero else 8) * elements
+    if zero:  # flat pieces of all weights together
+        return weights + 4 * elements + facts.bytes_of((elements,), 4)
     return weights + sum(facts.bytes_of(tuple(each.shape), each.element_size()) for each in trained)
 
 

@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,6 +127,16 @@ def begin(folder: Path, optimizer_steps: int) -> Path:
     temporary = folder / f".{name_of(optimizer_steps)}.part"
     temporary.mkdir(parents=True)
     return temporary
+
+
+def discard(temporary: Path) -> None:
+    """Take away what was begun and will not be finished. Other processes that still write to it find it gone."""
+    if temporary.is_dir():
+        going = temporary.with_name(f"{temporary.stem}.old{temporary.suffix}")
+        shutil.rmtree(going, ignore_errors=True)
+        with suppress(OSError):
+            os.rename(temporary, going)
+            shutil.rmtree(going)
 
 
 def commit(temporary: Path, facts: dict, files: dict[str, dict]) -> State:

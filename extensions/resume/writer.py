@@ -2,28 +2,24 @@
 
 The values are copied to memory at the end of an optimizer step and written by a thread. Where memory does not hold
 the copies (a U-Net in fp32 with its optimizer takes some 20 GB), one file after the other is copied and written
-before the training goes on. The description is written last, by process 0, when every process's files are there:
-threads cannot use the collectives that the training is using, so they meet in the folder.
+before the training goes on. The description is written last, by process 0, when every process has said that its files
+are there (`notes`). Where one has failed, the state is given up, and the last good one stays.
 """
 
-import json
 import shutil
 import threading
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from extensions.errors import UserError
-from extensions.processes import from_main
-from extensions.resume import states
+from extensions.processes import from_all, from_main
+from extensions.resume import notes, states
 from extensions.resume.parts import Part, size_of
 
 SHARE_OF_MEMORY = 0.8  # of what is free, that copies may take
-PATIENCE = 3600  # seconds that process 0 waits for the others' files
-NOTE = "process-{}.json"
-
 
 _writers: list["Writer"] = []
 
@@ -43,7 +39,6 @@ class Writer:
     def __init__(self, folder: Path, keep: int, accelerator):
         self.folder, self.keep, self.accelerator = folder, keep, accelerator
         self.thread: threading.Thread | None = None
-        self.error: str | None = None
         _writers[:] = [self]
 
     def save(self, facts: dict, values: list[tuple[str, Callable]], writers: list[int], wait: bool = False) -> None:
@@ -53,10 +48,12 @@ class Writer:
         this process; writers: the processes that have any. wait: come back when the state has its name.
         """
         self.join()
-        steps = facts["optimizer_steps"]
-        temporary = self.folder / f".{states.name_of(steps)}.part"
+        temporary = self.folder / f".{states.name_of(facts['optimizer_steps'])}.part"
         needed = sum(size_of(value()) for _, value in values)
-        if not self.begin(steps, needed):
+        # Once all have said what they need, every process is done with the state before this one.
+        if reason := self.begin(temporary, facts, sum(from_all(self.accelerator, needed)), writers):
+            if self.accelerator.is_main_process:
+                self.give_up(temporary, facts, reason)
             return
         if self.accelerator.process_index not in writers:
             return
@@ -69,48 +66,64 @@ class Writer:
         if wait or not background:
             self.join()
 
-    def begin(self, steps: int, needed: int) -> bool:
-        """Make the folder on process 0, if the disk has room; whether it was made."""
+    def begin(self, temporary: Path, facts: dict, needed: int, writers: list[int]) -> str | None:
+        """Make the folder on process 0, if the disk has room for all; on every process why there is none to write to.
+
+        needed: bytes that all processes together will write.
+        """
         reason = None
         if self.accelerator.is_main_process:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 require_room(self.folder, needed)
-                states.begin(self.folder, steps)
+                states.begin(self.folder, facts["optimizer_steps"])
             except (UserError, OSError) as error:
                 reason = str(error)
-        reason = from_main(self.accelerator, reason)
-        if reason and self.accelerator.is_main_process:
-            print(f"no state saved at optimizer step {steps:,}: {reason}", flush=True)
-        return not reason
+        if reason := from_main(self.accelerator, reason):
+            return reason
+        seen = from_all(
+            self.accelerator, notes.seen(temporary) if self.accelerator.process_index in writers else True
+        )
+        blind = [process for process, sees in enumerate(seen) if not sees]
+        return f"{notes.named(blind)}: no {temporary}; all machines need the same output folder" if blind else None
 
     def write(self, temporary: Path, facts: dict, made, writers: list[int]) -> None:
         """Write this process's files; process 0 waits for the others' and gives the state its name."""
+        files, me = {}, self.accelerator.process_index
         try:
-            files = {part.name: part.write(temporary) for part in made}
+            for part in made:
+                files[part.name] = None
+                files[part.name] = part.write(temporary)
             if not self.accelerator.is_main_process:
-                note = temporary / f".{NOTE.format(self.accelerator.process_index)}"
-                note.write_text(json.dumps(files), encoding="utf-8")
-                note.rename(note.with_name(note.name[1:]))
+                notes.leave(temporary, me, {"files": files})
                 return
-            for process in writers[1:]:
-                files |= taken(temporary / NOTE.format(process))
+            files |= notes.gathered(temporary, writers[1:])
             state = states.commit(temporary, facts, files)
             states.keep_last(self.folder, self.keep)
             print(f"state saved: {state.path}", flush=True)
         except Exception as error:
             # Whatever it is (a full disk, a folder that is gone): the training is worth more than this state.
-            self.error = f"no state saved at optimizer step {facts['optimizer_steps']:,}: {error}"
-            shutil.rmtree(temporary, ignore_errors=True)
+            self.give_up(temporary, facts, str(error).partition("\n")[0] or type(error).__name__, files)
+
+    def give_up(self, temporary: Path, facts: dict, reason: str, files=()) -> None:
+        """Process 0 takes the state away and says why; another one makes room for its note to process 0.
+
+        files: what this process may have written of it.
+        """
+        if self.accelerator.is_main_process:
+            print(f"no state saved at optimizer step {facts['optimizer_steps']:,}: {reason}", flush=True)
+            states.discard(temporary)
+            return
+        with suppress(OSError):  # process 0 has given up before, and has said so
+            for name in files:
+                (temporary / name).unlink(missing_ok=True)
+            notes.leave(temporary, self.accelerator.process_index, {"error": reason})
 
     def join(self) -> None:
-        """Wait for the state under way; tell what went wrong with it."""
+        """Wait for the state under way."""
         if self.thread is not None:
             self.thread.join()
             self.thread = None
-        if self.error:
-            print(self.error, flush=True)
-            self.error = None
 
 
 def require_room(folder: Path, needed: int) -> None:
@@ -138,15 +151,3 @@ def require_room_for_all(writer: Writer, one: int) -> None:
             )
     if reason := from_main(writer.accelerator, reason):
         raise UserError(reason)
-
-
-def taken(note: Path) -> dict[str, dict]:
-    """What another process says it has written. UserError when it does not come."""
-    until = time.monotonic() + PATIENCE
-    while not note.is_file():
-        if time.monotonic() > until:
-            raise UserError(f"{note.stem} has not written its files; all machines need the same output folder")
-        time.sleep(0.05)
-    found = json.loads(note.read_text(encoding="utf-8"))
-    note.unlink()
-    return found

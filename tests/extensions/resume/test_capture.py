@@ -65,4 +65,23 @@ def test_the_room_asked_for_is_the_room_taken(facts):
 def test_an_optimizer_that_is_not_in_the_table_counts_as_two_moments():
     net = torch.nn.Linear(64, 64)
     net.weight.requires_grad_(False)
-    assert capture.expected_bytes(Models("sdxl", net), torch.optim.Adagrad(net.parameters())) == 4 * 65 * 64 + 8 * 64
+    other = torch.optim.Adagrad(net.parameters())
+    assert capture.expected_bytes(Models("sdxl", net), other) == 4 * 65 * 64 + 8 * 64
+    zero = type("Zero", (), {"optimizer": other, "single_partition_of_fp32_groups": []})
+    assert capture.expected_bytes(Models("sdxl", net), zero) == 4 * 65 * 64 + 12 * 64
+
+
+@pytest.mark.parametrize("facts", [each for each in OPTIMIZERS if each.name in ("AdamW", "AdamW8bit", "Lion")])
+def test_the_room_for_zero_counts_the_fp32_weights_of_all_processes(facts):
+    """Two shares of ZeRO's, as DeepSpeed keeps them: the base optimizer steps one flat fp32 piece."""
+    net, taken = model().bfloat16(), 0
+    elements = sum(parameter.numel() for parameter in net.parameters())
+    for size in (elements // 2, elements - elements // 2):
+        piece = torch.nn.Parameter(torch.zeros(size))
+        base = built(facts, [piece], 1e-3)
+        piece.grad = torch.ones(size)
+        base.step()
+        taken += parts.size_of(base.state_dict()) + parts.size_of(piece)
+    zero = type("Zero", (), {"optimizer": base, "single_partition_of_fp32_groups": [piece]})
+    asked = capture.expected_bytes(Models("sdxl", net), zero)
+    assert asked <= taken + parts.size_of(net.state_dict()) <= 1.02 * asked + 2 * 2 * 1024

@@ -87,9 +87,3 @@ def test_room_is_asked_for_before(tmp_path, monkeypatch):
     writer.require_room(tmp_path, 9 * 10**8)
     with pytest.raises(UserError, match="has 1.0 GB free, a state takes 1.0 GB; make room"):
         writer.require_room(tmp_path, 10**9)
-
-
-def test_a_process_whose_files_never_come(tmp_path, monkeypatch):
-    monkeypatch.setattr(writer, "PATIENCE", 0.1)
-    with pytest.raises(UserError, match="process-3 has not written its files"):
-        writer.taken(tmp_path / "process-3.json")
