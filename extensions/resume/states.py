@@ -140,9 +140,13 @@ def discard(temporary: Path) -> None:
 
 
 def commit(temporary: Path, facts: dict, files: dict[str, dict]) -> State:
-    """Describe what was written, sync, and give it its name. files: {name: {"bytes": int, "xxh3_128": str}}."""
+    """Describe what was written, sync, and give it its name. files: {name: {"bytes": int, "xxh3_128": str}}.
+
+    It is the newest, whatever the clock says: one that was set back would have it removed in place of older ones.
+    """
     final = temporary.with_name(name_of(facts["optimizer_steps"]))
-    facts = {"version": VERSION, "written_ns": time.time_ns(), **facts, "files": files}
+    newest = max((state.facts["written_ns"] for state in found(temporary.parent)[0]), default=0)
+    facts = {"version": VERSION, "written_ns": max(time.time_ns(), newest + 1), **facts, "files": files}
     with open(temporary / DESCRIPTION, "w", encoding="utf-8") as file:
         json.dump(facts, file, indent=1, ensure_ascii=False)
         file.flush()
@@ -163,11 +167,12 @@ def remove(path: Path) -> None:
         shutil.rmtree(going)
 
 
-def keep_last(folder: Path, count: int) -> None:
-    """Remove all but the newest `count` states."""
+def keep_last(folder: Path, count: int, saved: State) -> None:
+    """Remove all but the newest `count` states; never `saved`, which was written just now."""
     states, _ = found(folder)
     for state in states[count:]:
-        remove(state.path)
+        if state.path != saved.path:
+            remove(state.path)
 
 
 def sync(folder: Path) -> None:

@@ -99,7 +99,7 @@ class Writer:
                 return
             files |= notes.gathered(temporary, writers[1:])
             state = states.commit(temporary, facts, files)
-            states.keep_last(self.folder, self.keep)
+            states.keep_last(self.folder, self.keep, state)
             print(f"state saved: {state.path}", flush=True)
         except Exception as error:
             # Whatever it is (a full disk, a folder that is gone): the training is worth more than this state.

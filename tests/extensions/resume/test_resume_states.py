@@ -29,13 +29,32 @@ def test_written_read_and_verified(tmp_path):
 def test_newest_is_the_last_written_not_the_highest(tmp_path):
     """After a roll-back, or a run begun again, the step is a lower one."""
     for steps in (10, 20, 30, 15):
-        made(tmp_path, steps)
+        last = made(tmp_path, steps)
     assert states.newest_good(tmp_path).optimizer_steps == 15
-    states.keep_last(tmp_path, 2)
+    states.keep_last(tmp_path, 2, last)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step00000015", "step00000030"]
     made(tmp_path, 30)  # the same step again replaces it
     assert states.newest_good(tmp_path).optimizer_steps == 30
     assert states.newest_good(tmp_path / "nothing") is None
+
+
+def test_a_clock_set_back_does_not_make_a_state_older(tmp_path, monkeypatch):
+    """Summer time on a machine with two systems, or a time server's correction."""
+    hour = 3600 * 10**9
+    for clock, steps in ((5 * hour, 10), (6 * hour, 20), (5 * hour, 30), (5 * hour + 1, 40)):
+        monkeypatch.setattr(states.time, "time_ns", lambda clock=clock: clock)
+        last = made(tmp_path, steps)
+        assert states.newest_good(tmp_path).optimizer_steps == steps
+        states.keep_last(tmp_path, 2, last)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step00000030", "step00000040"]
+
+
+def test_what_was_saved_just_now_stays(tmp_path):
+    saved = made(tmp_path, 30)
+    for steps in (10, 20):
+        made(tmp_path, steps)
+    states.keep_last(tmp_path, 1, saved)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step00000020", "step00000030"]
 
 
 def damage(path, how):
