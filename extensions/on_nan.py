@@ -18,8 +18,8 @@ import torch
 
 from extensions.errors import NotFinite, UserError
 from extensions.hookspecs import hookimpl
-from extensions.processes import any_process
-from extensions.resume import skipped, states, writer
+from extensions.processes import any_process, from_all, from_main
+from extensions.resume import notes, skipped, states, writer
 from extensions.saving import write_text
 
 
@@ -49,6 +49,8 @@ class Plugin:
         plugins = (args.extensions or "").split(",")
         if args.on_nan == "rollback" and "save_states" not in plugins:
             raise UserError("--on_nan=rollback needs states to go back to; add save_states to --extensions")
+        if args.on_nan == "rollback" and not getattr(args, "run_folder", None):
+            raise UserError("--on_nan=rollback is a launcher's work, asked for in the run folder; add record_run")
         if args.on_nan_limit < 1:
             raise UserError(f"--on_nan_limit={args.on_nan_limit} allows no roll-back; give --on_nan=stop instead")
 
@@ -91,16 +93,32 @@ class Plugin:
         args, output = run.args, Path(run.args.output_dir)
         writer.settle()
         run.accelerator.wait_for_everyone()
-        last = states.found(states.folder_of(output))[0]
-        good = f"last good state: {last[0].path}" if last else "no state was saved yet"
-        if run.accelerator.is_main_process and args.on_nan == "rollback" and last and rows:
-            skipped.write(output, last[0], run.places.skipped | dict.fromkeys(rows, done))
-            request = {"optimizer_step": done + 1, "samples": keys, "state": str(last[0].path)}
-            write_text(Path(args.run_folder or output) / skipped.REQUEST, json.dumps(request, indent=1))
+        last = from_main(run.accelerator, next(iter(states.found(states.folder_of(output))[0]), None))
+        good = f"last good state: {last.path}" if last else "no state was saved yet"
+        if args.on_nan == "rollback" and last and rows:
+            good += self.ask_to_go_back(last, rows, {"optimizer_step": done + 1, "samples": keys})
         run.accelerator.end_training()
         raise NotFinite(
             f"{what} not finite at optimizer step {done + 1:,}; its samples: {', '.join(keys) or 'not known'}; {good}"
         )
+
+    def ask_to_go_back(self, last: states.State, rows: list[int], request: dict) -> str:
+        """Leave the request where the launch of each machine finds it: all go back, or none.
+
+        Returns what to add to the run's last line: why there is no roll-back, or nothing.
+        """
+        run, args = self.run, self.run.args
+        blind = [p for p, sees in enumerate(from_all(run.accelerator, notes.seen(last.path))) if not sees]
+        if blind:
+            return f", but {notes.named(blind)} cannot read it: all machines need the same output folder"
+        done = request["optimizer_step"] - 1
+        if run.accelerator.is_main_process:
+            skipped.write(Path(args.output_dir), last, run.places.skipped | dict.fromkeys(rows, done))
+        if run.accelerator.is_local_main_process:  # a machine has a run folder of its own
+            text = json.dumps(request | {"state": str(last.path)}, indent=1)
+            write_text(Path(args.run_folder) / skipped.REQUEST, text)
+        run.accelerator.wait_for_everyone()  # no machine is to begin again before the others are asked
+        return ""
 
 
 def finite(gradients: list[torch.Tensor]) -> bool:

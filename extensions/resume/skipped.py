@@ -13,7 +13,7 @@ from extensions.resume.states import State, folder_of
 from extensions.saving import write_text
 
 FILE = "skipped.json"
-REQUEST = "rollback.json"  # in the run folder: on_nan asks the launch to go on from a state
+REQUEST = "rollback.json"  # in each machine's run folder: on_nan asks the launch to go on from a state
 LIMIT = 3  # roll-backs in one launch, unless --on_nan_limit is given
 
 

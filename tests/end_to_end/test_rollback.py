@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from launching import launch
 
 from extensions.data import index
 from extensions.data.order import EpochOrder
+from extensions.launch import command
 from extensions.resume import states
 
 TRAINERS = [pytest.param("sd-scripts", marks=[pytest.mark.upstream, pytest.mark.slow]), "reference"]
@@ -55,3 +57,23 @@ def test_rolled_back_it_ends_without_that_sample(data, trainer, tmp_path):
     state = states.newest_good(states.folder_of(done.output))
     assert state.optimizer_steps == STEPS and len(state.facts["skipped"]) == 1
     assert (done.output / "last.safetensors").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_two_machines_roll_back_together(data, trainer, tmp_path):
+    """Two launchers that share a disk, one process each, on the loopback interface."""
+    flags, key = data
+    meeting = {"NNODES": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": command.free_port(), "TRAINER": trainer}
+
+    def machine(rank):
+        return launch(RUN, tmp_path, ARGS=f"{flags} --on_nan=rollback", NODE_RANK=rank, **meeting, **SETTINGS)
+
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(machine, (0, 1)))
+    for done in both:
+        assert done.code == 0, done.said[-3000:]
+        line = next(line for line in done.said.splitlines() if line.startswith("rolling back: "))
+        assert done.said.count("rolling back: ") == 1 and key in line and "step00000001" in line
+    state = states.newest_good(states.folder_of(both[0].output))
+    assert state.optimizer_steps == STEPS and len(state.facts["skipped"]) == 2  # of the one global batch

@@ -56,6 +56,16 @@ def test_a_rollback_goes_on_without_those_samples(tmp_path):
     assert kept_places and all(a == b for a, b in kept_places)
 
 
+def test_a_machine_that_does_not_see_the_state_keeps_all_from_rolling_back(tmp_path, monkeypatch):
+    args, _ = poisoned_at(tmp_path, 4)
+    args.on_nan = "rollback"
+    monkeypatch.setattr(on_nan, "from_all", lambda accelerator, value: [value, False])  # of two processes
+    with pytest.raises(NotFinite, match="step00000003, but process 1 cannot read it: all machines need the same"):
+        train(args)
+    assert not (tmp_path / skipped.REQUEST).exists()
+    assert skipped.of_state(states.newest_good(states.folder_of(tmp_path)), tmp_path) == {}
+
+
 def test_a_run_begun_again_knows_nothing_of_an_earlier_life(tmp_path):
     args, _ = poisoned_at(tmp_path, 4, in_json="16")
     args.on_nan = "rollback"
@@ -101,5 +111,7 @@ def test_a_sound_run_is_not_changed(tmp_path):
 def test_refused(tmp_path):
     with pytest.raises(UserError, match="add save_states"):
         train(flags(tmp_path, extensions="resume_at_step,on_nan", on_nan="rollback"))
+    with pytest.raises(UserError, match="a launcher's work.*add record_run"):
+        train(flags(tmp_path, on_nan="rollback"))
     with pytest.raises(UserError, match="--on_nan_limit=0"):
         train(flags(tmp_path, on_nan_limit=0))
