@@ -1,19 +1,19 @@
 """The files of a state: any nested value as one safetensors file, and back.
 
-Values are copied to memory first (`Part`), so that they can be written while the training goes on.
+Values are copied to memory first (`Part`), so that they can be written while the training goes on; where memory has
+no room, they are written as they are while it waits.
 """
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from extensions.errors import UserError
+from extensions.resume import streamed
 from extensions.resume.states import checksum
 from extensions.resume.trees import put_together, taken_apart
 
@@ -21,21 +21,22 @@ CPU = torch.device("cpu")
 
 
 class Part:
-    """A copy of one value in memory. name: of its file."""
+    """One value, to be written to the file `name`.
 
-    def __init__(self, name: str, value):
-        self.name, tensors = name, {}
-        self.tree = json.dumps(taken_apart(value, tensors))
-        # A copy even of what is on the CPU already: the next step overwrites it. Each has its own storage, which
-        # safetensors asks for.
-        self.tensors = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
+    copied: a copy in memory, which the training may go on from; else the value itself, which must not change until it
+    is written.
+    """
+
+    def __init__(self, name: str, value, copied: bool = True):
+        self.name, self.tensors = name, {}
+        self.tree = json.dumps(taken_apart(value, self.tensors))
+        if copied:  # even of what is on the CPU already: the next step overwrites it
+            self.tensors = {key: tensor.detach().to("cpu", copy=True) for key, tensor in self.tensors.items()}
 
     def write(self, folder: Path) -> dict:
         """Write and sync the file; its entry for the state's description."""
         path = folder / self.name
-        save_file(self.tensors, path, {"tree": self.tree})
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
+        streamed.write(self.tensors, path, {"tree": self.tree})
         return {"bytes": path.stat().st_size, "xxh3_128": checksum(path)}
 
 

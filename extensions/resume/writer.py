@@ -1,9 +1,9 @@
 """Writing a training state while the training goes on.
 
 The values are copied to memory at the end of an optimizer step and written by a thread. Where memory does not hold
-the copies (a U-Net in fp32 with its optimizer takes some 20 GB), one file after the other is copied and written
-before the training goes on. The description is written last, by process 0, when every process has said that its files
-are there (`notes`). Where one has failed, the state is given up, and the last good one stays.
+the copies (a U-Net in fp32 with its optimizer takes some 30 GB), the values themselves are written, a piece at a
+time, before the training goes on. The description is written last, by process 0, when every process has said that
+its files are there (`notes`). Where one has failed, the state is given up, and the last good one stays.
 """
 
 import shutil
@@ -57,9 +57,9 @@ class Writer:
             return
         if self.accelerator.process_index not in writers:
             return
-        made = (Part(name, value()) for name, value in values)  # each is copied when it is asked for
         background = needed < SHARE_OF_MEMORY * psutil.virtual_memory().available / len(writers)
-        if background:
+        made = (Part(name, value(), background) for name, value in values)
+        if background:  # copied now
             made = list(made)
         self.thread = threading.Thread(target=self.write, args=(temporary, facts, made, writers), daemon=False)
         self.thread.start()
