@@ -1,11 +1,15 @@
 """Hook calls that take more than one line and are the same in both trainers."""
 
 from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
 
 from extensions import manager, optimizer_state
 from extensions.errors import UserError
 from extensions.models import Models
-from extensions.saving import replacing
+from extensions.saving import replacing, require_room
 
 
 def choose_parameters(models: Models, groups: list[dict]) -> list[dict]:
@@ -31,16 +35,45 @@ def optimizer_built(models: Models, optimizer) -> None:
     manager.current().hook.optimizer_built(models=models, optimizer=optimizer)
 
 
-@contextmanager
-def writing_checkpoint(path, metadata: dict[str, str] | None, models: Models, optimizer_steps: int):
-    """Give (temporary path, metadata with the plugins' own) to write to.
+# How torch.save says that the disk did not take what it wrote.
+TORCH_SAVE = ("PytorchStreamWriter", "inline_container")
 
-    The file appears as `path` when the block ends without an error; then the plugins are told.
+
+@contextmanager
+def writing_checkpoint(
+    path, metadata: dict[str, str] | None, models: Models, optimizer_steps: int, dtype: torch.dtype | None = None
+):
+    """Give (temporary path, metadata with the plugins' own) to write to. dtype: of the file; None: the models' own.
+
+    The file appears as `path` when the block ends without an error; then the plugins are told. UserError where the
+    disk does not hold it, before where that is clear: a run whose checkpoints are lost must not go on for days.
     """
     extra = manager.current().hook.checkpoint_metadata(models=models, optimizer_steps=optimizer_steps)
     merged = dict(metadata or {})
     for more in reversed(extra):
         merged |= more
-    with replacing(path) as temporary:
-        yield temporary, merged
+    try:
+        with replacing(path) as temporary:
+            require_room(Path(path).parent, least_bytes(models, dtype), "a checkpoint")
+            yield temporary, merged
+    except (OSError, SafetensorError, UserError) as error:
+        raise unwritten(path, optimizer_steps, error) from None
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in TORCH_SAVE):
+            raise
+        raise unwritten(path, optimizer_steps, error) from None
     manager.current().hook.checkpoint_saved(path=path, optimizer_steps=optimizer_steps)
+
+
+def least_bytes(models: Models, dtype: torch.dtype | None) -> int:
+    """What a checkpoint takes at the least: the weights of the models that train, in its dtype or in their own."""
+    trained = (parameter for model in models.named().values() for parameter in model.parameters())
+    return sum(each.numel() * (dtype.itemsize if dtype else each.element_size()) for each in trained)
+
+
+def unwritten(path, optimizer_steps: int, error: Exception) -> UserError:
+    """In one line, that a checkpoint was not written, and why."""
+    why = str(error).partition("\n")[0]
+    return UserError(
+        f"no checkpoint {path} at optimizer step {optimizer_steps:,}: {why}; earlier ones and the states are whole"
+    )

@@ -8,6 +8,13 @@ from pathlib import Path
 from extensions.errors import UserError
 
 
+def require_room(folder: Path, needed: int, what: str) -> None:
+    """UserError where the disk has less than `needed` bytes free. what: that takes so much, for the message."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(f"{folder} has {free / 1e9:.1f} GB free, {what} takes {needed / 1e9:.1f} GB; make room")
+
+
 @contextmanager
 def replacing(path: str | os.PathLike, durable: bool = True, temporary: Path | None = None):
     """Give a temporary path beside `path`; on success sync it and rename it over `path`.

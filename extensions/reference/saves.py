@@ -40,7 +40,8 @@ class Saver:
         path = self.folder / f"{name}.safetensors"
         print(f"saving {path}", flush=True)
         title = self.metadata(name)
-        with calls.writing_checkpoint(str(path), title, self.loaded.models, optimizer_steps) as (temporary, metadata):
+        models = self.loaded.models
+        with calls.writing_checkpoint(str(path), title, models, optimizer_steps, self.dtype) as (temporary, metadata):
             save_file(self.tensors(), temporary, metadata)
 
     def tensors(self) -> dict[str, torch.Tensor]:

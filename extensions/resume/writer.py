@@ -18,6 +18,7 @@ from extensions.errors import UserError
 from extensions.processes import from_all, from_main
 from extensions.resume import notes, states
 from extensions.resume.parts import Part, size_of
+from extensions.saving import require_room
 
 SHARE_OF_MEMORY = 0.8  # of what is free, that copies may take
 
@@ -75,7 +76,7 @@ class Writer:
         if self.accelerator.is_main_process:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                require_room(self.folder, needed)
+                require_room(self.folder, int(1.1 * needed), "a state")
                 states.begin(self.folder, facts["optimizer_steps"])
             except (UserError, OSError) as error:
                 reason = str(error)
@@ -124,13 +125,6 @@ class Writer:
         if self.thread is not None:
             self.thread.join()
             self.thread = None
-
-
-def require_room(folder: Path, needed: int) -> None:
-    """UserError where the disk has less than `needed` bytes, and a tenth more, free."""
-    free = shutil.disk_usage(folder).free
-    if free < 1.1 * needed:
-        raise UserError(f"{folder} has {free / 1e9:.1f} GB free, a state takes {needed / 1e9:.1f} GB; make room")
 
 
 def require_room_for_all(writer: Writer, one: int) -> None:

@@ -153,6 +153,7 @@ def save_checkpoint(upstream, *arguments, **keywords):
     call = inspect.signature(upstream).bind(*arguments, **keywords)
     steps = call.arguments["steps"]
     path, metadata = call.arguments["output_file"], call.arguments["metadata"]
-    with calls.writing_checkpoint(path, metadata, _models, steps) as (temporary, merged):
+    dtype = call.arguments.get("save_dtype")
+    with calls.writing_checkpoint(path, metadata, _models, steps, dtype) as (temporary, merged):
         call.arguments |= {"output_file": str(temporary), "metadata": merged or None}
         return upstream(*call.args, **call.kwargs)

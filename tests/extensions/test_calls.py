@@ -1,7 +1,10 @@
 """The hook calls that both trainers make alike."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from extensions import calls, manager
 from extensions.errors import UserError
@@ -104,8 +107,38 @@ def test_a_checkpoint_appears_whole_with_the_plugins_metadata(models, monkeypatc
 def test_a_save_that_fails_leaves_the_old_file_and_tells_nobody(models, monkeypatch, tmp_path):
     plugin, path = listed(monkeypatch, Plugin()), tmp_path / "last.safetensors"
     path.write_text("old")
-    with pytest.raises(OSError), calls.writing_checkpoint(str(path), None, models, 7) as (temporary, _):
+    with (
+        pytest.raises(UserError, match="disk full"),
+        calls.writing_checkpoint(str(path), None, models, 7) as (temporary, _),
+    ):
         temporary.write_text("half")
         raise OSError("disk full")
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     assert path.read_text() == "old" and plugin.saved == []
+
+
+@pytest.mark.disk_size("200k")
+@pytest.mark.parametrize("how", ["asked before", "safetensors", "ckpt"])
+def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint(small_disk, how, monkeypatch):
+    """Of both formats that upstream writes; 100 kB are there, another 100 do not fit."""
+    models, write = Models("sdxl", torch.nn.Linear(160, 160)), torch.save if how == "ckpt" else save_file
+    if how != "asked before":
+        monkeypatch.setattr(calls, "require_room", lambda *_: None)
+    first, second = small_disk / "at-step00000001", small_disk / "at-step00000002"
+    for path in (first, second):
+        with_it = pytest.raises(UserError) if path == second else nullcontext()
+        with with_it as caught, calls.writing_checkpoint(str(path), None, models, 7) as (temporary, _):
+            write(models.unet.state_dict(), temporary)
+    line = str(caught.value)
+    assert line.startswith(f"no checkpoint {second} at optimizer step 7: ") and "\n" not in line
+    assert ("make room" in line) == (how == "asked before") and line.endswith("earlier ones and the states are whole")
+    assert list(small_disk.iterdir()) == [first] and first.stat().st_size > 4 * 160 * 160
+
+
+def test_an_error_of_the_model_stays_what_it_is(models, tmp_path):
+    with pytest.raises(RuntimeError, match="CUDA"), calls.writing_checkpoint(str(tmp_path / "a"), None, models, 7):
+        raise RuntimeError("CUDA out of memory")
+
+
+def test_the_room_asked_for_follows_the_dtype_of_the_file(models):
+    assert calls.least_bytes(models, None) == 8 and calls.least_bytes(models, torch.float16) == 4

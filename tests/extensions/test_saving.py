@@ -1,12 +1,13 @@
 """A file stands under its name only when it is whole."""
 
 import os
+import shutil
 import stat
 
 import pytest
 
 from extensions.errors import UserError
-from extensions.saving import replacing, replacing_folder, write_text
+from extensions.saving import replacing, replacing_folder, require_room, write_text
 
 
 def test_replaces_and_keeps_the_suffix(tmp_path):
@@ -60,3 +61,10 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="choose a writable folder"), replacing(tmp_path / "file" / "a.txt"):
         pass
+
+
+def test_room_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**9}))
+    require_room(tmp_path, 10**9, "a state")
+    with pytest.raises(UserError, match="has 1.0 GB free, a state takes 1.1 GB; make room"):
+        require_room(tmp_path, 11 * 10**8, "a state")

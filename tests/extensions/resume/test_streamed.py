@@ -21,7 +21,7 @@ class Elsewhere(torch.Tensor):
     "As on another device: .cpu() makes a copy."
     def cpu(self):
         return self.as_subclass(torch.Tensor).clone()
-value = {str(i): torch.ones(25 << 20).as_subclass(Elsewhere) for i in range(4)}
+value = {str(i): torch.ones(50 << 20).as_subclass(Elsewhere) for i in range(2)}
 part = parts.Part("w.safetensors", value, copied=False)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 part.write(Path(sys.argv[1]))
@@ -65,8 +65,8 @@ def test_where_memory_has_no_room_a_piece_is_copied_and_not_a_file(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", PEAK, str(tmp_path)], capture_output=True, text=True, timeout=120, check=True
     )
-    assert int(done.stdout.split()[-1]) < 50
-    assert parts.read(tmp_path / "w.safetensors")["3"].sum() == 25 << 20
+    assert int(done.stdout.split()[-1]) < 100  # a piece of 4 MB, and what modules take
+    assert parts.read(tmp_path / "w.safetensors")["1"].sum() == 50 << 20
 
 
 @pytest.mark.disk_size("64k")
