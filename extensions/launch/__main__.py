@@ -1,6 +1,5 @@
 """`train/<run>.sh` ends here: python -m extensions.launch RUN FACTS… SCRIPT FLAGS…"""
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from extensions import checkpoint
 from extensions.errors import NotFinite
 from extensions.launch import (
     alone,
+    attention,
     batch,
     checks,
     command,
@@ -36,9 +36,8 @@ def main(arguments: list[str]) -> int:
         tiny.apply(asked)
     if asked.batch_step:
         return batch.show(asked)
-    if not asked.cpu:
-        attention(asked)
     contradictions.check(asked.flags)
+    asked.notes += attention.settle(asked.flags, asked.cpu)
     if asked.dry_run:
         resume.apply(asked)
         trainer.settle(asked)
@@ -75,14 +74,6 @@ def tell(asked: Request) -> None:
     """Show what was replaced or left out."""
     for note in asked.notes:
         print(note, file=sys.stderr, flush=True)
-
-
-def attention(asked: Request) -> None:
-    """A missing xformers becomes PyTorch's own attention, which is the same function."""
-    if "xformers" in asked.flags and importlib.util.find_spec("xformers") is None:
-        asked.flags.drop("xformers")
-        asked.flags.put("sdpa")
-        asked.notes.append("xformers is not installed: --xformers becomes --sdpa")
 
 
 def dry_run(asked: Request) -> int:

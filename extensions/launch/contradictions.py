@@ -6,10 +6,10 @@ though the words alone tell it.
 """
 
 from extensions.errors import UserError
+from extensions.launch import attention as kinds
 from extensions.launch.flags import Flags
 from extensions.reference.flags import literals
 
-ATTENTION = ("mem_eff_attn", "xformers", "sdpa")
 FACTORS = "factors the second moment by rows and columns"
 # These need each weight in its own shape; ZeRO hands the optimizer one flat piece of all of them.
 NEED_SHAPES = {
@@ -29,7 +29,7 @@ def check(flags: Flags) -> None:
 
 def attention(flags: Flags) -> None:
     """Upstream takes the first of these and is silent about the others."""
-    given = [name for name in ATTENTION if name in flags]
+    given = [name for name in kinds.NAMES if name in flags]
     if len(given) > 1:
         raise UserError(f"--{given[0]} and --{given[1]} exclude each other: only the first would be used; drop one")
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from extensions.errors import UserError
+from extensions.launch import attention
 from extensions.launch import machines as several
 from extensions.launch.flags import Flags
 from extensions.launch.values import count, switch
@@ -86,6 +87,7 @@ def read(arguments: list[str], environment=os.environ) -> Request:
         raise UserError(f'train/{run}.sh: launch needs a trainer first, e.g. launch sdxl_train.py "${{flags[@]}}"')
     flags = Flags(rest[1:])
     extra = Flags.of_text(environment.get("ARGS", ""))
+    notes = attention.give_way(flags, extra)
     flags.update(extra)
     profile = environment.get("PROFILE", "")
     if profile not in PROFILES:
@@ -118,6 +120,7 @@ def read(arguments: list[str], environment=os.environ) -> Request:
         batch_step=count("STEP", environment["STEP"], least=1) if environment.get("STEP") else 0,
         sd_scripts_commit=commit,
         cpu=profile == "tiny",
+        notes=notes,
     )
 
 

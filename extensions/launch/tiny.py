@@ -5,7 +5,7 @@ Everything that is changed is changed here and said; every other flag reaches th
 
 from pathlib import Path
 
-from extensions.launch import numa, processor
+from extensions.launch import attention, numa, processor
 from extensions.launch.request import Request
 from extensions.paths import STANDIN_DATASETS, STANDIN_MODELS
 
@@ -32,6 +32,7 @@ def apply(request: Request) -> None:
     if "full_bf16" in flags and not processor.has_bf16():
         flags.put("extensions", ",".join(filter(None, [flags.get("extensions"), "cpu_bf16"])))
     replace_topology(request)
+    attention.give_way(flags, request.extra)  # said already, or put there by us
     flags.update(request.extra)
     request.notes += described(before, flags.as_dict())
 
