@@ -18,11 +18,21 @@ NEED_SHAPES = {
     "adamw4bit": "keeps its state by the shape of each weight",
 }
 MASKS = "scales each weight's update by its own mask"
+# Flags that upstream reads together with a switch only, and what trains without it.
+NEED_A_SWITCH = {
+    "deepspeed": (
+        ("zero_stage", "offload_optimizer_device", "offload_optimizer_nvme_path", "offload_param_device",
+         "offload_param_nvme_path", "zero3_init_flag", "zero3_save_16bit_model", "fp16_master_weights_and_gradients"),
+        "every process would keep the whole optimizer state, as under DDP",
+    ),
+    "torch_compile": (("dynamo_backend",), "nothing would be compiled"),
+}  # fmt: skip
 
 
 def check(flags: Flags) -> None:
     """UserError for the first contradiction."""
     attention(flags)
+    without_effect(flags)
     zero(flags)
     dynamo(flags)
 
@@ -32,6 +42,16 @@ def attention(flags: Flags) -> None:
     given = [name for name in kinds.NAMES if name in flags]
     if len(given) > 1:
         raise UserError(f"--{given[0]} and --{given[1]} exclude each other: only the first would be used; drop one")
+
+
+def without_effect(flags: Flags) -> None:
+    """What asks for an engine that is not switched on."""
+    for switch, (names, instead) in NEED_A_SWITCH.items():
+        given = [name for name in names if name in flags] if switch not in flags else []
+        if given:
+            raise UserError(
+                f"--{given[0]} without --{switch} has no effect: {instead}; add --{switch}, or take --{given[0]} out"
+            )
 
 
 def zero(flags: Flags) -> None:

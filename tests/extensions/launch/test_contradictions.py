@@ -1,11 +1,14 @@
 """Pairs of flags that exclude each other: one line each, before anything is built or loaded."""
 
+import argparse
+
 import pytest
 
 from extensions.errors import UserError
 from extensions.launch import __main__ as launch
 from extensions.launch import contradictions
 from extensions.launch.flags import Flags
+from extensions.logbook import registry
 from extensions.reporting import exit_code_of
 
 PAIRS = {
@@ -25,6 +28,10 @@ PAIRS = {
     "--deepspeed --extensions=bf16_updates --bf16_updates=stochastic": "bf16_updates=stochastic with --deepspeed",
     "--deepspeed --extensions=bf16_updates --bf16_updates kahan": "bf16_updates=kahan with --deepspeed",
     "--torch_compile --extensions=dual_tag": "plugin dynamo",
+    "--zero_stage=2": "--zero_stage without --deepspeed .* add --deepspeed, or take --zero_stage out",
+    "--offload_optimizer_device=cpu": "--offload_optimizer_device without --deepspeed",
+    "--dynamo_backend=inductor --extensions=dual_tag": "--torch_compile has no .* add --torch_compile, or take",
+    "--torch_compile --extensions=dynamo --dynamo_backend=eager --zero_stage=2": "without --deepspeed",
 }
 
 
@@ -61,3 +68,35 @@ def test_a_launch_refuses_before_it_looks_for_files(words, monkeypatch, capsys):
     assert exit_code_of(launch.main, ["25022601", "GPUS=2", "sdxl_train.py", *flags]) == UserError.code
     said = capsys.readouterr().err
     assert said.startswith(f"error: {words}") and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", ["--zero_stage=2", "--dynamo_backend=inductor"])
+def test_a_tiny_launch_refuses_what_has_no_effect_too(words, monkeypatch, capsys, standins):
+    """The profile writes another backend over inductor, and must not be what hides or makes the fault."""
+    monkeypatch.setenv("PROFILE", "tiny")
+    monkeypatch.setenv("ARGS", words)
+    flags = ["--pretrained_model_name_or_path=base.safetensors", "--output_dir=out"]
+    assert exit_code_of(launch.main, ["25022601", "GPUS=1", "sdxl_train.py", *flags]) == UserError.code
+    assert f"{words.partition('=')[0]} without --" in capsys.readouterr().err
+
+
+def test_no_launcher_has_a_contradiction():
+    for number, run in registry.read_all().items():
+        flags = Flags()
+        flags.values = {name: [] if value is True else [value] if isinstance(value, str) else value
+                        for name, value in run.flags.items()}  # fmt: skip
+        try:
+            contradictions.check(flags)
+        except UserError as error:
+            pytest.fail(f"train/{number}.sh: {error}")
+
+
+@pytest.mark.upstream
+def test_every_flag_of_upstreams_deepspeed_needs_its_switch(patched):
+    """Upstream's own parser says which flags those are."""
+    from library import deepspeed_utils
+
+    parser = argparse.ArgumentParser(add_help=False)
+    deepspeed_utils.add_deepspeed_arguments(parser)
+    names = {action.dest for action in parser._actions}
+    assert names == {"deepspeed", *contradictions.NEED_A_SWITCH["deepspeed"][0]}
