@@ -54,12 +54,14 @@ def accelerate_machines(request: Request) -> list[str]:
 
 
 def config(request: Request) -> Path:
-    """accelerate's configuration for this run: one process or several.
+    """accelerate's configuration for this run: one process, or several and DeepSpeed.
 
     DeepSpeed has none of its own: upstream builds its plugin from --deepspeed and --zero_stage, and a
-    second source of accumulation or stage would silently win.
+    second source of accumulation or stage would silently win. It wants ranks of a single process, too, which
+    accelerate gives by torchrun alone; without them it asks MPI.
     """
-    return CONFIGS / ("one_gpu.yaml" if request.processes == 1 else "multi_gpu.yaml")
+    alone = request.processes == 1 and "deepspeed" not in request.flags
+    return CONFIGS / ("one_gpu.yaml" if alone else "multi_gpu.yaml")
 
 
 def free_port() -> int:

@@ -1,6 +1,9 @@
 """Several machines: what is refused, and what accelerate and torchrun make of the command."""
 
+import json
+import os
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from torch.distributed import run as torchrun
 
 from extensions.errors import UserError
 from extensions.launch import command, machines, request, run_folder
+from extensions.paths import ROOT
 
 TWO = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"}
 
@@ -92,6 +96,25 @@ def test_torchrun_starts_this_machines_share_on_cpus(tmp_path):
 def test_one_process_has_its_own_configuration():
     assert command.config(asked("GPUS=1")).name == "one_gpu.yaml"
     assert command.config(asked("GPUS=2")).name == "multi_gpu.yaml"
+
+
+def test_one_process_of_deepspeed_has_its_ranks(tmp_path):
+    """What deepspeed.comm.init_distributed asks for before it looks for MPI, from accelerate's own launcher.
+
+    The trainer's module is one that writes its environment down; the launcher needs no card for that.
+    """
+    (tmp_path / "extensions_reference.py").write_text(
+        "import json, os, pathlib; pathlib.Path('environment').write_text(json.dumps(dict(os.environ)))"
+    )
+    made = asked("GPUS=1")
+    made.flags.put("deepspeed")
+    words = command.build(made, None)
+    words[words.index("extensions.reference")] = "extensions_reference"
+    path = os.pathsep.join([str(ROOT), str(tmp_path)])
+    subprocess.run(words, cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, check=True, capture_output=True)
+    found = json.loads((tmp_path / "environment").read_text())
+    assert (found["RANK"], found["WORLD_SIZE"], found["LOCAL_RANK"]) == ("0", "1", "0")
+    assert found["MASTER_ADDR"] and found["MASTER_PORT"]
 
 
 def test_machines_that_share_a_disk_have_a_run_folder_each():
