@@ -3,25 +3,33 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from extensions.launch.request import REFERENCE, SD_SCRIPTS, TRAINERS
 from extensions.logbook.registry import Run
 
 
 @dataclass(frozen=True)
 class Proof:
-    """A test, `path::function`, with or without parameters. trainer: the only one it speaks of; None: see Case."""
+    """A test, `path::function`, with or without parameters, or a file's tests.
+
+    trainers: those that run in it, where its parameters do not say so; empty: see `tricks.columns`.
+    """
 
     test: str
-    trainer: str | None = None
+    trainers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Trick:
-    """One row. uses: whether a run uses it. oracle: what outside our code the result is held against."""
+    """One row. uses: whether a run uses it. oracle: what outside our code the result is held against.
+
+    trainers: those for which it must be proven; none for what runs before a trainer.
+    """
 
     name: str
     uses: Callable[[Run], bool]
     oracle: str
     proofs: tuple[Proof, ...]
+    trainers: tuple[str, ...] = TRAINERS
 
 
 def flag(name: str, value: str | None = None) -> Callable[[Run], bool]:
@@ -34,13 +42,19 @@ def optimizer(name: str) -> Callable[[Run], bool]:
     return lambda run: run.optimizer.lower() == name.lower()
 
 
-def tests(*names: str, trainer: str | None = None) -> tuple[Proof, ...]:
+def tests(*names: str, trainers: tuple[str, ...] = ()) -> tuple[Proof, ...]:
     """Proofs below tests/: `path` without .py for a whole file, `path::function` for one test."""
     made = []
     for name in names:
         path, colons, function = name.partition("::")
-        made.append(Proof(f"tests/{path}.py{colons}{function}", trainer))
+        made.append(Proof(f"tests/{path}.py{colons}{function}", trainers))
     return tuple(made)
+
+
+def trains(optimizer_type: str) -> tuple[Proof, ...]:
+    """The end-to-end test of an optimizer that crashed for the author, with each trainer."""
+    test = f"{E2E}test_bf16_updates_run::test_the_optimizers_that_crashed_train"
+    return tests(*(f"{test}[{optimizer_type}-nearest-{trainer}]" for trainer in TRAINERS))
 
 
 def chunks(rule: str) -> Callable[[Run], bool]:
@@ -48,7 +62,7 @@ def chunks(rule: str) -> Callable[[Run], bool]:
     return lambda run: "token_chunks" in run.extensions and run.flags.get("token_chunks", "a1111") == rule
 
 
-E2E, UNIT, REFERENCE, LAUNCH = "end_to_end/", "extensions/", "extensions/reference/", "extensions/launch/"
+E2E, UNIT, OURS, LAUNCH = "end_to_end/", "extensions/", "extensions/reference/", "extensions/launch/"
 CHUNKS = f"{UNIT}test_token_chunks"
 STATE = f"{UNIT}test_optimizer_state::test_restored_it_goes_on_to_the_same_weights"
 TRICKS = (
@@ -56,45 +70,48 @@ TRICKS = (
         "dual tags (concat, pick, tags only)",
         flag("dual_tag"),
         "stated probabilities; one process and no workers",
-        tests(f"{UNIT}test_dual_tag"),
+        tests(f"{UNIT}test_dual_tag", f"{E2E}test_dual_tag_run"),
     ),
     Trick(
         "A1111's 75-token chunks",
         chunks("a1111"),
         "A1111's rule stated apart, 10,000 captions to the token; transformers' CLIP, chunk by chunk",
-        tests(CHUNKS, f"{CHUNKS}_states", f"{CHUNKS}_report", f"{UNIT}test_chunk_report"),
+        tests(CHUNKS, f"{CHUNKS}_states", f"{CHUNKS}_report", f"{UNIT}test_chunk_report",
+              f"{E2E}test_tiny_run::test_log_ends_with_what_was_cut_and_the_chunks_used"),
     ),
     Trick(
         "the cut at 75, 150, 225 tokens, as recorded",
         chunks("upstream"),
         "sd-scripts' own strategies: ids, states, losses to 1e-4",
-        tests(f"{REFERENCE}test_reference_text", f"{E2E}test_own_cut"),
+        tests(f"{OURS}test_reference_text", trainers=(REFERENCE,))
+        + tests(f"{E2E}test_own_cut", trainers=TRAINERS),
     ),
     Trick(
         "N % of the U-Net",
         lambda run: run.unet_percent < 100,
         "the recorded blocks and counts; frozen tensors bit for bit, all others move",
-        tests(f"{UNIT}test_unet_percent")
+        tests(f"{UNIT}test_unet_percent",
+              f"{E2E}test_tiny_run::test_frozen_blocks_are_bit_identical_and_others_moved")
         + tests(f"{E2E}test_upstream_equality::test_frozen_parameters_stay_and_all_others_move",
-                trainer="sd-scripts"),
+                trainers=(SD_SCRIPTS,)),
     ),
     Trick(
         "optimizers: save, restore, go on",
         lambda run: True,
         "the unbroken run, bit for bit, in fp32, mixed and full bf16",
-        tests(STATE, f"{UNIT}test_optimizer_trial"),
+        tests(STATE, f"{UNIT}test_optimizer_trial", f"{E2E}test_exact_resume::test_other_optimizers_and_sd2"),
     ),
     Trick(
         "AdamW4bit",
         optimizer("AdamW4bit"),
         "torchao's own arithmetic",
-        tests(f"{UNIT}test_adamw4bit"),
+        tests(f"{UNIT}test_adamw4bit") + trains("extensions.adamw4bit.AdamW4bit"),
     ),
     Trick(
         "C-Lion",
         optimizer("C-Lion"),
         "pytorch-optimizer and the paper",
-        tests(f"{UNIT}test_cautious_lion"),
+        tests(f"{UNIT}test_cautious_lion") + trains("extensions.cautious_lion.CautiousLion"),
     ),
     Trick(
         "bf16 updates: stochastic, Kahan",
@@ -109,7 +126,8 @@ TRICKS = (
         "DDP of two processes: losses to 1e-4, weights to 1e-5, in float32",
         tests(f"{E2E}test_engines::test_zero_trains_what_ddp_trains",
               f"{E2E}test_engines::test_the_run_as_the_logbook_has_it")
-        + tests(f"{E2E}test_engines::test_a_state_is_saved_by_all_processes_and_loads_again", trainer="sd-scripts"),
+        + tests(f"{E2E}test_engines::test_a_state_is_saved_by_all_processes_and_loads_again",
+                trainers=(SD_SCRIPTS,)),
     ),
     Trick(
         "Dynamo",
@@ -121,15 +139,16 @@ TRICKS = (
     Trick(
         "mem_eff_attn, xformers, sdpa",
         lambda run: not {"mem_eff_attn", "xformers", "sdpa"}.isdisjoint(run.flags),
-        "upstream's plain attention: prediction and gradient to 1e-5",
-        tests(f"{REFERENCE}test_reference_attention"),
+        "plain attention, upstream's and diffusers': prediction and gradient to 1e-5",
+        tests(f"{OURS}test_reference_attention"),
     ),
     Trick(
         "several GPUs",
         lambda run: run.gpus > 1,
         "one process on the same global batch",
-        tests(f"{E2E}test_reference_trainer::test_two_processes_train_what_one_trains_on_the_same_global_batch",
-              trainer="reference"),
+        tests(f"{E2E}test_several_processes")
+        + tests(f"{E2E}test_reference_trainer::test_two_processes_train_what_one_trains_on_the_same_global_batch",
+                trainers=(REFERENCE,)),
     ),
     Trick(
         "two machines",
@@ -148,24 +167,28 @@ TRICKS = (
         "ramdisk on",
         lambda run: run.ramdisk,
         "sha256 of the sources; a real tmpfs, a full one too",
-        tests(f"{LAUNCH}test_ramdisk", f"{LAUNCH}test_memory"),
+        tests(f"{LAUNCH}test_ramdisk", f"{LAUNCH}test_memory",
+              f"{E2E}test_topology::test_on_a_numa_node_and_from_a_ram_disk"),
     ),
     Trick(
         "resume at a step",
         flag("initial_step"),
         "the unbroken run: samples, losses and weights to the last bit, killed or stopped anywhere",
-        tests(f"{UNIT}test_resume_at_step", f"{E2E}test_exact_resume", f"{E2E}test_survival"),
+        tests(f"{UNIT}test_resume_at_step", f"{E2E}test_exact_resume")
+        + tests(f"{E2E}test_survival", trainers=(REFERENCE,)),
     ),
     Trick(
         "SD2: v-prediction, zero terminal SNR, min-SNR, full bf16",
         flag("v_parameterization"),
-        "the papers' formulas in float64",
-        tests(f"{REFERENCE}test_papers", f"{E2E}test_sd2"),
+        "the papers' formulas in float64; but min-SNR with zero terminal SNR is sd-scripts', not the paper's "
+        "(README, \"Where upstream's way is an accident\")",
+        tests(f"{OURS}test_papers", f"{E2E}test_sd2"),
     ),
     Trick(
         "cost before launch",
         lambda run: True,
         "recorded steps of every complete log; recorded memory to 10 %",
         tests("extensions/logbook/test_logbook_plan", "extensions/logbook/test_logbook_vram_fit"),
+        trainers=(),
     ),
 )  # fmt: skip

@@ -1,27 +1,33 @@
 """make tricks: the proof of each trick of the logbook, as a table.
 
-Trick, the runs that use it (asked of the launchers), what it is held against, and how that ended for each
-trainer. The proofs are tests of the suite, the slow ones among them, run here by name at tiny size.
+Trick, the runs that use it (asked of the launchers), what it is held against, and how that ended: for what both
+trainers share, and for each trainer by tests in which it ran. The proofs are tests of the suite, the slow ones
+among them, run here by name at tiny size.
 """
 
 import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as xml
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from extensions.errors import UserError
-from extensions.launch.request import TRAINERS
+from extensions.launch.request import SD_SCRIPTS, TRAINERS
 from extensions.logbook import registry
 from extensions.logbook.registry import Run
-from extensions.logbook.trick_table import TRICKS, Trick
+from extensions.logbook.trick_table import TRICKS, Proof, Trick
 from extensions.paths import ROOT
 from extensions.reporting import exit_code_of
+from extensions.upstream import submodule
+
+SHARED = "shared"  # the column of what runs no trainer
 
 
 @dataclass(frozen=True)
@@ -34,9 +40,17 @@ class Case:
 
     @property
     def trainers(self) -> tuple[str, ...]:
-        """The trainer that its parameters name; a test that names none is about what both share."""
+        """The trainer that its parameters name; none for a test of what both share."""
         parameters = self.test.partition("[")[2]
-        return tuple(name for name in TRAINERS if name in parameters) or TRAINERS
+        return tuple(name for name in TRAINERS if name in parameters)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """How a trick's proofs ended in one column. holds: whether that is as it must be."""
+
+    text: str
+    holds: bool
 
 
 def run(tests: list[str], folder: Path) -> list[Case]:
@@ -64,22 +78,30 @@ def belongs(case: Case, proof: str) -> bool:
     return case.test == proof or case.test.startswith((f"{proof}[", f"{proof}::"))
 
 
-def outcome(trick: Trick, trainer: str, cases: list[Case]) -> str:
-    """ "passed (n tests)", "FAILED: …", "not run: …" or "-" where a proof says nothing about that trainer."""
-    mine = [
-        case
-        for proof in trick.proofs
-        if proof.trainer in (None, trainer)
-        for case in cases
-        if belongs(case, proof.test) and trainer in case.trainers
-    ]
+def columns(case: Case, proof: Proof) -> tuple[str, ...]:
+    """Where a proof's case counts: with the trainers that the proof or its own parameters name, else as shared."""
+    return proof.trainers or case.trainers or (SHARED,)
+
+
+def outcome(trick: Trick, column: str, cases: list[Case], cannot: dict[str, str]) -> Cell:
+    """ "passed (n tests)", "FAILED: …", "not run" or "-" for no proof; skips by their number and reason.
+
+    cannot: {trainer: why it cannot run here}. A trainer that can, and of which nothing has passed, does not hold.
+    """
+    mine = list(dict.fromkeys(
+        case for proof in trick.proofs for case in cases
+        if belongs(case, proof.test) and column in columns(case, proof)
+    ))  # fmt: skip
     failed = [case.test for case in mine if case.outcome == "failed"]
-    passed = [case for case in mine if case.outcome == "passed"]
     if failed:
-        return f"FAILED: {failed[0].rpartition('::')[2]}"
-    if passed:
-        return f"passed ({len(passed)} tests)"
-    return f"not run: {mine[0].why}" if mine else "-"
+        return Cell(f"FAILED: {failed[0].rpartition('::')[2]}", False)
+    passed = sum(case.outcome == "passed" for case in mine)
+    reasons = Counter(case.why for case in mine if case.outcome == "skipped")
+    skips = [f"{count} skipped: {why}" for why, count in reasons.items()]
+    if not mine:
+        return Cell("-", column not in trick.trainers or column in cannot)
+    said = f"passed ({passed} tests)" if passed else "not run"
+    return Cell("; ".join([said, *skips]), bool(passed) or column in cannot)
 
 
 def users(uses: Callable[[Run], bool], runs: dict[str, Run]) -> str:
@@ -90,15 +112,31 @@ def users(uses: Callable[[Run], bool], runs: dict[str, Run]) -> str:
     return ", ".join(numbers) if len(numbers) <= 3 else f"{numbers[0]} … {numbers[-1]} ({len(numbers)})"
 
 
-def table(tricks: list[Trick], cases: list[Case], runs: dict[str, Run]) -> tuple[Table, bool]:
-    """(the table, whether nothing failed)."""
-    made = Table("trick", "runs that use it", "held against", *TRAINERS, show_lines=True)
+def table(tricks: list[Trick], cases: list[Case], runs: dict[str, Run], cannot: dict[str, str]) -> tuple[Table, bool]:
+    """(the table, whether every cell holds)."""
+    results = (SHARED, *TRAINERS)
+    made = Table("trick", "runs that use it", "held against", *results, show_lines=True)
     whole = True
     for trick in tricks:
-        results = [outcome(trick, trainer, cases) for trainer in TRAINERS]
-        whole &= not any(result.startswith("FAILED") for result in results)
-        made.add_row(trick.name, users(trick.uses, runs) or "none; the logbook names it", trick.oracle, *results)
+        cells = [outcome(trick, column, cases, cannot) for column in results]
+        whole &= all(cell.holds for cell in cells)
+        texts = [escape(cell.text) for cell in cells]
+        made.add_row(trick.name, users(trick.uses, runs) or "none; the logbook names it", trick.oracle, *texts)
     return made, whole
+
+
+def unable() -> dict[str, str]:
+    """{trainer: why it cannot run here}: sd-scripts where its submodule is not and cannot be fetched."""
+    try:
+        submodule.ensure()
+    except UserError as error:
+        return {SD_SCRIPTS: str(error)}
+    return {}
+
+
+def needed(tests: list[str]) -> list[str]:
+    """Without those that another one contains: pytest would run them twice."""
+    return [test for test in tests if not any(test != other and belongs(Case(test, ""), other) for other in tests)]
 
 
 def chosen(words: list[str]) -> list[Trick]:
@@ -111,12 +149,12 @@ def chosen(words: list[str]) -> list[Trick]:
 
 
 def main(words: list[str]) -> int:
-    """Prove and print; 1 when a proof fails."""
+    """Prove and print; 1 when a proof fails, or nothing has proven a trick for a trainer that can run here."""
     tricks = chosen(words)
     tests = sorted({proof.test for trick in tricks for proof in trick.proofs})
     with tempfile.TemporaryDirectory() as folder:
-        cases = run(tests, Path(folder))
-    made, whole = table(tricks, cases, registry.read_all())
+        cases = run(needed(tests), Path(folder))
+    made, whole = table(tricks, cases, registry.read_all(), unable())
     Console(width=160).print(made)
     return 0 if whole else 1
 

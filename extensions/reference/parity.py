@@ -34,17 +34,17 @@ WEIGHTS = 1e-5  # absolute
 MOVEMENT = 0.01  # norm of the difference over norm of the movement
 MICRO_STEPS = 24
 HOOK = re.compile(r"\[hook\] (\w+)\(")
-LOSS = re.compile(r"\[hook\] micro_step_ended\(.*\bloss=([^,]+),")
+LOSS = re.compile(r"\[hook\] micro_step_ended\(run=\w+, loss=([^,]+),")  # two processes may share a line
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row: a run of the logbook, flags taken from it and put into it, and its processes."""
+    """One row: a run of the logbook, flags taken from it and put into it (name and values), and its processes."""
 
     what: str
     run: str
     without: tuple[str, ...] = ()
-    more: tuple[tuple[str, str], ...] = ()
+    more: tuple[tuple[str, ...], ...] = ()
     processes: int = 1
 
 
@@ -95,8 +95,8 @@ def prepared(case: Case, output: Path) -> request.Request:
     asked.flags.put("max_data_loader_n_workers", "0")
     asked.flags.put("output_dir", str(output))
     asked.flags.put("logging_dir", str(output / "tensorboard"))
-    for name, value in case.more:
-        asked.flags.put(name, value)
+    for name, *values in case.more:
+        asked.flags.put(name, *values)
     asked.gpus = case.processes
     return asked
 

@@ -62,7 +62,14 @@ class Upstream:
         return (self.functions.apply_snr_weight(loss, timesteps, self.schedule, gamma, v) if gamma else loss).mean()
 
 
-@pytest.fixture(scope="module", params=[pytest.param(Upstream, marks=pytest.mark.upstream), Reference])
+# The ids are the trainers' names, by which `make tricks` knows which of them a test ran.
+TRAINERS = [
+    pytest.param(Upstream, marks=pytest.mark.upstream, id="sd-scripts"),
+    pytest.param(Reference, id="reference"),
+]
+
+
+@pytest.fixture(scope="module", params=TRAINERS)
 def trainer(request):
     if request.param is Upstream:
         request.getfixturevalue("patched")
