@@ -2,15 +2,16 @@
 
 With --full_bf16 the weights, too, have 8 bits of precision. At the learning rates of the logbook an update is
 smaller than half a unit of most weights and is rounded away by `nearest`, which is what every optimizer does by
-itself and what the recorded runs did. `stochastic` rounds up or down at random, right in the mean, and needs no
-memory. `kahan` keeps what was cut off in a bf16 buffer (2 bytes a parameter, in the optimizer's state) and adds
+itself and what the recorded runs did. `stochastic` rounds up or down at random, right in the mean, and keeps
+nothing. `kahan` keeps what was cut off in a bf16 buffer (2 bytes a parameter, in the optimizer's state) and adds
 it to the next update.
 
 The optimizer steps a few parameters at a time: stand-ins with fp32 copies of weight, gradient and bf16 state, at
-most SLICE elements (or one parameter, if it is larger): 17 to 30 bytes an element, at a moment when no activations
-are held. So it computes exactly as it does on fp32 weights, and no fp32 copy outlives the slice. State that the
-optimizer keeps in the dtype of the weights stays bf16 and is rounded stochastically in both modes: a second
-moment moves by 0.1% a step, a unit of bf16 is 0.4 to 0.8%, and to nearest it would never fall again.
+most SLICE elements (or one parameter, if it is larger): 17 to 61 bytes an element, by optimizer, at a moment when
+no activations are held (logbook/optimizer_memory.py has the sum). So it computes exactly as it does on fp32 weights,
+and no fp32 copy outlives the slice. State that the optimizer keeps in the dtype of the weights stays bf16 and is
+rounded stochastically in both modes: a second moment moves by 0.1% a step, a unit of bf16 is 0.4 to 0.8%, and to
+nearest it would never fall again.
 
 Random bits come from (run seed, optimizer step, number of the parameter): the same on every process, the same after
 a resume, and PyTorch's own random stream is not touched.
@@ -25,8 +26,8 @@ import torch
 from extensions import optimizer_facts, rounding
 from extensions.errors import UserError
 from extensions.hookspecs import hookimpl
+from extensions.optimizer_facts import SLICE
 
-SLICE = 16 * 2**20  # elements; the U-Net's largest parameter has 13 million
 REMAINDER = "remainder"  # the optimizer's state entry of `kahan`
 
 
@@ -151,7 +152,7 @@ class Plugin:
             "--bf16_updates",
             choices=("nearest", "stochastic", "kahan"),
             help="how bf16 weights take an update: nearest (the optimizer's own), stochastic (right in the mean, "
-            "no memory) or kahan (keeps what is cut off, 2 bytes a parameter)",
+            "nothing kept) or kahan (keeps what is cut off, 2 bytes a parameter)",
         )
 
     @hookimpl

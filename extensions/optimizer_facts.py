@@ -15,6 +15,7 @@ from extensions.errors import UserError
 
 Shape = tuple[int, ...]
 BLOCKWISE_FROM = 4096  # elements; bitsandbytes and torchao keep smaller tensors unquantised
+SLICE = 16 * 2**20  # elements that bf16_updates.py steps at a time; SDXL's largest have 29 (U-Net) and 63 million
 
 
 @dataclass(frozen=True)

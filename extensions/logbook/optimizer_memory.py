@@ -1,37 +1,40 @@
 """Bytes that an optimizer keeps for its tensors, and needs for a moment in its step.
 
-State is extensions/optimizer_facts.py's. What a step needs is read off each library's source: transformers'
-`Adafactor`, pytorch_optimizer's `CAME` and `Lion`, torch's `AdamW` (its foreach form, the default on a GPU, makes
-one more copy of all parameters for a moment); the 8-bit and 4-bit ones need nothing worth counting.
+State is extensions/optimizer_facts.py's. What a step needs for a moment is what torch's profiler counts on a CPU
+(the tests count again), where the libraries run the same operators as on a GPU. bitsandbytes does not: its GPU
+kernels work in place. torch's `AdamW` is counted in its foreach form, the default on a GPU.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from math import prod
 
-from extensions.optimizer_facts import OPTIMIZERS, Shape
+from extensions.optimizer_facts import OPTIMIZERS, SLICE, Shape
+
+# What extensions/rounding.py takes, bytes an element: random bits, sums, masks, bf16 numbers; those of a remainder.
+ROUNDING = {"stochastic": 13, "kahan": 19}
 
 
 @dataclass(frozen=True)
 class Kind:
-    """state(shape, width): bytes kept for a tensor whose elements have `width` bytes.
+    """state(shape, width): bytes kept for a tensor whose elements have `width` bytes, 2 or 4.
 
-    For a moment a step needs step_fp32 fp32 copies and step_copies copies in the weights' own type of the largest
-    tensor, and step_all copies of all parameters.
+    For a moment a step needs step[width] bytes an element of the largest tensor, and step_all copies of all tensors.
     """
 
     state: Callable[[Shape, int], int]
-    step_fp32: int = 0
-    step_copies: int = 0
+    step: dict[int, int] = field(default_factory=dict)
     step_all: int = 0
 
 
 STEPS = {
     "adamw": {"step_all": 1},
-    "lion": {"step_copies": 3},
-    "cautiouslion": {"step_copies": 3},
-    "adafactor": {"step_fp32": 4},
-    "came": {"step_copies": 3},
+    "adamw4bit": {"step": {2: 58, 4: 54}},
+    "lion": {"step": {2: 5, 4: 9}},
+    "cautiouslion": {"step": {2: 5, 4: 9}},
+    # The update of the tensor before is still there.
+    "adafactor": {"step": {2: 20, 4: 12}},
+    "came": {"step": {2: 10, 4: 12}},
 }
 
 
@@ -61,4 +64,34 @@ def step_bytes(name: str, shapes: Iterable[Shape], width: int) -> float:
     if not sizes:
         return 0.0
     of = kind(name) or KINDS["adamw"]
-    return (4 * of.step_fp32 + width * of.step_copies) * max(sizes) + width * of.step_all * sum(sizes)
+    return of.step.get(width, 0) * max(sizes) + width * of.step_all * sum(sizes)
+
+
+def stand_in_bytes(name: str, groups: Iterable[Iterable[Shape]], rounding: str) -> float:
+    """What a step of bf16 weights needs for a moment with --bf16_updates, a key of ROUNDING: its largest slice.
+
+    groups: the shapes of each parameter group, in order.
+    """
+    return max((slice_bytes(name, some, rounding) for group in groups for some in slices(group)), default=0.0)
+
+
+def slices(shapes: Iterable[Shape]) -> Iterator[list[Shape]]:
+    """What extensions/bf16_updates.py steps at a time: at most SLICE elements, or one larger tensor."""
+    some: list[Shape] = []
+    for shape in shapes:
+        if some and sum(map(prod, some)) + prod(shape) > SLICE:
+            yield some
+            some = []
+        some.append(shape)
+    if some:
+        yield some
+
+
+def slice_bytes(name: str, shapes: list[Shape], rounding: str) -> float:
+    """The peak of one slice: the optimizer's step on fp32 stand-ins, or rounding the largest of them after it."""
+    # State in the dtype of the weights is what grows with their width: 2 bytes an element kept, 4 in the stand-in.
+    grows = {shape: state_bytes(name, [shape], 4) - state_bytes(name, [shape], 2) for shape in set(shapes)}
+    wide = sum(8 * prod(shape) + 2 * grows[shape] for shape in shapes)  # weight and gradient, state
+    # When a tensor is rounded, its gradient is gone.
+    taken_back = max((ROUNDING[rounding] - 4) * prod(shape) + grows[shape] for shape in shapes)
+    return wide + max(step_bytes(name, shapes, 4), taken_back)

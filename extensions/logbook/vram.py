@@ -23,12 +23,17 @@ ZERO_BUCKET = 500_000_000
 CHUNKS = 3  # of 75 tokens: captions with tags are often over 225 tokens
 BUCKET = {"sdxl": 1024, "sd2": 768}  # pixels of the largest square bucket
 OFFLOAD = ("offload_optimizer_device", "offload_param_device")
+STEP = "optimizer step, for a moment"
+STAND_INS = "optimizer step on fp32 stand-ins, for a moment"
 FUSED = ("fused_backward_pass", "fused_optimizer_groups")
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What decides the memory of one process; `models` say what trains. width: bytes of a trained weight."""
+    """What decides the memory of one process; `models` say what trains. width: bytes of a trained weight.
+
+    rounding: --bf16_updates where it steps stand-ins, else "".
+    """
 
     models: tuple[Model, ...]
     family: str
@@ -39,7 +44,7 @@ class Setup:
     mixed: bool
     zero: bool
     bucket_view: bool
-    kahan: bool
+    rounding: str
     encoders_cached: bool
     latents_cached: bool
     shape: activations.Pass
@@ -78,11 +83,17 @@ def setup(flags: Flags, gpus: int) -> Setup:
         mixed=mixed,
         zero=zero,
         bucket_view="ddp_gradient_as_bucket_view" in flags,
-        kahan=flags.get("bf16_updates") == "kahan",
+        rounding=rounding(flags),
         encoders_cached="cache_text_encoder_outputs" in flags,
         latents_cached=any(name in flags for name in ("cache_latents", "cache_latents_to_disk", "dataset_class")),
         shape=one_pass(flags, family, mixed),
     )
+
+
+def rounding(flags: Flags) -> str:
+    """--bf16_updates, "" for `nearest` and for none."""
+    how = flags.get("bf16_updates", "")
+    return how if how in optimizer_memory.ROUNDING else ""
 
 
 def one_pass(flags: Flags, family: str, mixed: bool) -> activations.Pass:
@@ -112,14 +123,13 @@ def resolution(text: str | None, default: int) -> tuple[int, int]:
 def parts(made: Setup) -> dict[str, float]:
     """{part: bytes} of one process, without the fitted reserve; parts that are nothing are left out."""
     training = [model for model in made.models if model.trains]
-    shapes = [shape for model in training for shape in model.trained]
     trainable = sum(model.trainable for model in training)
     found = {"weights, U-Net": 0.0, "weights, text encoders": 0.0}
     for model in made.models:
         found["weights, U-Net" if model.name == UNET else "weights, text encoders"] += weights(model, made)
     if made.mixed and made.width == 4:
         found["16-bit copies of trained weights (autocast)"] = 2 * trainable
-    found |= zero_parts(made, training) if made.zero else plain_parts(made, shapes, trainable)
+    found |= zero_parts(made, training) if made.zero else plain_parts(made, training)
     if not made.latents_cached:
         found["weights, autoencoder"] = 83_653_863 * (2 if made.mixed else 4)
     found["activations"] = activation_bytes(made, training)
@@ -133,16 +143,26 @@ def weights(model: Model, made: Setup) -> float:
     return model.total * (made.width if model.trains else 2 if made.mixed else 4)
 
 
-def plain_parts(made: Setup, shapes: list, trainable: int) -> dict[str, float]:
+def plain_parts(made: Setup, training: list[Model]) -> dict[str, float]:
     """Gradients, DDP's copy of them, and the optimizer, without DeepSpeed."""
+    shapes = [shape for model in training for shape in model.trained]
+    trainable = sum(model.trainable for model in training)
     copies = made.gpus > 1 and not made.bucket_view
     return {
         "gradients": made.width * trainable,
         "gradient buckets (DDP)": made.width * trainable if copies else 0,
         "optimizer state": optimizer_memory.state_bytes(made.optimizer, shapes, made.width)
-        + (made.width * trainable if made.kahan else 0),
-        "optimizer step, for a moment": optimizer_memory.step_bytes(made.optimizer, shapes, made.width),
+        + (made.width * trainable if made.rounding == "kahan" else 0),
+        **step_parts(made, training, shapes),
     }
+
+
+def step_parts(made: Setup, training: list[Model], shapes: list) -> dict[str, float]:
+    """What the optimizer step takes for a moment; each model is one parameter group."""
+    if not made.rounding:
+        return {STEP: optimizer_memory.step_bytes(made.optimizer, shapes, made.width)}
+    groups = [model.trained for model in training]
+    return {STAND_INS: optimizer_memory.stand_in_bytes(made.optimizer, groups, made.rounding)}
 
 
 def zero_parts(made: Setup, training: list[Model]) -> dict[str, float]:
@@ -160,7 +180,7 @@ def zero_parts(made: Setup, training: list[Model]) -> dict[str, float]:
         "gradients (ZeRO share)": 2 * sum(shares) * (2 if made.ga > 1 else 1),
         "reduce bucket (ZeRO)": 2 * ZERO_BUCKET,
         "optimizer state (ZeRO share)": optimizer_memory.state_bytes(made.optimizer, flat, 4),
-        "optimizer step, for a moment": (2 + 4) * max(shares, default=0)
+        STEP: (2 + 4) * max(shares, default=0)
         + 8 * largest
         + optimizer_memory.step_bytes(made.optimizer, flat[:1], 4),
     }

@@ -77,7 +77,8 @@ def test_an_unknown_optimizer_counts_as_adamw():
 
 def test_a_step_needs_the_largest_tensor_or_all():
     sizes = 640 + 3600 + 20480 + 4608
-    assert optimizer_memory.step_bytes("AdaFactor", SHAPES, 2) == 16 * 20480
+    assert optimizer_memory.step_bytes("AdaFactor", SHAPES, 2) == 20 * 20480
+    assert optimizer_memory.step_bytes("extensions.adamw4bit.AdamW4bit", SHAPES, 2) == 58 * 20480
     assert optimizer_memory.step_bytes("AdamW", SHAPES, 2) == 2 * sizes
     assert optimizer_memory.step_bytes("AdamW8bit", SHAPES, 2) == 0
     assert optimizer_memory.step_bytes("AdamW", [], 2) == 0

@@ -64,6 +64,27 @@ def test_kahan_is_one_more_buffer():
     assert kahan["optimizer state"] - plain["optimizer state"] == 2 * ALL
 
 
+def test_bf16_updates_steps_stand_ins_of_the_largest_tensor():
+    encoder, alone = f"{BASE} --optimizer_type=AdamW8bit", BASE.replace("--train_text_encoder", "")
+    assert vram.STEP not in parts(encoder) and vram.STAND_INS not in parts(f"{encoder} --bf16_updates=nearest")
+    # fp32 weight, and 13 bytes of rounding: SDXL's second token embedding, the U-Net's largest kernel.
+    assert parts(f"{encoder} --bf16_updates=stochastic")[vram.STAND_INS] == 17 * 49408 * 1280
+    unet = parts(f"{alone} --optimizer_type=AdamW8bit --bf16_updates=stochastic")
+    assert unet[vram.STAND_INS] == 17 * 1280 * 2560 * 9
+    assert parts(f"{encoder} --bf16_updates=kahan")[vram.STAND_INS] == 23 * 49408 * 1280
+
+
+def test_adamw4bit_is_unpacked_in_its_step():
+    four = parts(f"{BASE} --optimizer_type=extensions.adamw4bit.AdamW4bit")
+    assert four[vram.STEP] / GB == pytest.approx(3.4, abs=0.05)
+
+
+def test_before_the_first_step_no_stand_in_is_made():
+    made = setup(f"{BASE} --optimizer_type=AdamW8bit --bf16_updates=stochastic")
+    took = vram.parts(made)["optimizer state"] + vram.parts(made)[vram.STAND_INS]
+    assert vram.need(made, FIT) - vram.need(made, FIT, before_first_step=True) == pytest.approx(took / GB)
+
+
 def test_cached_text_encoders_and_uncached_latents():
     cached = parts("--learning_rate=1e-6 --cache_text_encoder_outputs --sdpa")
     assert "weights, text encoders" not in cached and "weights, autoencoder" in cached
