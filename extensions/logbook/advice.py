@@ -1,12 +1,16 @@
 """What to change when the card is too small: the first change, in order of what it costs, that fits."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from extensions.errors import UserError
+from extensions.launch import contradictions
 from extensions.launch.flags import Flags
 from extensions.logbook import full_size, optimizer_memory, vram
 from extensions.logbook.vram import Fit
 
+EVERY_8BIT = ("weight_decay", "betas")  # arguments of every 8-bit optimizer
 # Percent: SDXL's variants of the logbook; SD2 has none, so round numbers will do.
 SHARES = {"sdxl": ("71", "68", "63"), "sd2": ("75", "60", "50")}
 
@@ -33,7 +37,21 @@ class Change:
 
 
 def changes(flags: Flags, gpus: int, upstream: bool = True) -> Iterator[Change]:
-    """Every change that these flags leave to make, least loss first. upstream: sd-scripts trains."""
+    """Every change that is left to make and that a launch takes, least loss first. upstream: sd-scripts trains."""
+    return (change for change in candidates(flags, gpus, upstream) if launches(change.apply(flags)))
+
+
+def launches(flags: Flags) -> bool:
+    """Whether a launch takes flags that belong together."""
+    try:
+        contradictions.check(flags)
+    except UserError:
+        return False
+    return True
+
+
+def candidates(flags: Flags, gpus: int, upstream: bool) -> Iterator[Change]:
+    """Every change that makes a run smaller, whether or not it goes with the other flags."""
     if not any(name in flags for name in vram.ATTENTION):
         yield Change("--sdpa", "none: the same attention, computed in pieces")
     if upstream and gpus > 1 and "deepspeed" not in flags and "ddp_gradient_as_bucket_view" not in flags:
@@ -41,12 +59,14 @@ def changes(flags: Flags, gpus: int, upstream: bool = True) -> Iterator[Change]:
     if "gradient_checkpointing" not in flags:
         yield Change("--gradient_checkpointing", "about a third of the speed, same result")
     yield from smaller_batches(flags)
+    if flags.get("bf16_updates") == "kahan":
+        yield Change("--bf16_updates=stochastic", "noise of rounding, which is right in the mean")
     if gpus > 1 and "deepspeed" not in flags:
         yield Change(
             "--deepspeed --zero_stage=2", "slower (1.231 images/s at 100 % were recorded, 1.848 at 71 % without it)"
         )
     yield from smaller_optimizers(flags)
-    if "full_bf16" not in flags and "deepspeed" not in flags:
+    if not any(name in flags for name in ("full_bf16", "full_fp16", "deepspeed")):
         yield Change("--full_bf16 --mixed_precision=bf16", "small updates are rounded away; see bf16_updates")
     yield from smaller_shares(flags)
     if "train_text_encoder" in flags and full_size.learning_rate(full_size.UNET, flags, full_size.family_of(flags)):
@@ -70,7 +90,15 @@ def smaller_optimizers(flags: Flags) -> Iterator[Change]:
     costs = {"AdamW8bit": "none that was seen", "Lion8bit": "another optimizer: its rate is a tenth of AdamW's"}
     for other, cost in costs.items():
         if optimizer_memory.state_bytes(other, [shape], width) < own:
-            yield Change(f"--optimizer_type={other}", cost, tuple(n for n in ("use_8bit_adam",) if n in flags))
+            drop = tuple(n for n in ("use_8bit_adam",) if n in flags)
+            yield Change(f"--optimizer_type={other}{other_arguments(flags)}", cost, drop)
+
+
+def other_arguments(flags: Flags) -> str:
+    """What --optimizer_args must become for the 8-bit optimizers, which refuse what they do not know."""
+    given = flags.values.get("optimizer_args", [])
+    kept = [word for word in given if word.partition("=")[0] in EVERY_8BIT]
+    return "" if kept == given else f" --optimizer_args {shlex.join(kept)}".rstrip()
 
 
 def smaller_shares(flags: Flags) -> Iterator[Change]:
@@ -117,7 +145,7 @@ def together(taken: list[Change]) -> Change:
     if "deepspeed" in added and added.drop("ddp_gradient_as_bucket_view"):
         costs.pop("ddp_gradient_as_bucket_view")
     dropped = tuple(dict.fromkeys(name for change in taken for name in change.drop))
-    return Change(" ".join(added.words()), "; ".join(costs.values()), dropped)
+    return Change(shlex.join(added.words()), "; ".join(costs.values()), dropped)
 
 
 def size(flags: Flags, gpus: int, constants: Fit) -> float:

@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass
 
 from extensions.errors import UserError
-from extensions.launch import request
+from extensions.launch import contradictions, request
 from extensions.launch.request import Request
 from extensions.logbook import header, registry, speed, steps, vram
 from extensions.logbook.header import Header
@@ -24,7 +24,7 @@ READ = {
     "use_8bit_adam", "full_bf16", "full_fp16", "mixed_precision", "deepspeed", "zero_stage", "torch_compile",
     "gradient_checkpointing", "resolution", "token_chunks", "max_token_chunks", "cache_latents",
     "cache_latents_to_disk", "cache_text_encoder_outputs", "dataset_class", "ddp_gradient_as_bucket_view",
-    "bf16_updates", "extensions", *vram.ATTENTION, *vram.OFFLOAD, *vram.FUSED,
+    "bf16_updates", "max_token_length", "extensions", *vram.ATTENTION, *vram.OFFLOAD, *vram.FUSED,
 }  # fmt: skip
 
 
@@ -40,7 +40,7 @@ class Plan:
 
 
 def read(name: str, environment: dict[str, str]) -> Plan:
-    """The plan's run. UserError for an unknown run, or a variable or flag that makes no sense."""
+    """The plan's run. UserError for an unknown run, and for variables or flags that a launch would refuse."""
     if environment.get("PROFILE"):
         raise UserError(f"PROFILE={environment['PROFILE']}: make plan is about the full-size run; leave PROFILE away")
     if not name:
@@ -53,6 +53,7 @@ def read(name: str, environment: dict[str, str]) -> Plan:
     # From here on the GPUs of all machines: steps, shards and speed depend on the processes of the whole run.
     asked.gpus *= request.count("NNODES", environment.get("NNODES") or "1", least=1)
     require_counts(asked)
+    contradictions.check(asked.flags)
     try:
         run, launcher = registry.run_of(asked, head), registry.run_of(request.read(facts, {}), head)
     except ValueError as error:

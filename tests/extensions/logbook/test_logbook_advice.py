@@ -1,9 +1,13 @@
 """What to change when a card is too small: the order, and that what is named does fit."""
 
+from argparse import Namespace
+
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from extensions import optimizer_trial
+from extensions.launch import contradictions
 from extensions.launch.flags import Flags
 from extensions.logbook import advice, recorded, vram_fit
 from extensions.logbook.advice import Change
@@ -61,6 +65,57 @@ def test_sd2_is_given_shares_that_it_has():
 def test_a_change_is_text_for_the_command_line():
     assert Change("--sdpa", "none").text() == 'ARGS="--sdpa"'
     assert Change("", "none", ("use_8bit_adam",)).text() == "without --use_8bit_adam"
+
+
+def test_kahan_becomes_stochastic_before_the_optimizer_changes():
+    change, needed = first(f"{SAVING} --optimizer_type=AdamW8bit --bf16_updates=kahan", 1, 24)
+    assert change.add == "--bf16_updates=stochastic" and needed <= 24
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--optimizer_type=AdamW --optimizer_args weight_decay=1e-2 'betas=(0.9, 0.999)' fused=True",
+        "--optimizer_type=extensions.cautious_lion.CautiousLion --optimizer_args cautious=True weight_decay=1e-2",
+        "--optimizer_type=Lion --optimizer_args cautious_factor=0.0",
+        "--optimizer_type=pytorch_optimizer.CAME --optimizer_args betas=0.9,0.999,0.9999 clip_threshold=1.0",
+    ],
+)
+def test_another_optimizer_takes_the_arguments_that_are_left(flags):
+    flags = Flags.of_text(f"{SAVING} {flags}")
+    others = [change for change in advice.changes(flags, 1) if "--optimizer_type" in change.add]
+    assert others
+    for change in [*others, advice.together(others)]:
+        changed = change.apply(flags)
+        words = changed.values["optimizer_args"]
+        assert [word for word in flags.values["optimizer_args"] if word[:6] in ("weight", "betas=")] == words
+        args = Namespace(optimizer_type=changed.get("optimizer_type"), optimizer_args=words, learning_rate=1e-6)
+        optimizer_trial.check(args)
+
+
+UPDATES = "--extensions=dual_tag,bf16_updates --bf16_updates"
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(
+        ["AdamW", "AdaFactor", "pytorch_optimizer.CAME", "extensions.adamw4bit.AdamW4bit", "Lion",
+         "pytorch_optimizer.Lion --optimizer_args cautious=True", "extensions.cautious_lion.CautiousLion"]
+    ),
+    st.sampled_from(["", f"{UPDATES}=stochastic", f"{UPDATES}=kahan", "--torch_compile --extensions=dynamo",
+                     "--deepspeed", "--fused_backward_pass", "--mem_eff_attn"]),
+    st.sampled_from([BASE, BF16, f"{SAVING} --v2", f"{BF16} --train_batch_size=4"]),
+    st.integers(1, 8),
+    st.floats(6, 40),
+    st.booleans(),
+)  # fmt: skip
+def test_no_advice_is_refused_by_a_launch(optimizer, more, flags, gpus, card, upstream):
+    flags = Flags.of_text(f"{flags} --optimizer_type={optimizer} {more}")
+    assume(advice.launches(flags))
+    for change in advice.changes(flags, gpus, upstream):
+        contradictions.check(change.apply(flags))
+    change, _ = advice.first_that_fits(flags, gpus, card, FIT, upstream)
+    contradictions.check(change.apply(flags))
 
 
 @settings(max_examples=12, deadline=None)

@@ -128,6 +128,11 @@ def test_a_card_that_is_too_small_gets_the_cheapest_change(capsys):
     assert "cost: none: the same gradients, kept once" in lines
     lines = told(capsys, "25022601", ARGS="--unet_percent=100", TRAINER="reference")
     assert any('ARGS="--deepspeed --zero_stage=2"' in line for line in lines)
+    stochastic = "--unet_percent=100 --extensions=unet_percent,bf16_updates --bf16_updates=stochastic"
+    lines = told(capsys, "25022601", ARGS=stochastic, TRAINER="reference")
+    assert any(line.startswith("optimizer step on fp32 stand-ins, for a moment 1.00") for line in lines)
+    assert any("all together take" in line or line.startswith("cheapest that fits") for line in lines)
+    assert not any("deepspeed" in line for line in lines)
     lines = told(capsys, "25022601", VRAM="8")
     assert any(line.startswith("no change here fits; all together take") for line in lines)
 
@@ -152,8 +157,8 @@ def test_another_optimizer_than_the_recorded_is_said(capsys):
 
 
 def test_what_is_not_modelled_leaves_steps_and_hours(capsys):
-    lines = told(capsys, "25022301", ARGS="--zero_stage=3")
-    assert "memory: not modelled for --zero_stage=3 (stage 2 is)" in lines
+    lines = told(capsys, "25022301", ARGS="--zero_stage=1")
+    assert "memory: not modelled for --zero_stage=1 (stage 2 is)" in lines
     assert "optimizer steps 3,890 3,890" in lines
 
 
@@ -177,6 +182,9 @@ BAD = [
     ("25022601", {"ARGS": "--resolution=huge"}, "--resolution=huge is neither"),
     ("25031101", {"ARGS": "--stop_at_step=5"}, "leave nothing to do"),
     ("24121401", {"ARGS": "--learning_rate=0"}, "nothing to train"),
+    ("25022301", {"ARGS": "--zero_stage=3"}, "--zero_stage=3 splits the weights"),
+    ("25022601", {"ARGS": "--deepspeed --optimizer_type=AdaFactor"}, "AdaFactor does not work with --deepspeed"),
+    ("25022601", {"ARGS": "--deepspeed --bf16_updates=kahan"}, "--bf16_updates=kahan with --deepspeed"),
 ]
 
 
@@ -190,6 +198,21 @@ def test_bad_input_is_one_line_before_anything_is_printed(run, variables, messag
 def test_the_command_ends_with_2_and_one_line(capsys):
     assert main(["plan", "25022611"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_attention_is_that_of_a_launch_here(monkeypatch):
+    find = plan.contradictions.importlib.util.find_spec
+    for there, refused in ((None, False), (SimpleNamespace(), True)):
+        monkeypatch.setattr(
+            plan.contradictions.importlib.util,
+            "find_spec",
+            lambda name, there=there: there if name == "xformers" else find(name),
+        )
+        if refused:
+            with pytest.raises(UserError, match="--xformers and --sdpa exclude each other"):
+                plan.read("25022601", {"ARGS": "--sdpa"})
+        else:
+            assert "xformers" not in plan.read("25022601", {"ARGS": "--sdpa"}).asked.flags
 
 
 def test_a_header_without_a_card_asks_for_one():
