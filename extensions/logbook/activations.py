@@ -9,7 +9,7 @@ for the backward pass of the full-size U-Net on the meta device.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 
 from extensions.standins.weights import Shapes
 
@@ -110,7 +110,8 @@ def scores(piece: Piece, one: Pass) -> float:
 
 def text_bytes(width: int, layers: int, one: Pass) -> float:
     """One pass through a text encoder that trains: a layer's input, or all that a layer computes."""
-    a_layer = width * one.tokens * one.batch * one.number
+    tokens = 77 * ceil(one.tokens / 77)  # always in whole chunks
+    a_layer = width * tokens * one.batch * one.number
     return a_layer * (layers + 34 if one.checkpointing else 34 * layers)
 
 

@@ -103,11 +103,26 @@ def one_pass(flags: Flags, family: str, mixed: bool) -> activations.Pass:
         width=width,
         height=height,
         batch=flags.number("train_batch_size", 1),
-        tokens=77 * (flags.number("max_token_chunks") or CHUNKS if "token_chunks" in flags else 1),
+        tokens=tokens(flags),
         number=2 if mixed else 4,
         checkpointing="gradient_checkpointing" in flags,
         efficient_attention=any(name in flags for name in ATTENTION),
     )
+
+
+def tokens(flags: Flags) -> int:
+    """Tokens a text that the U-Net attends to. UserError for an unknown rule, or a cut that trainers do not have.
+
+    The plugin's chunks keep their BOS and EOS; a trainer's own cut leaves one of each, whatever its length.
+    """
+    listed = "token_chunks" in flags.get("extensions", "").split(",")
+    rule = flags.get("token_chunks", "a1111" if listed else "upstream")
+    if rule not in ("a1111", "plain", "upstream"):
+        raise UserError(f"--token_chunks={rule} is unknown; there is a1111, plain, upstream")
+    length = flags.number("max_token_length", 75)
+    if length not in (75, 150, 225):
+        raise UserError(f"--max_token_length={length}: give 150 or 225, or drop it for 75 tokens")
+    return length + 2 if rule == "upstream" else 77 * (flags.number("max_token_chunks") or CHUNKS)
 
 
 def resolution(text: str | None, default: int) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Memory by part: sums that can be done by hand, and what must hold for every setup."""
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -8,6 +9,7 @@ from extensions.errors import UserError
 from extensions.launch.flags import Flags
 from extensions.logbook import vram
 from extensions.logbook.vram import GB, Fit
+from extensions.reference import text
 
 FIT = Fit(reserve=1.2, cached=0.9)
 UNET, TE1, TE2 = 2_567_463_684, 123_060_480, 694_659_840
@@ -102,6 +104,33 @@ def test_resolution_and_chunks_reach_the_pass():
     assert setup(BASE).shape.tokens == 77
 
 
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("", 77),
+        ("--extensions=token_chunks", 231),  # its default is a1111; three chunks is a guess for captions with tags
+        ("--extensions=dual_tag,token_chunks --token_chunks=plain", 231),
+        ("--extensions=token_chunks --token_chunks=a1111 --max_token_chunks=2", 154),
+        ("--extensions=token_chunks --token_chunks=upstream", 77),
+        ("--extensions=token_chunks --token_chunks=upstream --max_token_length=150", 152),
+        ("--max_token_length=225", 227),
+    ],
+)
+def test_tokens_are_those_of_the_rule(flags, expected):
+    assert setup(f"{BASE} {flags}").shape.tokens == expected
+
+
+@pytest.mark.parametrize("length", [150, 225])
+def test_tokens_of_the_trainers_own_cut_are_what_the_reference_hands_on(length):
+    states = torch.zeros(1, 77 * length // 75, 4)
+    assert setup(f"{BASE} --max_token_length={length}").shape.tokens == text.without_seams(states).shape[1]
+
+
+def test_text_encoders_read_whole_chunks():
+    cut, chunks = f"{BASE} --max_token_length=225", f"{BASE} --token_chunks=a1111 --max_token_chunks=3"
+    assert parts(cut)["activations"] == parts(chunks)["activations"] > parts(BASE)["activations"]
+
+
 def test_before_the_first_step_there_is_no_optimizer():
     made = setup(BASE, gpus=4)
     state = vram.parts(made)["optimizer state"] + vram.parts(made)["optimizer step, for a moment"]
@@ -123,6 +152,8 @@ def test_a_reading_is_capped_by_the_card_and_one_process_fills_it():
         ("--resolution=big", "--resolution=big is neither"),
         ("--resolution=1,2,3", "--resolution=1,2,3 is neither"),
         ("--train_batch_size=x", "not a whole number"),
+        ("--token_chunks=a111", "--token_chunks=a111 is unknown"),
+        ("--max_token_length=100", "--max_token_length=100: give 150 or 225"),
     ],
 )
 def test_flags_that_make_no_sense_are_one_line(flags, message):
