@@ -80,8 +80,18 @@ def log_line(run: Run, log: Log) -> str:
         whole = "" if run.steps is None else f" of the launcher's {run.steps:,}"
         return f"{head}{whole}: no whole schedule on 1, 2 or 4 GPUs; stopped early, or other data"
     if found.differs:
-        return f"{head}, which is {' and '.join(found.differs)}; the launcher has {said(run)}"
+        counted = "has" if run.steps is None else f"has {run.steps:,} steps:"
+        what = f"{arithmetic(run, found)}, which is {' and '.join(found.differs)}"
+        return f"{head} = {what}; the launcher {counted} {said(run)}"
     return f"{head}, as the launcher counts"
+
+
+def arithmetic(run: Run, found: Explained) -> str:
+    """How a schedule gives its optimizer steps, as the launchers' headers put it; each division rounds up."""
+    return (
+        f"{steps.IMAGES[found.data]:,} images x {found.epochs} epoch(s) / "
+        f"({found.gpus} GPU(s) x {batch_size(run)} x {run.ga})"
+    )
 
 
 def said(run: Run) -> str:

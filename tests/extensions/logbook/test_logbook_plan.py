@@ -1,5 +1,7 @@
 """`make plan`: counts of every recorded run, the caller's changes, the verdict, and bad input."""
 
+import re
+from math import ceil
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +11,7 @@ from extensions.logbook import plan, plan_tables, recorded, speed, steps
 from extensions.logbook.__main__ import main
 from extensions.paths import LAUNCHERS
 
+SUM = re.compile(r"= ([\d,]+) images x (\d+) epoch\(s\) / \((\d) GPU\(s\) x (\d+) x (\d+)\), which is ")
 VARIABLES = ("ARGS", "GPUS", "PROFILE", "TRAINER", "VRAM", "IMG_S", "IMAGES", "NNODES")
 # images, samples, micro-steps, optimizer steps of the whole schedule, as recorded
 WHOLE = {
@@ -43,16 +46,45 @@ def test_whole_schedules_are_the_recorded_ones(name):
     assert (made.images, whole.samples, whole.micro_steps, whole.optimizer_steps) == WHOLE[name]
 
 
+# The last step of every complete log, as recorded; elsewhere than in WHOLE the launcher follows the logbook's words.
+ELSEWHERE = {
+    "24120801": (
+        62_240,
+        "6,224 images x 10 epoch(s) / (1 GPU(s) x 1 x 1), which is the 6k dataset; the launcher has 200 steps:",
+    ),
+    "24121901": (
+        15_560,
+        "6,224 images x 10 epoch(s) / (4 GPU(s) x 1 x 1), which is 4 GPU(s); the launcher has 62,240 steps:",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_log_of_other_data_or_gpus_is_told_with_its_steps(name, capsys):
+    count, why = ELSEWHERE[name]
+    (line,) = [line for line in told(capsys, name) if line.startswith("just_astolfo")]
+    assert f": {count:,} optimizer steps in " in line and f" h = {why}" in line
+
+
 def test_every_log_is_equal_to_the_plan_or_the_plan_says_why():
+    equal, told_why = set(), set()
     for name, logs in recorded.read().logs.items():
         made = plan.read(name, {})
         _, whole = plan.counts_of(made)
         for log in logs:
             line = speed.log_line(made.launcher, log)
+            assert f"{log.steps:,} optimizer steps" in line
             if log.steps == whole.optimizer_steps:
-                assert "stopped early" not in line
+                assert line.endswith("as the launcher counts")
+                equal.add(name)
+            elif found := SUM.search(line):
+                images, epochs, gpus, batch, ga = (int(number.replace(",", "")) for number in found.groups())
+                assert epochs * ceil(ceil(ceil(images / batch) / gpus) / ga) == log.steps
+                told_why.add(name)
             else:
-                assert "which is" in line or "stopped early, or other data" in line
+                assert f"the launcher's {whole.optimizer_steps:,}" in line and "stopped early, or other data" in line
+    assert equal == WHOLE.keys() - {"25033101"}  # the production run's logs are not there
+    assert told_why == {*ELSEWHERE, "24122001", "24122002", "24122101"}
 
 
 def test_segments_of_the_production_run_add_up():

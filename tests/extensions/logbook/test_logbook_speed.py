@@ -48,7 +48,10 @@ def test_restarted_runs_are_taken_log_by_log(runs):
 
 def test_a_log_that_differs_says_how_in_one_line(runs):
     line = speed.log_line(runs["24121901"], RECORDED.logs["24121901"][0])
-    assert "15,560 optimizer steps in 16.91 h, which is 4 GPU(s); the launcher has 1 GPU(s)" in line
+    assert (
+        "15,560 optimizer steps in 16.91 h = 6,224 images x 10 epoch(s) / (4 GPU(s) x 1 x 1), which is 4 GPU" in line
+    )
+    assert "; the launcher has 62,240 steps: 1 GPU(s), the 6k dataset" in line
     assert "as the launcher counts" in speed.log_line(runs["25022601"], RECORDED.logs["25022601"][0])
     stopped = speed.log_line(runs["25022101"], RECORDED.logs["25022101"][0])
     assert "14,539" in stopped and "of the launcher's 15,560" in stopped and "stopped early" in stopped
