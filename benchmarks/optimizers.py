@@ -37,7 +37,7 @@ def length(facts: optimizer_facts.Facts, steps=300, noise=10 / 3) -> float:
     """RMS of an update over the learning rate, with gradients whose noise is so many times their mean."""
     torch.manual_seed(0)
     parameter = torch.nn.Parameter(torch.randn(96, 96) * 0.02)
-    made = built(facts, [parameter], **({"scale_parameter": False} if facts.name.startswith("AdaFactor") else {}))
+    made = built(facts, [parameter])
     mean, moved = torch.randn(96, 96) / noise, []
     for _ in range(steps):
         before = parameter.detach().clone()

@@ -100,9 +100,9 @@ OPTIMIZERS = (
         None, "20.4 GB at 71%, 23.3 GB at 100%; chooses its own rate, --learning_rate only shapes the log",
     ),
     Facts(
-        "AdaFactor, own schedule", "AdaFactor relative_step=False", ADAFACTOR, "transformers", False,
-        lambda s, _b: 4 * _factors(s), 1.0,
-        "as above; scale_parameter (on by default) multiplies the rate by the RMS of the weights, about 0.02",
+        "AdaFactor, own schedule", "AdaFactor relative_step=False scale_parameter=False", ADAFACTOR, "transformers",
+        False, lambda s, _b: 4 * _factors(s), 0.3,
+        "as above; recorded without scale_parameter=False: the rate times the weights' RMS, about 0.02",
     ),
     Facts(
         "CAME", "pytorch_optimizer.CAME", "pytorch_optimizer.optimizer.came.CAME", "pytorch-optimizer", True, _came,

@@ -26,7 +26,7 @@ QUADRATIC = {
     "Lion8bit": (1.5e-6, {}),
     "C-Lion": (1.5e-6, {}),
     "AdaFactor, relative step": (None, {"warmup_init": True}),
-    "AdaFactor, own schedule": (1.5e-6, {"scale_parameter": False}),
+    "AdaFactor, own schedule": (1.5e-6, {}),
     "CAME": (1.5e-7, {}),
 }
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from optimizer_cases import OPTIMIZERS, SECONDARY, built
 
+from benchmarks import optimizers as lengths
 from extensions import optimizer_facts, optimizer_state
 from extensions.errors import UserError
 from extensions.paths import ROOT
@@ -67,6 +68,33 @@ def test_the_page_says_what_is_measured(facts):
     expected = [measured(facts, shape, torch.bfloat16) / prod(shape) for shape in (MATRIX, KERNEL, POINT)]
     expected += [facts.state_bytes(sizes, element) / 2_567_463_684 for element in (2, 4)]
     assert numbers == [f"{value:.2f}" for value in expected]
+
+
+@pytest.fixture(scope="module")
+def times_adamws():
+    """{name: how many times as long as AdamW's an update is}, with the listed flag alone."""
+    found = {facts.name: lengths.length(facts) for facts in OPTIMIZERS if facts.rate}
+    return {name: value / found["AdamW"] for name, value in found.items()}
+
+
+def test_at_its_suggested_rate_an_update_is_at_most_as_long_as_adamws(times_adamws):
+    """AdaFactor's scale_parameter, which is on by default, would leave a fiftieth."""
+    for facts in OPTIMIZERS:
+        assert facts.rate is None or 0.25 < facts.rate * times_adamws[facts.name] < 1.05, facts.name
+
+
+def test_the_page_says_how_long_updates_are(times_adamws):
+    said = re.findall(r"(Lion|C-Lion|AdaFactor|CAME) (\d\.\d)", rates_of_the_page())
+    assert len(said) == 4
+    for name, times in said:
+        measured = next(value for key, value in times_adamws.items() if key.startswith(name))
+        assert measured == pytest.approx(float(times), rel=0.05), name
+
+
+def rates_of_the_page() -> str:
+    """The paragraph on rates."""
+    page = (ROOT / "docs" / "optimizers.md").read_text(encoding="utf-8")
+    return page.split("- **Rates.**")[1].split("- **")[0]
 
 
 @pytest.mark.parametrize(
