@@ -100,11 +100,15 @@ class Writer:
                 return
             files |= notes.gathered(temporary, writers[1:])
             state = states.commit(temporary, facts, files)
-            states.keep_last(self.folder, self.keep, state)
             print(f"state saved: {state.path}", flush=True)
         except Exception as error:
             # Whatever it is (a full disk, a folder that is gone): the training is worth more than this state.
             self.give_up(temporary, facts, str(error).partition("\n")[0] or type(error).__name__, files)
+            return
+        try:
+            states.keep_last(self.folder, self.keep, state)
+        except OSError as error:
+            print(f"an older state cannot be removed: {error}", flush=True)
 
     def give_up(self, temporary: Path, facts: dict, reason: str, files=()) -> None:
         """Process 0 takes the state away and says why; another one makes room for its note to process 0.

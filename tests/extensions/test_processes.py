@@ -4,14 +4,15 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-from extensions.processes import any_process, from_main
+from extensions.processes import any_process, from_all, from_main
 
 TWO = """
 from accelerate import Accelerator
-from extensions.processes import any_process, from_main
+from extensions.processes import any_process, from_all, from_main
 made = Accelerator(cpu=True)
 me = made.process_index
-print([any_process(made, flag) for flag in (False, me == 1, me == 0)], from_main(made, {"from": me}), flush=True)
+flags = [any_process(made, flag) for flag in (False, me == 1, me == 0)]
+print(flags, from_main(made, {"from": me}), from_all(made, {"of": me}), flush=True)
 made.end_training()
 """
 
@@ -19,6 +20,7 @@ made.end_training()
 def test_alone():
     one = SimpleNamespace(num_processes=1)
     assert any_process(one, True) and not any_process(one, False) and from_main(one, "x") == "x"
+    assert from_all(one, "x") == ["x"]
 
 
 def test_two_processes_agree(tmp_path):
@@ -27,3 +29,4 @@ def test_two_processes_agree(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     # Their lines may run together.
     assert done.stdout.count("[False, True, True]") == done.stdout.count("{'from': 0}") == 2, done.stderr[-2000:]
+    assert done.stdout.count("[{'of': 0}, {'of': 1}]") == 2

@@ -55,6 +55,19 @@ def test_only_the_newest_stay(made, weight):
     assert sorted(path.name for path in made.folder.iterdir()) == ["step00000004", "step00000005"]
 
 
+def test_an_old_state_that_cannot_be_removed_does_not_unsay_the_new_one(made, weight, monkeypatch, capsys):
+    def busy(path):
+        if path.exists():
+            raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+
+    monkeypatch.setattr(states, "remove", busy)
+    for steps in (1, 2, 3):
+        save(made, weight, steps, wait=True)
+    said = capsys.readouterr().out
+    assert said.count("state saved: ") == 3 and "no state saved" not in said
+    assert said.count("an older state cannot be removed: ") == 1 and "step00000001" in said.splitlines()[-1]
+
+
 def test_a_disk_that_fills_leaves_the_last_good_state(made, weight, monkeypatch, capsys):
     save(made, weight, 1, wait=True)
 
