@@ -1,11 +1,14 @@
 """The metadata index and upstream's own data set on the same synthetic metadata, at growing sizes.
 
-    .venv/bin/python -m benchmarks.index [--rows 10_000 100_000 1_000_000] [--rows 12_400_000] [--folder /tmp]
+    .venv/bin/python -m benchmarks.index [--rows 10_000 100_000 1_000_000] [--rows 12_400_000] [--files 100_000]
+      [--folder /tmp]
 
 Each size: metadata of the real shape (35 tags, 75 words) are written, and the index is built, with its peak of
 anonymous memory. Up to a million images both are then opened in turn by the same small topology (one rank, two
 forked workers, 2,000 random reads each), and the ratio of the two is printed. The index is also opened with its
 pages dropped from the cache, and by 4 ranks x 8 workers; the same of 1,000 images is subtracted.
+`make index DATA=` also reads the names of all latents once: that is measured apart, with --files empty npz files in
+one folder, and told for 12.4 million by proportion (names in the page cache, as after a copy; a disk adds its own).
 All files are removed at the end. A set of n images needs 2.4 kB n of disk, which is asked first.
 """
 
@@ -32,9 +35,11 @@ from extensions.paths import ROOT
 from extensions.reporting import exit_code_of
 
 SIZES = (10_000, 100_000, 1_000_000)
+FILES = 100_000
 UPSTREAM_UP_TO = 1_000_000  # beyond, its memory does not fit a small machine
 FEW = 1_000  # images of the run that is subtracted
 DISK = 2_400  # bytes an image: the JSON, and the index twice while it is assembled
+WHOLE = 12_400_000  # images of the large set
 RANKS, WORKERS, READS = 4, 8, 2_000
 SIDE = (1, 2)  # ranks, workers of the comparison
 MB = 1e6
@@ -69,10 +74,10 @@ def probe(which: str, meta: Path, data: Path, ranks: int, workers: int) -> list[
     return [json.loads(out.splitlines()[-1]) for out, _ in found]
 
 
-def built(meta: Path) -> tuple[float, int]:
-    """(seconds, peak of anonymous bytes) of `make index`."""
+def built(meta: Path, data: Path | None = None) -> tuple[float, int]:
+    """(seconds, peak of anonymous bytes) of `make index`. data: a folder in which it looks for every id."""
     began, peak = time.monotonic(), 0
-    line = [sys.executable, "-m", "extensions.data.index", str(meta)]
+    line = [sys.executable, "-m", "extensions.data.index", str(meta), *([f"--data={data}"] if data else [])]
     process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None:
         peak = max(peak, anonymous(process.pid))
@@ -112,6 +117,45 @@ def prepare(folder: Path, rows: int) -> tuple[Path, Path, float, int]:
     made = Index(index_of(meta))
     checked.remember(made.path, made.keys_fingerprint, state)
     return meta, data, seconds, peak
+
+
+def names_table(folder: Path, files: int) -> Table:
+    """Reading the names of so many latents, and `make index` with and without it, side by side."""
+    require_room(folder, files)
+    meta, data = folder / "names.json", folder / "names"
+    index_data.write(meta, files)
+    data.mkdir()
+    for number in range(files):
+        (data / f"{index_data.key(number)}.npz").touch()
+    sides = []
+    for given in (None, data):
+        sides.append(built(meta, given))
+        index_of(meta).unlink()
+    began = time.monotonic()
+    state, _ = checked.scan(data)
+    seconds = time.monotonic() - began
+    if state.ids != files:
+        raise UserError(f"{state.ids:,} names were found in {data} instead of {files:,}")
+    title = "names of the latents' files, read once by make index DATA="
+    columns = (
+        "files",
+        "names s",
+        f"names s at {WHOLE:,}",
+        "without, with: make index s",
+        "peak MB",
+        "peak, B a file",
+    )
+    table = Table(*columns, title=title)
+    times, peaks = ([side[i] for side in sides] for i in (0, 1))
+    table.add_row(
+        f"{files:,}",
+        f"{seconds:.2f}",
+        f"{seconds * WHOLE / files:.0f}",
+        ", ".join(f"{each:.1f}" for each in times),
+        ", ".join(f"{each / MB:.0f}" for each in peaks),
+        f"{max(0, peaks[1] - peaks[0]) / files:.0f}",
+    )
+    return table
 
 
 def measure(folder: Path, rows: int, few: int) -> Measured:
@@ -173,6 +217,7 @@ def main(arguments: list[str]) -> int:
     """Measure and print. The figures are no test: the exit code does not depend on them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES, help="sizes, in images")
+    parser.add_argument("--files", type=int, default=FILES, help="empty npz files whose names are read; 0: none")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="a disk with room")
     asked = parser.parse_args(arguments)
     if min(asked.rows) < 1 or not asked.folder.is_dir():
@@ -185,10 +230,13 @@ def main(arguments: list[str]) -> int:
         for rows in asked.rows:
             found.append(measure(Path(folder), rows, few))
             print(f"{rows:,} images measured", file=sys.stderr, flush=True)
+        names = names_table(Path(folder), asked.files) if asked.files else None
     console = Console(width=118)
     console.print(growth(found))
     if any(each.upstream for each in found):
         console.print(comparison(found))
+    if names:
+        console.print(names)
     return 0
 
 

@@ -28,7 +28,12 @@ def write(path: Path, rows: int) -> None:
 def line(number: int, tags: str, caption: str, size: str) -> str:
     """One entry. Ids are scattered as booru ids are, and never occur twice."""
     entry = f'"tags": {tags}, "caption": {caption}, "image_size": {size}, "train_resolution": {size}'
-    return f'"{1_000_000 + 3 * number}": {{{entry}}}'
+    return f'"{key(number)}": {{{entry}}}'
+
+
+def key(number: int) -> str:
+    """The id of an image."""
+    return str(1_000_000 + 3 * number)
 
 
 def texts(draw: random.Random, separator: str, words: int, letters: float) -> list[str]:
