@@ -71,11 +71,8 @@ class Plugin:
             self.check_exact(args)
         elif args.resume_from:
             raise UserError(f"--resume_from={args.resume_from} needs --resume_mode=exact; add it, or drop the state")
-        if (
-            self.stop is not None
-            and self.stop <= self.start
-            and not (self.stop == self.start and self.owes_last(args))
-        ):
+        only_owes = self.stop == self.start and self.owes_last(args)
+        if self.stop is not None and self.stop <= self.start and not only_owes:
             raise UserError(
                 f"--stop_at_step={self.stop} is not after optimizer step {self.start}, where the run starts"
             )
