@@ -17,10 +17,11 @@ from extensions.reference import parity
 ENGINES = ("deepspeed", "zero_stage", "torch_compile", "dynamo_backend")
 RUN = "25022301"
 TRAINERS = [pytest.param("sd-scripts", marks=pytest.mark.upstream), "reference"]
-# The logbook's optimizers that ZeRO can take, and the norm of the difference of ZeRO's weights to DDP's over that of
-# the movement. bitsandbytes keeps a scale for each 256 elements, and ZeRO's one flat piece is cut elsewhere than the
-# tensors are, so that the 8-bit ones differ: AdamW8bit by 0.008, Lion8bit, some of whose signs turn, by 0.12.
-OPTIMIZERS = {"AdamW": 0.01, "AdamW8bit": 0.03, "Lion": 0.01, "Lion8bit": 0.2}
+# The logbook's optimizers that ZeRO can take: how far its losses may be from DDP's, relative, and the norm of the
+# difference of the weights over that of the movement. bitsandbytes keeps a scale for each 256 elements, and fp32 in
+# tensors below 4096; ZeRO's one flat piece is all 8 bits and cut elsewhere. So the 8-bit ones agree until their state
+# is read again: then AdamW8bit is off by 0.008, and Lion8bit, where 0.4 % of the signs turn, by 0.14.
+OPTIMIZERS = {"AdamW": (1e-4, 0.01), "AdamW8bit": (1e-4, 0.03), "Lion": (1e-4, 0.01), "Lion8bit": (5e-4, 0.2)}
 pytestmark = pytest.mark.slow
 
 
@@ -55,12 +56,15 @@ def test_zero_trains_what_ddp_trains(trainer, optimizer, percent, request, stand
     """fp32: ZeRO only divides the work. What the optimizer itself makes of the division is in OPTIMIZERS."""
     more = (("optimizer_type", optimizer), ("unet_percent", percent), extensions())
     one, two = ddp_and_zero(request, trainer, tmp_path, *more)
-    assert sorted(two.losses) == pytest.approx(sorted(one.losses), rel=1e-4)
+    losses, movement = OPTIMIZERS[optimizer]
+    assert sorted(two.losses) == pytest.approx(sorted(one.losses), rel=losses)
+    # Both processes' eight micro-steps of the first two optimizer steps: weights of before any state was read.
+    assert sorted(two.losses[:16]) == pytest.approx(sorted(one.losses[:16]), rel=1e-5)
     base = load_file(standins["sdxl"])
     names = [name for name in base if name in one.weights]
     difference = {name: (two.weights[name] - one.weights[name]).double() for name in names}
     moved = parity.norm({name: one.weights[name].double() - base[name].double() for name in names})
-    assert moved > 0 and parity.norm(difference) <= OPTIMIZERS[optimizer] * moved
+    assert moved > 0 and parity.norm(difference) <= movement * moved
     if optimizer == "AdamW":
         assert max(tensor.abs().max().item() for tensor in difference.values()) < 1e-5
 
