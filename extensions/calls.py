@@ -66,9 +66,9 @@ def writing_checkpoint(
 
 
 def least_bytes(models: Models, dtype: torch.dtype | None) -> int:
-    """What a checkpoint takes at the least: the weights of the models that train, in its dtype or in their own."""
-    trained = (parameter for model in models.named().values() for parameter in model.parameters())
-    return sum(each.numel() * (dtype.itemsize if dtype else each.element_size()) for each in trained)
+    """What a checkpoint takes at the least: U-Net and text encoders, in its dtype or in their own. No autoencoder."""
+    weights = (parameter for model in models.named().values() for parameter in model.parameters())
+    return sum(each.numel() * (dtype.itemsize if dtype else each.element_size()) for each in weights)
 
 
 def unwritten(path, optimizer_steps: int, error: Exception) -> UserError:

@@ -2,8 +2,6 @@
 
 import os
 
-import torch
-
 
 def started() -> int:
     """How many processes the launcher has started, before accelerate is set up.
@@ -13,10 +11,17 @@ def started() -> int:
     return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
 
 
+def is_first() -> bool:
+    """Whether this is process 0 of those, the one that says what all of them would."""
+    return "LOCAL_RANK" not in os.environ or os.environ.get("RANK", "0") == "0"
+
+
 def any_process(accelerator, flag: bool) -> bool:
     """Whether any process says so; every process gets the same answer. One number travels."""
     if accelerator.num_processes == 1:
         return flag
+    import torch  # not before: who asks is_first need not have it
+
     said = torch.tensor([float(flag)], device=accelerator.device)
     torch.distributed.all_reduce(said, op=torch.distributed.ReduceOp.MAX)
     return bool(said.item())

@@ -53,8 +53,8 @@ def launch(asked: Request) -> int:
     checks.check(asked)
     trainer.settle(asked)
     patched = trainer.build(asked)
-    resume.set_aside(asked)
     with ramdisk.staged(asked):
+        resume.set_aside(asked)  # last: a launch that is refused has moved nothing
         tell(asked)
         return train_on(asked, patched)
 

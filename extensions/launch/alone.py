@@ -1,4 +1,7 @@
-"""One launch at a time in an output folder: two would resume from, and remove, each other's half-written states."""
+"""One launch at a time in an output folder: two would resume from, and remove, each other's half-written states.
+
+flock itself and not filelock, which keeps the descriptor to itself: the training process must inherit it.
+"""
 
 import contextlib
 import fcntl
@@ -47,12 +50,13 @@ def take(file: int, output: Path) -> None:
     until = time.monotonic() + SECONDS
     while True:
         try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
         except BlockingIOError:
             if time.monotonic() > until:
                 raise UserError(
                     f"another launch trains into {output}; stop it first, or give another OUTPUT"
                 ) from None
             time.sleep(0.2)
-        except OSError:
-            return None
+        except OSError:  # a file system without locks
+            return

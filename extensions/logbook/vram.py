@@ -21,6 +21,7 @@ ATTENTION = ("xformers", "sdpa", "mem_eff_attn")
 # DeepSpeed's default `reduce_bucket_size`; gradients are in the model's 16 bits.
 ZERO_BUCKET = 500_000_000
 CHUNKS = 3  # of 75 tokens: captions with tags are often over 225 tokens
+RULES = ("a1111", "plain", "upstream")  # the plugin's, which needs torch and seconds to import
 BUCKET = {"sdxl": 1024, "sd2": 768}  # pixels of the largest square bucket
 OFFLOAD = ("offload_optimizer_device", "offload_param_device")
 STEP = "optimizer step, for a moment"
@@ -117,8 +118,8 @@ def tokens(flags: Flags) -> int:
     """
     listed = "token_chunks" in flags.get("extensions", "").split(",")
     rule = flags.get("token_chunks", "a1111" if listed else "upstream")
-    if rule not in ("a1111", "plain", "upstream"):
-        raise UserError(f"--token_chunks={rule} is unknown; there is a1111, plain, upstream")
+    if rule not in RULES:
+        raise UserError(f"--token_chunks={rule} is unknown; there is {', '.join(RULES)}")
     length = flags.number("max_token_length", 75)
     if length not in (75, 150, 225):
         raise UserError(f"--max_token_length={length}: give 150 or 225, or drop it for 75 tokens")

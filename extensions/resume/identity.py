@@ -1,11 +1,10 @@
 """What a state was made with, and whether it may be gone on from: data, flags, processes, code."""
 
 import json
-import os
 from pathlib import Path
 
 from extensions.errors import UserError
-from extensions.processes import started
+from extensions.processes import is_first, started
 from extensions.resume.states import State
 
 # Flags that change no weight: where files lie, what is logged and saved, how fast it is read. The paths of
@@ -75,7 +74,7 @@ def require_same(state: State, now: dict, allowed: set[str]) -> None:
                 f"{state.path} was made with other {what}: {differences(before[what], now[what])[0]}; "
                 f"undo that, or give --resume_allow={what}"
             )
-    if os.environ.get("RANK", "0") == "0":
+    if is_first():
         for what in differing:
             for line in differences(before[what], now[what]):
                 print(f"--resume_allow={what}: {line}", flush=True)

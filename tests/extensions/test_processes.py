@@ -4,7 +4,9 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-from extensions.processes import any_process, from_all, from_main
+import pytest
+
+from extensions.processes import any_process, from_all, from_main, is_first
 
 TWO = """
 from accelerate import Accelerator
@@ -30,3 +32,13 @@ def test_two_processes_agree(tmp_path):
     # Their lines may run together.
     assert done.stdout.count("[False, True, True]") == done.stdout.count("{'from': 0}") == 2, done.stderr[-2000:]
     assert done.stdout.count("[{'of': 0}, {'of': 1}]") == 2
+
+
+@pytest.mark.parametrize(
+    ("rank", "local", "first"), [(None, None, True), ("0", "0", True), ("2", "0", False), ("5", None, True)]
+)
+def test_the_first_process(rank, local, first, monkeypatch):
+    """Process 2 may be the first of its machine; some clusters set RANK for every program."""
+    for name, value in (("RANK", rank), ("LOCAL_RANK", local)):
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+    assert is_first() == first

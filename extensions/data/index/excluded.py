@@ -4,7 +4,6 @@ An index keeps which lists it was made with and what was in them. While a list i
 one that is gone changes nothing, for the index holds what it said.
 """
 
-import os
 from array import array
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import xxhash
 
 from extensions.data.index.layout import Facts, Listed
 from extensions.errors import UserError
+from extensions.processes import is_first
 
 
 def read(paths: list[Path]) -> tuple[list[Listed], np.ndarray]:
@@ -52,7 +52,7 @@ def require_unchanged(index: Path, facts: Facts) -> None:
 
 def tell(index: Path, facts: Facts) -> None:
     """Say that images are left out, once a launch."""
-    if facts.excluded and os.environ.get("RANK", "0") == "0":
+    if facts.excluded and is_first():
         count = facts.left_out.get("excluded", 0)
         print(f"{index.name} leaves out {count:,} images that are listed in {names(facts.excluded)}", flush=True)
 

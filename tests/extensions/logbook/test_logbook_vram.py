@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from extensions import token_chunks
 from extensions.errors import UserError
 from extensions.launch.flags import Flags
 from extensions.logbook import vram
@@ -180,3 +181,7 @@ def test_less_of_the_u_net_never_needs_more(optimizer, gpus, zero, one, other):
     # A set of whole blocks is as close as it gets to the share, 0.05 % on either side.
     less, more = (vram.need(setup(f"{flags} --unet_percent={share + 0.5}", gpus), FIT) for share in (small, large))
     assert less <= more + 0.5
+
+
+def test_the_rules_of_a_text_are_the_plugins():
+    assert vram.RULES == token_chunks.RULES

@@ -56,6 +56,7 @@ def test_all_that_is_allowed_is_told_line_by_line_by_one_process(args, monkeypat
         "--resume_allow=processes: 4 there, 2 here",
     ]
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("LOCAL_RANK", "1")
     identity.require_same(state, now, {"data", "flags", "processes"})
     identity.require_same(state, before, set())
     assert capsys.readouterr().out == ""

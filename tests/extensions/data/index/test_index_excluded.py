@@ -97,6 +97,7 @@ def test_a_launch_that_names_the_metadata_uses_it_and_says_so(meta, listed, tmp_
     for named in (meta, index_of(meta)):
         assert len(index.open_for(named, tmp_path / "latents")) == 4 and capsys.readouterr().out == line
     monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("LOCAL_RANK", "3")
     assert len(index.open_for(meta, None)) == 4 and capsys.readouterr().out == ""
     listed.unlink()  # a report's folder may be removed
     assert len(index.open_for(meta, None)) == 4
@@ -149,6 +150,17 @@ def test_a_list_of_a_million_takes_some_bytes_an_id(tmp_path):
     assert len(found) == lists[0].ids == 1_000_000 and (found[1:] > found[:-1]).all()
     assert tracemalloc.get_traced_memory()[1] < 40 * len(found)
     tracemalloc.stop()
+
+
+def test_a_damaged_index_is_made_again_without_the_listed_ids(meta, listed, capsys):
+    make(meta, f"--exclude={listed}")
+    path = index_of(meta)
+    path.write_bytes(path.read_bytes()[:-100])
+    assert len(index.open_for(meta, None)) == 4 and keys(path) == "acef"
+    listed.unlink()
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match="no list of ids can be read"):
+        index.open_for(meta, None)
 
 
 def test_an_index_of_before_knows_no_lists(meta):
