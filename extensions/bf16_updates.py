@@ -18,7 +18,7 @@ a resume, and PyTorch's own random stream is not touched.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import MethodType
 
 import torch
@@ -26,7 +26,7 @@ import torch
 from extensions import optimizer_facts, rounding
 from extensions.errors import UserError
 from extensions.hookspecs import hookimpl
-from extensions.optimizer_facts import SLICE
+from extensions.optimizer_facts import SLICE, slices
 
 REMAINDER = "remainder"  # the optimizer's state entry of `kahan`
 
@@ -53,24 +53,11 @@ class Updates:
                 loss = closure()
         for group in self.optimizer.param_groups:
             after = {}
-            for some in self.slices(group["params"]):
+            moving = (parameter for parameter in group["params"] if parameter.grad is not None)
+            for some in slices(moving, torch.Tensor.numel, self.slice_elements):
                 after = self.step_slice(group, some)
             group.update(after)
         return loss
-
-    def slices(self, parameters: list) -> Iterator[list]:
-        """The parameters with a gradient, in lists of at most `slice_elements` elements or one parameter."""
-        some, elements = [], 0
-        for parameter in parameters:
-            if parameter.grad is None:
-                continue
-            if some and elements + parameter.numel() > self.slice_elements:
-                yield some
-                some, elements = [], 0
-            some.append(parameter)
-            elements += parameter.numel()
-        if some:
-            yield some
 
     def step_slice(self, group: dict, parameters: list) -> dict:
         """Let the optimizer step these parameters of a group; what it changed in the group besides them.

@@ -6,16 +6,31 @@ factored ones keep rows and columns of the last two axes: little for a matrix, m
 docs/optimizers.md is `python -m extensions.optimizer_facts`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from math import prod
+from typing import TypeVar
 
 from extensions.errors import UserError
 
+T = TypeVar("T")
 Shape = tuple[int, ...]
 BLOCKWISE_FROM = 4096  # elements; bitsandbytes and torchao keep smaller tensors unquantised
 SLICE = 16 * 2**20  # elements that bf16_updates.py steps at a time; SDXL's largest have 29 (U-Net) and 63 million
+
+
+def slices(items: Iterable[T], elements: Callable[[T], int], most: int = SLICE) -> Iterator[list[T]]:
+    """What bf16_updates.py steps at a time, in order: at most `most` elements together, or one larger item."""
+    some, count = [], 0
+    for item in items:
+        if some and count + elements(item) > most:
+            yield some
+            some, count = [], 0
+        some.append(item)
+        count += elements(item)
+    if some:
+        yield some
 
 
 @dataclass(frozen=True)

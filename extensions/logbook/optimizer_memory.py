@@ -5,11 +5,11 @@ State is extensions/optimizer_facts.py's. What a step needs for a moment is what
 kernels work in place. torch's `AdamW` is counted in its foreach form, the default on a GPU.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import prod
 
-from extensions.optimizer_facts import OPTIMIZERS, SLICE, Shape
+from extensions.optimizer_facts import OPTIMIZERS, Shape, slices
 
 # What extensions/rounding.py takes, bytes an element: random bits, sums, masks, bf16 numbers; those of a remainder.
 ROUNDING = {"stochastic": 13, "kahan": 19}
@@ -72,19 +72,7 @@ def stand_in_bytes(name: str, groups: Iterable[Iterable[Shape]], rounding: str) 
 
     groups: the shapes of each parameter group, in order.
     """
-    return max((slice_bytes(name, some, rounding) for group in groups for some in slices(group)), default=0.0)
-
-
-def slices(shapes: Iterable[Shape]) -> Iterator[list[Shape]]:
-    """What extensions/bf16_updates.py steps at a time: at most SLICE elements, or one larger tensor."""
-    some: list[Shape] = []
-    for shape in shapes:
-        if some and sum(map(prod, some)) + prod(shape) > SLICE:
-            yield some
-            some = []
-        some.append(shape)
-    if some:
-        yield some
+    return max((slice_bytes(name, some, rounding) for group in groups for some in slices(group, prod)), default=0.0)
 
 
 def slice_bytes(name: str, shapes: list[Shape], rounding: str) -> float:

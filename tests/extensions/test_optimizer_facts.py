@@ -5,6 +5,8 @@ from math import prod
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from optimizer_cases import OPTIMIZERS, SECONDARY, built
 
 from benchmarks import optimizers as lengths
@@ -148,3 +150,11 @@ def test_a_missing_package_is_one_line(monkeypatch):
     monkeypatch.delitem(__import__("sys").modules, "extensions.adamw4bit", raising=False)
     with pytest.raises(UserError, match="AdamW4bit needs torchao"):
         optimizers.class_of("extensions.adamw4bit.AdamW4bit")
+
+
+@given(sizes=st.lists(st.integers(1, 40), max_size=30), most=st.integers(1, 60))
+def test_slices_keep_order_and_bound_and_are_as_few_as_that_allows(sizes, most):
+    found = list(optimizer_facts.slices(sizes, int, most))
+    assert [size for some in found for size in some] == sizes
+    assert all(some and (sum(some) <= most or len(some) == 1) for some in found)
+    assert all(sum(one) + other[0] > most for one, other in zip(found, found[1:], strict=False))

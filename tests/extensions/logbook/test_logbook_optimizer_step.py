@@ -9,7 +9,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from extensions.bf16_updates import Updates
 from extensions.launch.flags import Flags
-from extensions.logbook import full_size, optimizer_memory, vram
+from extensions.logbook import optimizer_memory, vram
 from extensions.optimizer_facts import OPTIMIZERS
 from extensions.paths import ROOT
 from extensions.reference import optimizers
@@ -69,16 +69,6 @@ def test_a_step_takes_what_is_planned(facts, way):
         # What is counted of quantised state has tables of a few bytes, AdaFactor's plan another tensor's update.
         found = counted(facts, shapes, width, rounding)
         assert 0.99 * found <= planned <= 1.5 * found, name
-
-
-def test_slices_are_those_of_the_plugin():
-    for model in full_size.models(Flags.of_text("--learning_rate=1e-6 --train_text_encoder")):
-        parameters = [torch.nn.Parameter(torch.empty(shape, device="meta")) for shape in model.trained]
-        for parameter in parameters:
-            parameter.grad = parameter.detach()
-        updates = Updates(torch.optim.AdamW(parameters), False, 0, lambda: 0)
-        expected = [[tuple(parameter.shape) for parameter in some] for some in updates.slices(parameters)]
-        assert list(optimizer_memory.slices(model.trained)) == expected
 
 
 PAGE = (ROOT / "docs" / "optimizers.md").read_text(encoding="utf-8")
