@@ -28,7 +28,7 @@ def resumed(folder, step, **changed):
     workers=st.sampled_from([0, 0, 0, 2]),
     data=st.data(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_stopped_anywhere_it_goes_on_as_if_it_had_not_been(images, batch_size, accumulation, steps, workers, data):
     shape = dict(
         in_json=str(images), train_batch_size=batch_size, gradient_accumulation_steps=accumulation,

@@ -20,7 +20,7 @@ def neighbours(value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return low, (low.view(torch.int32) + 0x10000).view(torch.float32)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(width=32, min_value=2.0**-100, max_value=2.0**100), st.sampled_from([1.0, -1.0]), st.integers(0, 99))
 def test_the_mean_of_many_roundings_is_the_value(size, sign, seed):
     value = torch.tensor(sign * size, dtype=torch.float32)

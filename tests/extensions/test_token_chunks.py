@@ -125,7 +125,7 @@ def test_ten_thousand_captions_to_the_token(part, tokenizers, open_clip):
     assert counted == [sum(min(width, 12) == bar for width in widths) for bar in range(1, 13)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=3))
 def test_any_unicode_to_the_token(texts, tokenizers, open_clip):
     assume(not any("&" in text or "<|" in text for text in texts))  # open_clip alone reads HTML's entities
@@ -163,7 +163,7 @@ def test_borders(text, lengths, tokenizers, open_clip):
     assert found == expected(text, open_clip)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(IDS)
 def test_any_tokens_are_placed_by_the_rule_and_none_is_lost(tokens):
     ours = token_chunks.cut([tokens], COMMA)

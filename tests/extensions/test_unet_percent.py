@@ -42,7 +42,7 @@ def test_variants_are_the_recorded_ones(full_size, percent):
 
 
 @pytest.mark.upstream
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(percent=st.floats(5, 99.9))
 def test_any_number_is_met_by_whole_blocks(full_size, percent):
     sizes = sizes_of(full_size)

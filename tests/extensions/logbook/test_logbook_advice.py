@@ -96,7 +96,7 @@ def test_another_optimizer_takes_the_arguments_that_are_left(flags):
 UPDATES = "--extensions=dual_tag,bf16_updates --bf16_updates"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.sampled_from(
         ["AdamW", "AdaFactor", "pytorch_optimizer.CAME", "extensions.adamw4bit.AdamW4bit", "Lion",
@@ -118,7 +118,7 @@ def test_no_advice_is_refused_by_a_launch(optimizer, more, flags, gpus, card, up
     contradictions.check(change.apply(flags))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     st.sampled_from(["AdamW", "AdamW8bit", "Lion", "AdaFactor"]),
     st.sampled_from([BASE, BF16, SAVING, f"{SAVING} --v2", f"{SAVING} --unet_freeze=attn2"]),

@@ -173,7 +173,7 @@ def test_what_is_not_modelled_says_so(flags):
 OPTIMIZERS = st.sampled_from(["AdamW", "AdamW8bit", "Lion", "Lion8bit", "AdaFactor", "pytorch_optimizer.CAME"])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(OPTIMIZERS, st.integers(1, 8), st.booleans(), st.integers(1, 99), st.integers(1, 99))
 def test_less_of_the_u_net_never_needs_more(optimizer, gpus, zero, one, other):
     flags = f"{ZERO if zero else BASE} --optimizer_type={optimizer}"

@@ -108,7 +108,7 @@ def test_the_terminal_snr_is_zero_and_the_first_stays(trainer):
     np.testing.assert_allclose(bar.sqrt().numpy(), alpha_and_sigma(True)[0], atol=1e-4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     timesteps=st.lists(st.integers(0, LAST), min_size=1, max_size=4),
     seed=st.integers(0, 2**31),

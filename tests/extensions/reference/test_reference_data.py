@@ -42,7 +42,7 @@ def flags(**given):
     return argparse.Namespace(**defaults | given)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(length=st.integers(1, 200), seed=st.integers(0, 2**31))
 def test_the_order_is_torchs_own_shuffle_over_two_epochs(length, seed):
     """torch.randn between two batches stands for the noise: the loaders' own draws must be the same, too."""

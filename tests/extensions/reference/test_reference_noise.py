@@ -94,7 +94,7 @@ def test_draws_are_upstreams(schedules, dtype, shape):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(steps=st.lists(SHAPES, min_size=1, max_size=3), seed=st.integers(0, 2**31))
 def test_several_processes_draw_what_one_draws_for_the_same_batches(steps, seed):
     """steps: one list of shapes a micro-step, one shape a process."""

@@ -70,7 +70,7 @@ def test_token_ids_are_upstreams(family, length, texts, strategies, at_length):
 
 
 @pytest.mark.upstream
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batch=st.lists(st.text(max_size=300), min_size=1, max_size=3), length=st.sampled_from(LENGTHS))
 def test_token_ids_are_upstreams_whatever_the_text(batch, length, texts, strategies, at_length):
     at_length(length)

@@ -31,7 +31,7 @@ def oracle():
     return SimpleTokenizer().encode
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=WORDS)
 def test_ids_equal_open_clips(tokenizers, oracle, text):
     for tokenizer in tokenizers.values():

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from index_cases import entry
 
@@ -24,7 +24,6 @@ def made(path, policies=SKIP) -> Index:
     return Index(index_of(path))
 
 
-@settings(deadline=None)
 @given(keep=st.lists(st.booleans(), min_size=1, max_size=23).filter(any), rows=st.integers(1, 6))
 def test_what_stays_in_order_in_batches_of_one_size(tmp_path_factory, keep, rows):
     path = tmp_path_factory.mktemp("index") / "meta.json"

@@ -4,7 +4,7 @@ import json
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from extensions.data.index import entries as module
@@ -37,7 +37,6 @@ def text_of(pairs, style) -> str:
     )
 
 
-@settings(deadline=None)
 @given(OBJECTS, STYLES, st.integers(1, 40))
 def test_all_pairs_in_order_from_any_of_them_on_whatever_the_block(tmp_path_factory, pairs, style, block):
     path = tmp_path_factory.mktemp("json") / "meta.json"

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import xxhash
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from index_cases import entry
 
@@ -68,7 +68,6 @@ class Weak:
         return xxhash.xxh3_64_intdigest(data) % 3
 
 
-@settings(deadline=None)
 @given(keys=st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=30), pairs=st.integers(1, 5))
 def test_equal_hashes_are_not_taken_for_equal_keys(tmp_path_factory, keys, pairs):
     folder = tmp_path_factory.mktemp("weak")
