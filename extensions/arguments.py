@@ -9,6 +9,12 @@ from extensions.errors import UserError
 HELP = "plugins of this run, comma-separated (files of extensions/); nothing runs that is not listed"
 
 
+def only_check(words: list[str]) -> tuple[bool, list[str]]:
+    """Whether the trainer is to end once its flags are checked (--only-check, as the first word), and the rest."""
+    asked = words[:1] == ["--only-check"]
+    return asked, words[asked:]
+
+
 def listed_plugins(flags: list[str]) -> list[str]:
     """The names in --extensions, read before the real parser exists."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)

@@ -20,6 +20,7 @@ from extensions.launch import (
     run_folder,
     tiny,
     trainer,
+    trial,
 )
 from extensions.launch.request import Request
 from extensions.paths import shown
@@ -53,6 +54,8 @@ def launch(asked: Request) -> int:
     checks.check(asked)
     trainer.settle(asked)
     patched = trainer.build(asked)
+    if asked.ramdisk and not asked.tiny:
+        trial.check(asked, patched)
     with ramdisk.staged(asked):
         resume.set_aside(asked)  # last: a launch that is refused has moved nothing
         tell(asked)
@@ -87,13 +90,7 @@ def dry_run(asked: Request) -> int:
 
 def complete(asked: Request, folder: Path, patched: Path | None) -> list[str]:
     """The command line, with the flags that only a launch can know."""
-    asked.flags.put("logging_dir", str(folder / "tensorboard"))
-    if "record_run" in (asked.flags.get("extensions") or "").split(","):
-        asked.flags.put("run_folder", str(folder))
-    if patched and "console_log_file" not in asked.flags:
-        # Upstream's coloured log draws a random number of Python's own stream with every line (rich's link ids), so
-        # that a resumed run would stand elsewhere in it. Plain, it folds no long lines either.
-        asked.flags.put("console_log_simple")
+    command.complete(asked.flags, folder, patched)
     return command.build(asked, patched)
 
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from extensions.launch import numa, processor
+from extensions.launch.flags import Flags
 from extensions.launch.request import Request
 from extensions.paths import COMPILED, CONFIGS, TORCH_EXTENSIONS
 
@@ -13,9 +14,25 @@ START = (sys.executable, "-m", "extensions.launch.processes")
 
 def build(request: Request, tree: Path | None) -> list[str]:
     """The command line, as a list of words. tree: the patched sd-scripts; None for the reference trainer."""
-    module = ["extensions.upstream", str(tree)] if tree else ["extensions.reference"]
-    trainer = ["-m", *module, request.script, *request.flags.words()]
-    return [*numa.words(request.numa), *launcher(request), *trainer]
+    return [*numa.words(request.numa), *launcher(request), *trainer(tree, request.script, request.flags)]
+
+
+def trainer(tree: Path | None, script: str, flags: Flags, only_check: bool = False) -> list[str]:
+    """The words after `python`: the trainer's module and its arguments."""
+    module = "extensions.upstream" if tree else "extensions.reference"
+    first = ["--only-check"] * only_check + [str(tree)] * bool(tree)
+    return ["-m", module, *first, script, *flags.words()]
+
+
+def complete(flags: Flags, folder: Path, tree: Path | None) -> None:
+    """Add the flags that only a launch can know. folder: its run folder."""
+    flags.put("logging_dir", str(folder / "tensorboard"))
+    if "record_run" in (flags.get("extensions") or "").split(","):
+        flags.put("run_folder", str(folder))
+    if tree and "console_log_file" not in flags:
+        # Upstream's coloured log draws a random number of Python's own stream with every line (rich's link ids), so
+        # that a resumed run would stand elsewhere in it. Plain, it folds no long lines either.
+        flags.put("console_log_simple")
 
 
 def launcher(request: Request) -> list[str]:

@@ -1,6 +1,7 @@
 """`make plan RUN=…`: what a run will take, before it is launched: images, steps, parameters, memory, hours.
 
-It reads the launcher and the caller's GPUS and ARGS as a launch does, and nothing else: no model, no data.
+It reads the launcher and the caller's GPUS and ARGS as a launch does, and no model and no data. The trainer is asked
+whether it takes the flags (launch/trial.py).
 Figures are of the full size; PROFILE=tiny needs no plan. plan_tables.py prints them.
 """
 

@@ -1,7 +1,9 @@
 """The tables of `make plan`, in the order of the questions: how much work, what trains, does it fit, how long."""
 
+from collections.abc import Callable
+
 from extensions.errors import UserError
-from extensions.launch.request import SD_SCRIPTS
+from extensions.launch.request import SD_SCRIPTS, Request
 from extensions.logbook import (
     advice,
     full_size,
@@ -20,12 +22,13 @@ from extensions.logbook.plan import Plan
 CLOSE = 0.9  # of the card: from here on the model's error decides
 
 
-def show(name: str, environment: dict[str, str]) -> None:
-    """Print the plan of a run. UserError before the first line for what cannot be planned."""
+def show(name: str, environment: dict[str, str], check: Callable[[Request], None]) -> None:
+    """Print the plan of a run. UserError before the first line for what cannot be planned, or `check` refuses."""
     made = plan.read(name, environment)
     card, whose = plan.card_of(environment, made.head)
     rate = plan.stated_rate(environment)
     models, memory = trained_models(made), memory_of(made)
+    check(made.asked)
     print(f"model_out_{made.run.run}: {made.head.words}\n")
     unread(made)
     counts = show_counts(made)

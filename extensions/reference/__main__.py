@@ -1,8 +1,9 @@
 """Start the reference trainer under the plugin manager.
 
-    python -m extensions.reference SCRIPT [flags]
+    python -m extensions.reference [--only-check] SCRIPT [flags]
 
-SCRIPT is the name of the sd-scripts trainer that it stands for: `sdxl_train.py` or `fine_tune.py` (SD2).
+SCRIPT is the name of the sd-scripts trainer that it stands for: `sdxl_train.py` or `fine_tune.py` (SD2). With
+--only-check the flags are parsed and checked, and nothing is loaded.
 """
 
 import sys
@@ -15,7 +16,7 @@ from extensions.reporting import exit_with
 
 def main(argv: list[str]) -> None:
     """Parse, check, train. UserError for whatever the user can mend."""
-    script, *words = argv or ["(none)"]
+    only_check, (script, *words) = arguments.only_check(argv or ["(none)"])
     if script not in flags.SCRIPTS:
         known = " and ".join(flags.SCRIPTS)
         raise UserError(f"the reference trainer has no script {script}; a launcher calls {known}")
@@ -27,10 +28,12 @@ def main(argv: list[str]) -> None:
     precision.check(args)
     flags.check(args, script)
     manager.set_args(args)
+    optimizer_trial.check(args)
+    if only_check:
+        return
 
     from extensions.reference import train  # imports diffusers: after the flags are known good
 
-    optimizer_trial.check(args)
     train.train(args, flags.SCRIPTS[script])
 
 

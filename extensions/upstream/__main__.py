@@ -1,9 +1,10 @@
 """Start one of sd-scripts' trainers under the plugin manager.
 
-    python -m extensions.upstream TREE SCRIPT [flags]
+    python -m extensions.upstream [--only-check] TREE SCRIPT [flags]
 
 TREE is a checkout of sd-scripts (the patched one, normally); SCRIPT one of its trainers, `sdxl_train.py`
-or `fine_tune.py`. The four calls at the end of `main` are what the script itself does when it is run.
+or `fine_tune.py`. With --only-check the flags are parsed and checked, and nothing is loaded. The calls at the
+end of `main` are what the script itself does when it is run.
 """
 
 import importlib
@@ -17,7 +18,7 @@ from extensions.reporting import exit_with
 
 def main(argv: list[str]) -> None:
     """Parse, check, train. UserError for whatever the user can mend; the trainer's own errors pass."""
-    tree, script, *flags = argv
+    only_check, (tree, script, *flags) = arguments.only_check(argv)
     if not (Path(tree) / script).is_file():
         raise UserError(f"sd-scripts has no trainer {script}; a launcher calls sdxl_train.py or fine_tune.py")
     sys.path.insert(0, tree)
@@ -35,6 +36,8 @@ def main(argv: list[str]) -> None:
     plugins.hook.check_arguments(args=args)
     precision.check(args)
     optimizer_trial.check(args)
+    if only_check:
+        return
     plugins.register("(states of all processes)", states.StatesOfAllProcesses())
     manager.set_args(args)
     trainer.train(args)

@@ -35,7 +35,7 @@ def plain_environment(monkeypatch):
 
 def told(capsys, run, **variables):
     """What is printed, as lines of single-spaced words."""
-    plan_tables.show(run, variables)
+    plan_tables.show(run, variables, lambda _: None)
     return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
 
 
@@ -223,7 +223,7 @@ BAD = [
 @pytest.mark.parametrize(("run", "variables", "message"), BAD)
 def test_bad_input_is_one_line_before_anything_is_printed(run, variables, message, capsys):
     with pytest.raises(UserError, match=message) as caught:
-        plan_tables.show(run, variables)
+        plan_tables.show(run, variables, lambda _: None)
     assert "\n" not in str(caught.value) and capsys.readouterr().out == ""
 
 

@@ -1,0 +1,52 @@
+"""Asks the trainer itself whether it takes the flags, where much would be done before it is started.
+
+The trainer refuses in its first seconds what only it or a plugin can know: an unknown flag, a value out of range, a
+pair that a plugin excludes, an optimizer argument that the library does not have. RAMDISK=1 copies gigabytes before
+that, and makes an index of millions of images; `make plan` would plan what cannot be launched.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from extensions.errors import UserError
+from extensions.launch import command, run_folder, trainer
+from extensions.launch.flags import Flags
+from extensions.launch.request import Request
+
+# A state is made by as many processes as the run has, and compared with them there; here is one.
+OF_A_STATE = ("resume_mode", "resume_from", "resume_allow")
+SAID = "error: "
+
+
+def check(request: Request, patched: Path | None) -> None:
+    """Run the trainer up to where it would load something. UserError: what it refuses, in its own words.
+
+    patched: the patched tree; None for the reference trainer. Takes as long as the trainer's imports.
+    """
+    flags = Flags(request.flags.words())
+    flags.drop(*OF_A_STATE)
+    command.complete(flags, run_folder.planned(request), patched)  # a folder that is not made
+    words = [sys.executable, *command.trainer(patched, request.script, flags, only_check=True)]
+    environment = os.environ | command.environment(request)
+    done = subprocess.run(
+        words, check=False, env=environment, capture_output=True, encoding="utf-8", errors="replace"
+    )
+    if done.returncode == 0:
+        return
+    refused = [line.removeprefix(SAID) for line in done.stderr.splitlines() if line.startswith(SAID)]
+    if refused:
+        raise UserError(refused[-1])
+    sys.stderr.write(done.stderr)
+    raise UserError(f"{request.trainer} cannot be started (exit code {done.returncode}); what it said stands above")
+
+
+def of_plan(request: Request) -> None:
+    """The same for a plan, which is of use without sd-scripts, too; then that is said."""
+    try:
+        trainer.settle(request)
+    except UserError as error:
+        print(f"flags: not shown to the trainer: {str(error).split(';', maxsplit=1)[0]}\n")
+        return
+    check(request, trainer.build(request))
