@@ -1,5 +1,6 @@
 """One latent that makes NaN: the run stops and names it, or goes on from its last state without it."""
 
+import re
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,24 @@ def test_it_stops_with_a_code_of_its_own_and_says_what_to_know(data, trainer, tm
     assert f"not finite at optimizer step {BAD}" in line and key in line and "step00000002" in line
     assert "Traceback" not in done.said and not (done.output / "last.safetensors").exists()
     assert done.manifest["exit_code"] == 76
+    # What stopped the run is what `make batch` shows for that step, and for no other.
+    named = [
+        step for step in range(1, STEPS + 1) if key in launch(RUN, tmp_path, ARGS=flags, STEP=step, **SETTINGS).said
+    ]
+    assert named == [BAD]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_make_batch_shows_the_global_batch_that_stopped_two_processes(data, trainer, tmp_path):
+    flags, key = data
+    asked = SETTINGS | {"ARGS": f"{flags} --gradient_accumulation_steps=2", "GPUS": 2, "TRAINER": trainer}
+    done = launch(RUN, tmp_path, **asked)
+    step = int(re.search(r"not finite at optimizer step (\d+); its samples: ", done.said)[1])
+    shown = {n: launch(RUN, tmp_path, STEP=n, **asked).said for n in range(1, STEPS + 1)}
+    assert [n for n, said in shown.items() if key in said] == [step]
+    rows = re.findall(r"^│ (\d) +│ (\d) +│ (\S+) +│", shown[step], re.MULTILINE)
+    assert [row[:2] for row in rows] == [("1", "0"), ("1", "1"), ("2", "0"), ("2", "1")]
 
 
 @pytest.mark.parametrize("trainer", TRAINERS)
