@@ -150,6 +150,11 @@ class Plugin:
             raise UserError("bf16_updates is listed without --bf16_updates; give nearest, stochastic or kahan")
         if not getattr(args, "full_bf16", False):
             raise UserError(f"--bf16_updates={how} without --full_bf16 has no effect: weights are fp32; drop it")
+        if getattr(args, "deepspeed", False):
+            raise UserError(
+                f"--bf16_updates={how} with --deepspeed: ZeRO keeps fp32 master weights and loses no update; drop "
+                "one of them"
+            )
         if how != "nearest":
             refuse_other_paths(args)
 
@@ -185,10 +190,6 @@ class Plugin:
 def refuse_other_paths(args) -> None:
     """UserError for what steps elsewhere, or rounds by itself."""
     how = f"--bf16_updates={args.bf16_updates}"
-    if getattr(args, "deepspeed", False):
-        raise UserError(
-            f"{how} with --deepspeed: ZeRO keeps fp32 master weights and loses no update; drop one of them"
-        )
     for flag in ("fused_backward_pass", "fused_optimizer_groups"):
         if getattr(args, flag, None):
             raise UserError(f"{how} with --{flag}: parameters are updated in the backward pass; drop one of them")

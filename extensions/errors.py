@@ -19,5 +19,12 @@ class NotFinite(UserError):
     code = 76
 
 
+def english(error: BaseException) -> str:
+    """What an error says, in one line. sd-scripts says most things twice: "English / Japanese"."""
+    said = " ".join(str(error).split())
+    first, slash, second = said.partition(" / ")
+    return first if slash and not second.isascii() else said
+
+
 # Exit codes of processes that have said in one line how they ended.
 TOLD = frozenset(kind.code for kind in (UserError, Stopped, NotFinite))

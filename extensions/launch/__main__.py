@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
         tiny.apply(asked)
     if asked.batch_step:
         return batch.show(asked)
-    contradictions.check(asked.flags)
+    contradictions.check(asked.flags, asked.processes)
     asked.notes += attention.settle(asked.flags, asked.cpu)
     if asked.dry_run:
         resume.apply(asked)

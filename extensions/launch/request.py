@@ -89,6 +89,7 @@ def read(arguments: list[str], environment=os.environ) -> Request:
     extra = Flags.of_text(environment.get("ARGS", ""))
     notes = attention.give_way(flags, extra)
     flags.update(extra)
+    notes += without_workers(flags)
     profile = environment.get("PROFILE", "")
     if profile not in PROFILES:
         raise UserError(f"PROFILE={profile} is unknown; there is PROFILE=tiny, or none for the real run")
@@ -122,6 +123,16 @@ def read(arguments: list[str], environment=os.environ) -> Request:
         cpu=profile == "tiny",
         notes=notes,
     )
+
+
+def without_workers(flags: Flags) -> list[str]:
+    """Take out what asks for workers to be kept where there are none, which PyTorch refuses; a note of it.
+
+    ARGS can ask for none, but not take a launcher's flag out.
+    """
+    if flags.get("max_data_loader_n_workers") != "0" or not flags.drop("persistent_data_loader_workers"):
+        return []
+    return ["--persistent_data_loader_workers is left out: --max_data_loader_n_workers=0 leaves none to keep"]
 
 
 def resume(environment) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from extensions.errors import UserError
 from extensions.launch import contradictions
 from extensions.launch.flags import Flags
+from extensions.launch.pairs import TE_RATES
 from extensions.logbook import full_size, optimizer_memory, vram
 from extensions.logbook.vram import Fit
 
@@ -38,13 +39,13 @@ class Change:
 
 def changes(flags: Flags, gpus: int, upstream: bool = True) -> Iterator[Change]:
     """Every change that is left to make and that a launch takes, least loss first. upstream: sd-scripts trains."""
-    return (change for change in candidates(flags, gpus, upstream) if launches(change.apply(flags)))
+    return (change for change in candidates(flags, gpus, upstream) if launches(change.apply(flags), gpus))
 
 
-def launches(flags: Flags) -> bool:
+def launches(flags: Flags, gpus: int) -> bool:
     """Whether a launch takes flags that belong together."""
     try:
-        contradictions.check(flags)
+        contradictions.check(flags, gpus)
     except UserError:
         return False
     return True
@@ -70,7 +71,8 @@ def candidates(flags: Flags, gpus: int, upstream: bool) -> Iterator[Change]:
         yield Change("--full_bf16 --mixed_precision=bf16", "small updates are rounded away; see bf16_updates")
     yield from smaller_shares(flags)
     if "train_text_encoder" in flags and full_size.learning_rate(full_size.UNET, flags, full_size.family_of(flags)):
-        yield Change("", "the text encoders stay as they are", ("train_text_encoder",))
+        rates = tuple(name for name in TE_RATES if name in flags)  # refused without text encoders that train
+        yield Change("", "the text encoders stay as they are", ("train_text_encoder", *rates))
 
 
 def smaller_batches(flags: Flags) -> Iterator[Change]:

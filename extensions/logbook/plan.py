@@ -54,7 +54,7 @@ def read(name: str, environment: dict[str, str]) -> Plan:
     # From here on the GPUs of all machines: steps, shards and speed depend on the processes of the whole run.
     asked.gpus *= request.count("NNODES", environment.get("NNODES") or "1", least=1)
     require_counts(asked)
-    contradictions.check(asked.flags)
+    contradictions.check(asked.flags, asked.gpus)
     try:
         run, launcher = registry.run_of(asked, head), registry.run_of(request.read(facts, {}), head)
     except ValueError as error:

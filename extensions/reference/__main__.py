@@ -7,8 +7,9 @@ SCRIPT is the name of the sd-scripts trainer that it stands for: `sdxl_train.py`
 """
 
 import sys
+from functools import partial
 
-from extensions import arguments, manager, optimizer_trial, precision
+from extensions import arguments, common_checks, manager, optimizer_trial
 from extensions.errors import UserError
 from extensions.reference import flags
 from extensions.reporting import exit_with
@@ -25,14 +26,17 @@ def main(argv: list[str]) -> None:
     arguments.extend(parser, plugins)
     args = flags.parse(parser, words)
     plugins.hook.check_arguments(args=args)
-    precision.check(args)
+    common_checks.check(args, plugins.names)
     flags.check(args, script)
     manager.set_args(args)
-    optimizer_trial.check(args)
+
+    from extensions.reference import optimizers  # imports diffusers: after the flags are known good
+
+    optimizer_trial.check(args, optimizers.optimizer, partial(optimizers.lr_scheduler, num_processes=1))
     if only_check:
         return
 
-    from extensions.reference import train  # imports diffusers: after the flags are known good
+    from extensions.reference import train
 
     train.train(args, flags.SCRIPTS[script])
 

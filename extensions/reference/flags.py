@@ -11,7 +11,6 @@ from extensions.errors import UserError
 
 SCRIPTS = {"sdxl_train.py": "sdxl", "fine_tune.py": "sd2"}
 BOTH = tuple(SCRIPTS)
-STEPS = 1000  # timesteps of the noise schedule, 0 the cleanest
 SDXL, SD2 = (("sdxl_train.py",), ("fine_tune.py",))
 
 
@@ -127,22 +126,22 @@ def check(args: argparse.Namespace, script: str) -> None:
         raise UserError(f"--save_model_as={args.save_model_as}: the reference trainer writes safetensors only")
     if args.v2 != (script == "fine_tune.py"):
         raise UserError(f"{script} trains SDXL; drop --v2" if args.v2 else f"{script} trains SD2 here; add --v2")
-    low, high = args.min_timestep or 0, STEPS if args.max_timestep is None else args.max_timestep
-    if not 0 <= low <= high <= STEPS or low == STEPS:
-        raise UserError(f"--min_timestep={low} --max_timestep={high}: timesteps count from 0, below {STEPS}")
     if args.zero_terminal_snr and not args.v_parameterization:
         # Upstream warns, too. At SNR 0 the noise is all there is to see (arXiv 2305.08891, section 3.3).
-        print("warning: --zero_terminal_snr without --v_parameterization: the last timestep teaches nothing",
-              file=sys.stderr, flush=True)  # fmt: skip
+        warn("--zero_terminal_snr without --v_parameterization: the last timestep teaches nothing")
+    if args.clip_skip is not None and not args.v2:
+        warn("--clip_skip has no effect on SDXL, which takes the states before its encoders' last layers")
     if args.log_with in ("tensorboard", "all") and not args.logging_dir:
         raise UserError(f"--log_with={args.log_with} needs --logging_dir; give it, or drop --log_with")
     if args.max_token_length not in (None, 150, 225):
         raise UserError(f"--max_token_length={args.max_token_length}: give 150 or 225, or drop it for 75 tokens")
     if args.zero_stage not in (0, 1, 2):
         raise UserError(f"--zero_stage={args.zero_stage}: the reference trainer keeps whole weights; give 0, 1 or 2")
-    for name in ("train_batch_size", "gradient_accumulation_steps", "max_train_steps"):
-        if getattr(args, name) < 1:
-            raise UserError(f"--{name}={getattr(args, name)}: give 1 or more")
+
+
+def warn(what: str) -> None:
+    """Say what works and is hardly meant."""
+    print(f"warning: {what}", file=sys.stderr, flush=True)
 
 
 def literals(flag: str, words: list[str] | None) -> dict:

@@ -4,7 +4,7 @@ import torch
 from accelerate.utils import gather
 from diffusers import DDPMScheduler
 
-from extensions.reference.flags import STEPS
+from extensions.common_checks import TIMESTEPS
 
 
 def scheduler(zero_terminal_snr: bool) -> DDPMScheduler:
@@ -15,7 +15,7 @@ def scheduler(zero_terminal_snr: bool) -> DDPMScheduler:
     are compared; by the paper (arXiv 2303.09556) it should be the SNR that is trained at.
     """
     made = DDPMScheduler(
-        num_train_timesteps=STEPS,
+        num_train_timesteps=TIMESTEPS,
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
@@ -36,10 +36,12 @@ def with_zero_terminal_snr(alphas_cumprod: torch.Tensor) -> torch.Tensor:
 
 def timestep_range(args) -> tuple[int, int]:
     """(first, end) of the timesteps that are drawn from; equal: that one alone."""
-    return args.min_timestep or 0, STEPS if args.max_timestep is None else args.max_timestep
+    return args.min_timestep or 0, TIMESTEPS if args.max_timestep is None else args.max_timestep
 
 
-def draw(latents: torch.Tensor, accelerator, low: int = 0, high: int = STEPS) -> tuple[torch.Tensor, torch.Tensor]:
+def draw(
+    latents: torch.Tensor, accelerator, low: int = 0, high: int = TIMESTEPS
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Noise like `latents` (b, 4, h, w) and timesteps int64 (b,) from [low, high), for this process.
 
     Every process draws what all of them need, in the order of their batches, and keeps its own part: n

@@ -9,10 +9,11 @@ end of `main` are what the script itself does when it is run.
 
 import importlib
 import sys
+import traceback
 from pathlib import Path
 
-from extensions import arguments, manager, optimizer_trial, precision
-from extensions.errors import UserError
+from extensions import arguments, common_checks, loop, manager, optimizer_trial
+from extensions.errors import UserError, english
 from extensions.reporting import exit_with
 
 
@@ -25,7 +26,11 @@ def main(argv: list[str]) -> None:
     sys.argv = [script, *flags]
     plugins = manager.install(arguments.listed_plugins(flags))
 
-    from extensions.upstream import seams, states  # imports upstream's library: after the plugins are known good
+    from extensions.upstream import (
+        seams,
+        states,
+        trial,
+    )  # imports upstream's library: after the plugins are known good
 
     seams.install()
     trainer = importlib.import_module(Path(script).stem)
@@ -34,13 +39,30 @@ def main(argv: list[str]) -> None:
     trainer.train_util.verify_command_line_training_args(args)
     args = trainer.train_util.read_config_from_file(args, parser)  # before the checks: --config_file has flags, too
     plugins.hook.check_arguments(args=args)
-    precision.check(args)
-    optimizer_trial.check(args)
+    common_checks.check(args, plugins.names)
+    optimizer_trial.check(args, trial.optimizer, trial.schedule)
     if only_check:
         return
     plugins.register("(states of all processes)", states.StatesOfAllProcesses())
     manager.set_args(args)
-    trainer.train(args)
+    try:
+        trainer.train(args)
+    except (AssertionError, ValueError) as error:
+        if reason := refused(error, tree):
+            raise UserError(reason) from None
+        raise
+
+
+def refused(error: Exception, tree: str) -> str:
+    """What sd-scripts itself refuses before it trains, in one line with its place; "" for any other fault.
+
+    It speaks to the user in the texts of its assertions. Once it trains, a fault is ours or its own.
+    """
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    path, said = Path(frame.f_code.co_filename), english(error)
+    if not said or loop.current() is not None or Path(tree).resolve() not in path.resolve().parents:
+        return ""
+    return f"{said} (sd-scripts, {path.name} line {line})"
 
 
 def run(argv: list[str]) -> int:

@@ -15,9 +15,9 @@ def trainer(request):
     return request.param
 
 
-def refused(tmp_path, **environment):
+def refused(tmp_path, run="25022601", **environment):
     """A tiny run that must not train: what it said before the log's path."""
-    run = launch("25022601", tmp_path / "output", PROFILE="tiny", **environment)
+    run = launch(run, tmp_path / "output", PROFILE="tiny", **environment)
     said = [line for line in run.said.splitlines() if line.startswith("error: ")]
     assert run.code == 2, run.said[-2000:]
     assert len(said) == 1 and "Traceback" not in run.said
@@ -76,6 +76,18 @@ def test_drops_that_would_leave_no_text(tmp_path):
 def test_chunks_with_cached_text_encoder_outputs(tmp_path):
     said = refused(tmp_path, ARGS="--cache_text_encoder_outputs_to_disk")
     assert "--cache_text_encoder_outputs_to_disk and --token_chunks=a1111 exclude each other" in said
+
+
+@pytest.mark.upstream
+def test_what_sd_scripts_refuses_by_an_assertion(tmp_path):
+    """In its first lines, before it loads."""
+    said = refused(tmp_path, "24120801", ARGS="--block_lr=1e-6")
+    assert "block_lr must have 23 values (sd-scripts, sdxl_train.py line " in said
+
+
+def test_a_schedule_that_takes_no_warm_up(tmp_path, trainer):
+    said = refused(tmp_path, ARGS="--lr_warmup_steps=100", TRAINER=trainer)
+    assert "--lr_scheduler=constant" in said or "--lr_warmup_steps=100 has no effect" in said
 
 
 def test_a_flag_that_the_reference_trainer_does_not_have(tmp_path):

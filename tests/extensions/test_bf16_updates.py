@@ -27,6 +27,7 @@ def flags(**given):
         ({"full_bf16": False, "bf16_updates": "nearest"}, "without --full_bf16 has no effect"),
         ({"deepspeed": True}, "ZeRO keeps fp32 master weights"),
         ({"deepspeed": True, "bf16_updates": "kahan"}, "ZeRO keeps fp32 master weights"),
+        ({"deepspeed": True, "bf16_updates": "nearest"}, "ZeRO keeps fp32 master weights"),
         ({"fused_backward_pass": True, "optimizer_type": "AdaFactor"}, "--fused_backward_pass"),
         ({"fused_optimizer_groups": 10}, "--fused_optimizer_groups"),
         ({"optimizer_type": "Prodigy"}, "--optimizer_type=Prodigy.*or --bf16_updates=nearest"),
@@ -44,7 +45,7 @@ def test_what_cannot_work_is_one_line_before_anything_loads(given, says):
     "given",
     [
         {},
-        {"bf16_updates": "nearest", "deepspeed": True, "optimizer_type": "Prodigy"},
+        {"bf16_updates": "nearest", "optimizer_type": "Prodigy"},
         {"use_8bit_adam": True, "optimizer_type": ""},
         *({"optimizer_type": f.flag.split()[0], "optimizer_args": f.flag.split()[1:]} for f in OPTIMIZERS),
     ],

@@ -1,17 +1,52 @@
 """What an optimizer does not take is one line before anything is loaded."""
 
 import argparse
+import logging
+from functools import partial
 
 import pytest
 import torch
 from optimizer_cases import OPTIMIZERS
 
 from extensions import optimizer_trial
-from extensions.errors import UserError
+from extensions.errors import UserError, english
+from extensions.reference import flags as reference_flags
+from extensions.reference import optimizers
+from extensions.upstream import seams, trial
+
+DEFAULTS = {"optimizer_type": "AdamW", "optimizer_args": None, "learning_rate": 1e-6}
 
 
-def flags(**given):
-    return argparse.Namespace(**{"optimizer_type": "AdamW", "optimizer_args": None, "learning_rate": 1e-6} | given)
+class Reference:
+    """The reference trainer's flags and functions."""
+
+    def flags(self, **given):
+        parsed = reference_flags.parser("sdxl_train.py").parse_args([])
+        return argparse.Namespace(**vars(parsed) | DEFAULTS | given)
+
+    def check(self, args):
+        optimizer_trial.check(args, optimizers.optimizer, partial(optimizers.lr_scheduler, num_processes=1))
+
+
+class SdScripts:
+    """sd-scripts' own."""
+
+    def flags(self, **given):
+        import sdxl_train
+
+        return argparse.Namespace(**vars(sdxl_train.setup_parser().parse_args([])) | DEFAULTS | given)
+
+    def check(self, args):
+        optimizer_trial.check(args, trial.optimizer, trial.schedule)
+
+
+@pytest.fixture(params=["reference", pytest.param("sd-scripts", marks=pytest.mark.upstream)])
+def trainer(request):
+    if request.param == "reference":
+        return Reference()
+    request.getfixturevalue("patched")
+    seams.install()
+    return SdScripts()
 
 
 THREE = ["weight_decay=1e-2", "betas=0.9,0.999,0.9999"]
@@ -24,7 +59,6 @@ THREE = ["weight_decay=1e-2", "betas=0.9,0.999,0.9999"]
             {"optimizer_type": "Lion", "optimizer_args": THREE},
             "=Lion weight_decay=1e-2 betas=.*fails at its first step",
         ),
-        ({"optimizer_type": "", "use_lion_optimizer": True, "optimizer_args": THREE}, "--optimizer_type=Lion"),
         ({"optimizer_type": "extensions.cautious_lion.CautiousLion", "optimizer_args": THREE}, "CautiousLion"),
         ({"optimizer_type": "pytorch_optimizer.CAME", "optimizer_args": ["betas=0.9,0.999"]}, "CAME betas=0.9,0.999"),
         ({"optimizer_type": "AdaFactor", "optimizer_args": THREE}, "betas"),
@@ -33,12 +67,33 @@ THREE = ["weight_decay=1e-2", "betas=0.9,0.999,0.9999"]
         ({"optimizer_type": "Lion", "learning_rate": 0.0}, "--learning_rate=0.0"),
         ({"optimizer_type": "pytorch_optimizer.Came"}, "pytorch_optimizer.Came.*no attribute"),
         ({"optimizer_type": "no_such_package.Thing"}, "no_such_package"),
+        ({"optimizer_type": "AdamW8bits"}, "--optimizer_type=AdamW8bits.*no attribute"),
+        ({"lr_warmup_steps": 100}, "--lr_(scheduler=constant.*does not require|warmup_steps=100 has no effect)"),
+        ({"optimizer_type": "AdaFactor", "lr_warmup_steps": 9}, "--lr_(scheduler=.*does not require|warmup_steps=9)"),
+        ({"lr_scheduler": "adafactor:1e-5"}, "--lr_scheduler=adafactor:1e-5.*[Aa]da[Ff]actor"),
+        ({"lr_scheduler": "cosinus"}, "--lr_scheduler=cosinus.*is not a valid"),
+        ({"lr_scheduler": "polynomial", "lr_scheduler_args": ["power_of=2"]}, "--lr_scheduler=polynomial.*power_of"),
     ],
 )
-def test_what_fails_later_is_said_now(given, says):
+def test_what_fails_later_is_said_now(given, says, trainer):
     with pytest.raises(UserError, match=says) as caught:
-        optimizer_trial.check(flags(**given))
-    assert "\n" not in str(caught.value)
+        trainer.check(trainer.flags(**given))
+    assert "\n" not in str(caught.value) and str(caught.value).isascii()
+
+
+@pytest.mark.upstream
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"use_lion_optimizer": True, "optimizer_args": THREE}, "--optimizer_type=Lion"),
+        ({"optimizer_type": "Lion8bits"}, "no attribute"),
+        ({"optimizer_type": "AdamW", "fused_backward_pass": True}, "only works with optimizer_type Adafactor"),
+    ],
+)
+def test_what_only_sd_scripts_has(given, says, patched):
+    seams.install()
+    with pytest.raises(UserError, match=says):
+        SdScripts().check(SdScripts().flags(**{"optimizer_type": ""} | given))
 
 
 @pytest.mark.parametrize(
@@ -52,11 +107,18 @@ def test_what_fails_later_is_said_now(given, says):
         {"optimizer_type": "AdamW8bit", "optimizer_args": THREE},
         {"optimizer_type": "pytorch_optimizer.CAME", "optimizer_args": THREE},
         {"optimizer_type": "AdamW", "optimizer_args": ["betas=(0.9, 0.999)"]},
-        {"optimizer_type": "DAdaptAdam", "optimizer_args": ["anything=1"]},
+        {"lr_scheduler": "cosine", "lr_warmup_steps": 0.1},
+        {"lr_scheduler": "constant_with_warmup", "lr_warmup_steps": 100},
         {"optimizer_type": "torch.optim.SGD"},
     ],
 )
-def test_what_works_is_let_through_and_nothing_is_touched(given):
-    args, before = flags(**given), torch.get_rng_state()
-    optimizer_trial.check(args)
-    assert vars(args) == vars(flags(**given)) and torch.equal(torch.get_rng_state(), before)
+def test_what_works_is_let_through_and_nothing_is_touched(given, trainer, capfd):
+    args, before = trainer.flags(**given), torch.get_rng_state()
+    trainer.check(args)
+    assert vars(args) == vars(trainer.flags(**given)) and torch.equal(torch.get_rng_state(), before)
+    assert logging.root.manager.disable == 0 and "optimizer" not in capfd.readouterr().err
+
+
+def test_half_of_what_is_said_twice():
+    assert english(ValueError("only once / \u4e00\u5ea6\u3060\u3051")) == "only once"
+    assert english(ValueError("a / b\nc")) == "a / b c" and english(KeyError()) == ""

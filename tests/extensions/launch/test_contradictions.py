@@ -6,7 +6,7 @@ import pytest
 
 from extensions.errors import UserError
 from extensions.launch import __main__ as launch
-from extensions.launch import contradictions
+from extensions.launch import contradictions, pairs, request
 from extensions.launch.flags import Flags
 from extensions.logbook import registry
 from extensions.reporting import exit_code_of
@@ -27,7 +27,35 @@ PAIRS = {
     "--deepspeed --fused_optimizer_groups=4": "fused_optimizer_groups",
     "--deepspeed --extensions=bf16_updates --bf16_updates=stochastic": "bf16_updates=stochastic with --deepspeed",
     "--deepspeed --extensions=bf16_updates --bf16_updates kahan": "bf16_updates=kahan with --deepspeed",
+    "--deepspeed --extensions=bf16_updates --bf16_updates=nearest": "bf16_updates=nearest with --deepspeed",
+    "--deepspeed --optimizer_type=pytorch_optimizer.SOAP": "SOAP is not known to work with --deepspeed",
+    "--deepspeed --optimizer_type=Prodigy": "Prodigy is not known to work",
+    "--deepspeed --offload_param_device=cpu": "--offload_param_device belongs to --zero_stage=3",
+    "--deepspeed --zero3_init_flag": "--zero3_init_flag belongs to --zero_stage=3",
+    "--deepspeed --offload_optimizer_device=nvme": "offload_optimizer_device=nvme belongs to --zero_stage=3",
+    "--deepspeed --offload_optimizer_device=cpu --optimizer_type=AdamW8bit": "give --optimizer_type=AdamW",
+    "--deepspeed --offload_optimizer_device=cpu --use_8bit_adam": "give --optimizer_type=AdamW",
+    "--deepspeed --offload_optimizer_device=cpu --optimizer_args betas=.9,.99": "no other --optimizer_args",
     "--torch_compile --extensions=dual_tag": "plugin dynamo",
+    "--torch_compile --extensions=dynamo --optimizer_type=torchao.optim.AdamW4bit": "extensions.adamw4bit.AdamW4bit",
+    "--xformers --diffusers_xformers": "--diffusers_xformers leaves the U-Net without xformers",
+    "--use_8bit_adam --optimizer_type=Lion": "both name the optimizer",
+    "--use_lion_optimizer --optimizer_type=Lion": "both name the optimizer",
+    "--use_8bit_adam --use_lion_optimizer": "both name the optimizer",
+    "--train_text_encoder --cache_text_encoder_outputs": "text encoders that train give other states",
+    "--weighted_captions --cache_text_encoder_outputs": "--weighted_captions and --cache_text_encoder_outputs",
+    "--v_parameterization --v_pred_like_loss=0.1": "--v_parameterization and --v_pred_like_loss",
+    "--scale_v_pred_loss_like_noise_pred": "--scale_v_pred_loss_like_noise_pred without --v_parameterization",
+    "--adaptive_noise_scale=0.1": "--adaptive_noise_scale without --noise_offset",
+    "--sample_every_n_steps=100": "--sample_every_n_steps without --sample_prompts has no effect: there is nothing",
+    "--learning_rate_te1=1e-6": "--learning_rate_te1 without --train_text_encoder",
+    "--resume=old --resume_from=state": "both restore a state",
+    "--optimizer_type=AdaFactor --fused_backward_pass --fused_optimizer_groups=2": "both step in the backward pass",
+    "--optimizer_type=AdaFactor --fused_backward_pass --gradient_accumulation_steps=4": "=4 sums several",
+    "--fused_optimizer_groups=4 --gradient_accumulation_steps=4": "--fused_optimizer_groups steps in every backward",
+    "--optimizer_type=AdamW8bit --fused_backward_pass": "AdaFactor alone",
+    "--fused_optimizer_groups=4 --extensions=save_states": "save_states keeps the state of one",
+    "--fused_optimizer_groups=4 --extensions=unet_percent": "unet_percent chooses the parameters of one",
     "--zero_stage=2": "--zero_stage without --deepspeed .* add --deepspeed, or take --zero_stage out",
     "--offload_optimizer_device=cpu": "--offload_optimizer_device without --deepspeed",
     "--dynamo_backend=inductor --extensions=dual_tag": "--torch_compile has no .* add --torch_compile, or take",
@@ -38,7 +66,7 @@ PAIRS = {
 @pytest.mark.parametrize("words", PAIRS)
 def test_one_line(words):
     with pytest.raises(UserError, match=PAIRS[words]) as caught:
-        contradictions.check(Flags.of_text(words))
+        contradictions.check(Flags.of_text(words), 1)
     assert "\n" not in str(caught.value)
 
 
@@ -51,14 +79,13 @@ def test_one_line(words):
         "--deepspeed --optimizer_type=pytorch_optimizer.Lion --optimizer_args cautious=False weight_decay=1e-2",
         "--deepspeed --optimizer_type=extensions.cautious_lion.CautiousLion --optimizer_args cautious=False",
         "--deepspeed --optimizer_type=Lion --optimizer_args cautious_factor=1.0",
-        "--deepspeed --optimizer_type=mine.Cameleon --optimizer_args note=\"'no adafactor'\"",
-        "--deepspeed --extensions=bf16_updates --bf16_updates=nearest",
+        "--deepspeed --optimizer_type=AdamW --offload_optimizer_device=cpu --optimizer_args weight_decay=1e-2",
         "--extensions=bf16_updates --bf16_updates=kahan",
         "",
     ],
 )
 def test_what_works_together(words):
-    contradictions.check(Flags.of_text(words))
+    contradictions.check(Flags.of_text(words), 1)
 
 
 @pytest.mark.parametrize("words", ["--optimizer_type=AdaFactor", "--bf16_updates=stochastic"])
@@ -80,13 +107,29 @@ def test_a_tiny_launch_refuses_what_has_no_effect_too(words, monkeypatch, capsys
     assert f"{words.partition('=')[0]} without --" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", ["--optimizer_type=AdaFactor --fused_backward_pass", "--fused_optimizer_groups=4"])
+def test_weights_that_step_in_the_backward_pass_are_one_process_s(words):
+    contradictions.check(Flags.of_text(words), 1)
+    with pytest.raises(UserError, match="before the gradients of 4 processes are averaged"):
+        contradictions.check(Flags.of_text(words), 4)
+
+
+def test_no_workers_are_not_to_be_kept():
+    """ARGS can ask for no workers, but cannot take the launcher's flag out."""
+    words = ["25022601", "sdxl_train.py", "--persistent_data_loader_workers", "--max_data_loader_n_workers=2"]
+    made = request.read(words, {"ARGS": "--max_data_loader_n_workers=0"})
+    assert "persistent_data_loader_workers" not in made.flags and "leaves none to keep" in made.notes[0]
+    made = request.read(words, {})
+    assert "persistent_data_loader_workers" in made.flags and not made.notes
+
+
 def test_no_launcher_has_a_contradiction():
     for number, run in registry.read_all().items():
         flags = Flags()
         flags.values = {name: [] if value is True else [value] if isinstance(value, str) else value
                         for name, value in run.flags.items()}  # fmt: skip
         try:
-            contradictions.check(flags)
+            contradictions.check(flags, run.gpus)
         except UserError as error:
             pytest.fail(f"train/{number}.sh: {error}")
 
@@ -99,4 +142,4 @@ def test_every_flag_of_upstreams_deepspeed_needs_its_switch(patched):
     parser = argparse.ArgumentParser(add_help=False)
     deepspeed_utils.add_deepspeed_arguments(parser)
     names = {action.dest for action in parser._actions}
-    assert names == {"deepspeed", *contradictions.NEED_A_SWITCH["deepspeed"][0]}
+    assert names == {"deepspeed", *pairs.NEED_A_SWITCH["deepspeed"][0]}

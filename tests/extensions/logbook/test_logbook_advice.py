@@ -1,6 +1,6 @@
 """What to change when a card is too small: the order, and that what is named does fit."""
 
-from argparse import Namespace
+from functools import partial
 
 import pytest
 from hypothesis import assume, given, settings
@@ -11,6 +11,8 @@ from extensions.launch import contradictions
 from extensions.launch.flags import Flags
 from extensions.logbook import advice, recorded, vram_fit
 from extensions.logbook.advice import Change
+from extensions.reference import flags as reference_flags
+from extensions.reference import optimizers
 
 FIT = vram_fit.fit(vram_fit.known(recorded.read().readings))
 BASE = "--learning_rate=1e-6 --train_text_encoder --extensions=dual_tag"
@@ -89,8 +91,9 @@ def test_another_optimizer_takes_the_arguments_that_are_left(flags):
         changed = change.apply(flags)
         words = changed.values["optimizer_args"]
         assert [word for word in flags.values["optimizer_args"] if word[:6] in ("weight", "betas=")] == words
-        args = Namespace(optimizer_type=changed.get("optimizer_type"), optimizer_args=words, learning_rate=1e-6)
-        optimizer_trial.check(args)
+        args = reference_flags.parser("sdxl_train.py").parse_args([])
+        args.optimizer_type, args.optimizer_args = changed.get("optimizer_type"), words
+        optimizer_trial.check(args, optimizers.optimizer, partial(optimizers.lr_scheduler, num_processes=1))
 
 
 UPDATES = "--extensions=dual_tag,bf16_updates --bf16_updates"
@@ -111,11 +114,11 @@ UPDATES = "--extensions=dual_tag,bf16_updates --bf16_updates"
 )  # fmt: skip
 def test_no_advice_is_refused_by_a_launch(optimizer, more, flags, gpus, card, upstream):
     flags = Flags.of_text(f"{flags} --optimizer_type={optimizer} {more}")
-    assume(advice.launches(flags))
+    assume(advice.launches(flags, gpus))
     for change in advice.changes(flags, gpus, upstream):
-        contradictions.check(change.apply(flags))
+        contradictions.check(change.apply(flags), gpus)
     change, _ = advice.first_that_fits(flags, gpus, card, FIT, upstream)
-    contradictions.check(change.apply(flags))
+    contradictions.check(change.apply(flags), gpus)
 
 
 @settings(max_examples=12)

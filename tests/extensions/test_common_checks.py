@@ -1,11 +1,11 @@
-"""Flags of precision that contradict each other are refused by both trainers before anything is read."""
+"""What both trainers refuse before anything is read."""
 
 import argparse
 import sys
 
 import pytest
 
-from extensions import precision
+from extensions import common_checks
 from extensions.errors import UserError
 from extensions.reference import __main__ as reference
 from extensions.reference import flags
@@ -14,6 +14,7 @@ WORDS = [
     "--pretrained_model_name_or_path=nowhere.safetensors", "--output_dir=out", "--v2",
     "--dataset_class=extensions.data.dataset.LatentsDataset",
 ]  # fmt: skip
+INPUTS = ["--in_json=meta.json", "--train_data_dir=latents"]
 
 
 @pytest.fixture(autouse=True)
@@ -28,10 +29,10 @@ def untouched(monkeypatch):
 def test_full_precision_needs_its_mixed_precision(name, mixed):
     args = argparse.Namespace(**{"full_bf16": False, "full_fp16": False, name: True, "mixed_precision": mixed})
     if name.endswith(mixed):
-        precision.check(args)
+        common_checks.precision(args)
     else:
         with pytest.raises(UserError, match=f"^--{name} needs --mixed_precision"):
-            precision.check(args)
+            common_checks.precision(args)
 
 
 @pytest.mark.parametrize("script", flags.SCRIPTS)
@@ -69,6 +70,32 @@ def test_zero_terminal_snr_without_v_is_said(capsys):
 
 @pytest.mark.parametrize(("low", "high"), [(-1, 10), (10, 9), (0, 1001), (1000, 1000)])
 def test_timesteps_that_the_schedule_does_not_have(low, high):
-    words = [*WORDS, f"--min_timestep={low}", f"--max_timestep={high}"]
+    args = flags.parser("fine_tune.py").parse_args([*WORDS, f"--min_timestep={low}", f"--max_timestep={high}"])
     with pytest.raises(UserError, match="timesteps count from 0"):
-        flags.check(flags.parser("fine_tune.py").parse_args(words), "fine_tune.py")
+        common_checks.check(args, [])
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--train_batch_size=0"], "--train_batch_size=0: give 1 or more"),
+        (["--gradient_accumulation_steps=-1"], "--gradient_accumulation_steps=-1: give 1 or more"),
+        (["--caption_dropout_rate=0.1", *INPUTS], "add dual_tag to --extensions"),
+        ([], "--in_json is missing"),
+        (INPUTS, None),
+    ],
+)
+def test_values_and_the_data_set_s_flags(words, says):
+    args = flags.parser("fine_tune.py").parse_args([*WORDS, *words])
+    if says is None:
+        return common_checks.check(args, [])
+    with pytest.raises(UserError, match=says):
+        common_checks.check(args, [])
+
+
+def test_clip_skip_of_sdxl_is_said(capsys):
+    words = [word for word in WORDS if word != "--v2"]
+    flags.check(flags.parser("sdxl_train.py").parse_args([*words, "--clip_skip=2"]), "sdxl_train.py")
+    assert "--clip_skip has no effect on SDXL" in capsys.readouterr().err
+    flags.check(flags.parser("fine_tune.py").parse_args([*WORDS, "--clip_skip=2"]), "fine_tune.py")
+    assert capsys.readouterr().err == ""
