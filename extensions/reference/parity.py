@@ -48,12 +48,13 @@ class Case:
     processes: int = 1
 
 
+CHUNKED = "dual_tag,token_chunks,resume_at_step,save_states,on_nan,record_run"  # the launchers of SD2 have no chunks
 CASES = (
     Case("plain 100 %, no plugins", "24120801", ("extensions", "dual_tag")),
     Case("71 %, dual tags, chunks, GA 4, TE rates", "25022601"),
     Case("text encoders only", "24121901"),
     Case("U-Net only", "24121401"),
-    Case("SD2, v-prediction, min-SNR", "24122001"),
+    Case("SD2, v-prediction, min-SNR, and chunks", "24122001", (), (("extensions", CHUNKED), ("dual_tag", "concat"))),
     Case("AdaFactor, relative step", "25031502"),
 )
 
