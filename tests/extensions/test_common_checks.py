@@ -80,6 +80,7 @@ def test_timesteps_that_the_schedule_does_not_have(low, high):
     [
         (["--train_batch_size=0"], "--train_batch_size=0: give 1 or more"),
         (["--gradient_accumulation_steps=-1"], "--gradient_accumulation_steps=-1: give 1 or more"),
+        (["--max_train_steps=0"], "--max_train_steps=0: give 1 or more"),
         (["--caption_dropout_rate=0.1", *INPUTS], "add dual_tag to --extensions"),
         ([], "--in_json is missing"),
         (INPUTS, None),

@@ -95,9 +95,6 @@ REFUSED = [
     (["--log_with=all"], "--log_with=all needs --logging_dir"),
     (["--zero_stage=3"], "--zero_stage=3"),
     (["--max_token_length=75"], "--max_token_length=75: give 150 or 225"),
-    (["--train_batch_size=0"], "--train_batch_size=0"),
-    (["--gradient_accumulation_steps=-1"], "--gradient_accumulation_steps=-1"),
-    (["--max_train_steps=0"], "--max_train_steps=0"),
 ]
 
 
