@@ -92,6 +92,13 @@ SEAMS = (
         "to bf16 (fine_tune.py parses --full_bf16 and ignores it)",
     ),
     Seam(
+        "library.strategy_base",
+        "TokenizeStrategy._load_tokenizer",
+        wrappers.load_tokenizer,
+        ("self",),
+        "a tokenizer remembers every word that it has met: gigabytes in workers that live for weeks",
+    ),
+    Seam(
         "library.strategy_sdxl",
         "SdxlTokenizeStrategy.tokenize",
         wrappers.tokenize_sdxl,

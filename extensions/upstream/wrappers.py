@@ -8,6 +8,7 @@ from extensions import calls, checkpoint, manager
 from extensions.models import Models
 from extensions.unet_names import ldm_of_diffusers
 from extensions.upstream import shapes
+from extensions.word_cache import bounded
 
 _models: Models | None = None
 
@@ -86,6 +87,11 @@ def _as_groups(parameters, learning_rate: float) -> list[dict]:
     if _is_grouped(parameters):
         return parameters
     return [{"params": list(parameters), "lr": learning_rate}]
+
+
+def load_tokenizer(upstream, *arguments, **keywords):
+    """Upstream's tokenizer, its memory of words bounded."""
+    return bounded(upstream(*arguments, **keywords))
 
 
 def tokenize_sdxl(upstream, strategy, text):

@@ -1,0 +1,33 @@
+"""The words that a tokenizer remembers, bounded.
+
+transformers' CLIPTokenizer keeps the tokens of every word that it has met. Captions of 12.4 million images hold
+millions of words (names, misspellings): in workers that live for 45 days, two encoders each, they come to
+gigabytes. What is forgotten is computed anew, to the same tokens. A fast tokenizer keeps its words in Rust, bounded.
+"""
+
+WORDS = 50_000  # some 10 MB a tokenizer
+
+
+class Words(dict):
+    """{word: its tokens}, at most WORDS; when it is full it begins again with the entries that it was made of.
+
+    Those are no memory but the rule: they make the special tokens, written out in a text, one token each.
+    """
+
+    def __init__(self, first=()):
+        super().__init__(first)
+        self.first = dict(first)
+
+    def __setitem__(self, word, tokens):
+        if len(self) >= WORDS:
+            self.clear()
+            self.update(self.first)
+        super().__setitem__(word, tokens)
+
+
+def bounded(tokenizer):
+    """The tokenizer, its memory of words bounded where it has one in Python."""
+    words = getattr(tokenizer, "cache", None)
+    if type(words) is dict:
+        tokenizer.cache = Words(words)
+    return tokenizer
