@@ -9,7 +9,7 @@ from dataclasses import asdict
 from errno import ENOSPC
 from pathlib import Path
 
-from extensions.data.index import checked, excluded, parts
+from extensions.data.index import checked, excluded, listing, parts
 from extensions.data.index.assemble import assemble
 from extensions.data.index.layout import Facts, beside
 from extensions.data.index.policies import EXCLUDED, UNKNOWN, WHAT, Policies
@@ -41,6 +41,7 @@ def build(
         state, present = checked.scan(folder) if folder else (None, None)
         verdict = judge(read, policies, present, left_out if lists else None)
         refused = verdict.refused(policies)
+        verdict.lists = listing.write(index, read, verdict.found, [*exclude, *excluded.lists_of(index)])
         if refused or not verdict.keep.any():
             write_report(index, read, verdict, policies)
             raise refusal(index, sources, verdict, policies, refused, folder)
@@ -51,6 +52,8 @@ def build(
         read.remove()
     seconds = time.monotonic() - began
     print(f"indexed {described(facts)} of {names(sources)} in {seconds:.0f} s", flush=True)
+    if left_out_ids := [path for kind, path in verdict.lists.items() if policies.leaves_out(kind)]:
+        print(f"the ids that were left out are listed in {', '.join(left_out_ids)}", flush=True)
     return facts
 
 
@@ -79,7 +82,8 @@ def refusal(
         count, example = verdict.counts[kind], verdict.examples[kind][0]
         found.append(f"{count:,} {WHAT[kind]}{where.get(kind, '')} (e.g. {example})")
     return UserError(
-        f"{names(sources)}: {', '.join(found)}; all of them are in {report}; mend the metadata, or leave them out: "
+        f"{names(sources)}: {', '.join(found)}; all these ids are in "
+        f"{', '.join(verdict.lists[kind] for kind in kinds)}, counts in {report}; mend the data, or leave them out: "
         f'make index META=… DATA=… POLICY="{policies.mending(kinds)}"'
     )
 
@@ -101,7 +105,7 @@ def described(facts: Facts) -> str:
 def write_report(
     index: Path, read: parts.Parts, verdict: Verdict, policies: Policies, facts: Facts | None = None
 ) -> None:
-    """What was found, for a person: counts of all, examples of each kind, and the buckets if there is an index."""
+    """What was found, for a person: counts, lists and examples of each kind, and the buckets if there is an index."""
     report = {
         "sources": [asdict(each) for each in read.done.sources],
         "entries": read.done.rows,
@@ -112,6 +116,7 @@ def write_report(
         "left_out": verdict.left_out,
         "fingerprint": facts.fingerprint if facts else None,
         "buckets": facts.buckets if facts else None,
+        "lists": verdict.lists,
         "examples": verdict.examples,
     }
     write_text(beside(index, "report.json", hidden=False), json.dumps(report, indent=1, ensure_ascii=False) + "\n")

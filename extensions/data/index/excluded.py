@@ -4,13 +4,15 @@ An index keeps which lists it was made with and what was in them. While a list i
 one that is gone changes nothing, for the index holds what it said.
 """
 
+import json
 from array import array
 from pathlib import Path
 
 import numpy as np
 import xxhash
 
-from extensions.data.index.layout import Facts, Listed
+from extensions.data.index.layout import Facts, Listed, beside
+from extensions.data.index.reader import Index, Unusable
 from extensions.errors import UserError
 from extensions.processes import is_first
 
@@ -33,6 +35,23 @@ def read(paths: list[Path]) -> tuple[list[Listed], np.ndarray]:
             ) from None
         lists.append(Listed(str(path.resolve()), len(found) - before, hasher.hexdigest()))
     return lists, np.unique(np.frombuffer(found, np.uint64))
+
+
+def lists_of(index: Path) -> list[Path]:
+    """The lists of ids that an index was made without; of one that cannot be read, as its report has them."""
+    try:
+        return [Path(each.path) for each in Index(index).facts.excluded]
+    except Unusable:
+        return reported(index)
+
+
+def reported(index: Path) -> list[Path]:
+    """The lists that the report beside an index names; none without one."""
+    try:
+        report = json.loads(beside(index, "report.json", hidden=False).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [Path(each["path"]) for each in report.get("excluded") or []]
 
 
 def changed(facts: Facts) -> Path | None:

@@ -107,6 +107,6 @@ def index_of(metadata: Path) -> Path:
 
 
 def beside(index: Path, what: str, hidden: bool = True) -> Path:
-    """A file or folder that belongs to an index: `part` (work), `lock`, `checked.json`, `report.json`."""
+    """A file or folder that belongs to an index: `part` (work), `lock`, `checked.json`, `report.json`, a list."""
     stem = index.name.removesuffix(".arrow")
     return index.with_name(f"{'.' if hidden else ''}{stem}.{what}")

@@ -1,6 +1,5 @@
 """From the file that a run names to an index that is current: opened, or built by one process while others wait."""
 
-import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,25 +66,8 @@ def current(metadata: Path, folder: Path | None) -> Index:
         if index:
             return index
         print(f"{path.name} {why}: building it once …", flush=True)
-        build([metadata], path, folder, Policies(), lists_of(path))
+        build([metadata], path, folder, Policies(), excluded.lists_of(path))
     return Index(path)
-
-
-def lists_of(index: Path) -> list[Path]:
-    """The lists of ids that an index was made without; of one that cannot be read, as its report has them."""
-    try:
-        return [Path(each.path) for each in Index(index).facts.excluded]
-    except Unusable:
-        return reported(index)
-
-
-def reported(index: Path) -> list[Path]:
-    """The lists that the report beside an index names; none without one."""
-    try:
-        report = json.loads(beside(index, "report.json", hidden=False).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    return [Path(each["path"]) for each in report.get("excluded") or []]
 
 
 def usable(path: Path, metadata: Path) -> tuple[Index | None, str]:

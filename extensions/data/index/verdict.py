@@ -19,12 +19,15 @@ PAIRS = 1 << 20  # rows whose keys are compared at once
 @dataclass
 class Verdict:
     """keep: bool, one a row. counts: entries of each kind, whatever its policy. left_out: those that do not stay.
-    examples: of each kind, for the report."""
+    examples: of each kind, for the report. found: which rows are of a kind, bool, one a row. lists: the
+    files that have all ids of a kind, once they are written."""
 
     keep: np.ndarray
     counts: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
+    found: dict[str, np.ndarray] = field(default_factory=dict)
+    lists: dict[str, str] = field(default_factory=dict)
 
     def refused(self, policies: Policies) -> list[str]:
         """The kinds that were found and that the policies refuse."""
@@ -59,7 +62,7 @@ def judge(
 def note(verdict: Verdict, parts: Parts, kind: str, found: np.ndarray, leave_out: bool) -> None:
     """Count what was found, name some, and leave it out where that is wanted."""
     rows = np.flatnonzero(found)
-    verdict.counts[kind] = len(rows)
+    verdict.counts[kind], verdict.found[kind] = len(rows), found
     verdict.examples[kind] = keys_at(parts, rows[:EXAMPLES]).to_pylist()
     if leave_out:
         verdict.left_out[kind] = int(np.count_nonzero(found & verdict.keep))
