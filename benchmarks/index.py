@@ -132,7 +132,7 @@ def names_table(folder: Path, files: int) -> Table:
         sides.append(built(meta, given))
         index_of(meta).unlink()
     began = time.monotonic()
-    state, _ = checked.scan(data)
+    state, _ = checked.scan(data, files)
     seconds = time.monotonic() - began
     if state.ids != files:
         raise UserError(f"{state.ids:,} names were found in {data} instead of {files:,}")

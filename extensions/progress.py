@@ -11,11 +11,11 @@ EVERY = 30  # seconds between lines where there is no terminal
 
 
 @contextmanager
-def progress(what: str, total: int, unit: str, done: int = 0):
+def progress(what: str, total: int | None, unit: str, done: int = 0):
     """Give a function of (done, units): `done` out of `total` in any measure, and how many `unit`s that is.
 
-    Shown on stderr with the rate of the units since the start and the time that is left. done: where it begins,
-    for a task that goes on.
+    Shown on stderr with the rate of the units since the start and the time that is left. total: None where nobody
+    knows it, then units and rate are all there is to show. done: where it begins, for a task that goes on.
     """
     console = Console(stderr=True)
     shown = _bar(console, what, total, unit, done) if console.is_terminal else _lines(what, total, unit, done)
@@ -24,16 +24,18 @@ def progress(what: str, total: int, unit: str, done: int = 0):
 
 
 @contextmanager
-def _bar(console: Console, what: str, total: int, unit: str, done: int):
+def _bar(console: Console, what: str, total: int | None, unit: str, done: int):
     rate = _Rate()
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rate]}"))
-    with Progress(*columns, TimeRemainingColumn(elapsed_when_finished=True), console=console) as bar:
+    share = () if total is None else (TaskProgressColumn(),)
+    left = () if total is None else (TimeRemainingColumn(elapsed_when_finished=True),)
+    shown = (TextColumn("{task.description}"), BarColumn(), *share, TextColumn("{task.fields[rate]}"), *left)
+    with Progress(*shown, console=console) as bar:
         task = bar.add_task(what, total=total, completed=done, rate="")
         yield lambda now, units: bar.update(task, completed=now, rate=f"{units:,} {unit}, {rate.of(units):,.0f}/s")
 
 
 @contextmanager
-def _lines(what: str, total: int, unit: str, done: int):
+def _lines(what: str, total: int | None, unit: str, done: int):
     rate, began, last = _Rate(), time.monotonic(), time.monotonic()
 
     def told(now: int, units: int) -> None:
@@ -42,9 +44,11 @@ def _lines(what: str, total: int, unit: str, done: int):
         if clock - last < EVERY:
             return
         last = clock
-        left = (clock - began) / max(1, now - done) * (total - now)
-        share = f"{100 * now / max(1, total):.0f} %, {units:,} {unit}, {speed:,.0f}/s"
-        print(f"{what}: {share}, {left / 60:.1f} minutes left", file=sys.stderr, flush=True)
+        line = f"{units:,} {unit}, {speed:,.0f}/s"
+        if total is not None:
+            left = (clock - began) / max(1, now - done) * (total - now)
+            line = f"{100 * now / max(1, total):.0f} %, {line}, {left / 60:.1f} minutes left"
+        print(f"{what}: {line}", file=sys.stderr, flush=True)
 
     yield told
 

@@ -6,7 +6,9 @@ that a set that grows keeps its parts and no process needs to know more than one
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import xxhash
 
 from extensions.data.prepare import Source
 from extensions.errors import UserError
+from extensions.progress import progress
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 PARTS = 1024
@@ -65,10 +68,19 @@ def find(folder: Path) -> Found:
     """All images below a folder, as Arrow text. UserError: no folder, no images, an id twice, a name not in UTF-8."""
     if not folder.is_dir():
         raise UserError(f"no such folder of images: {folder}")
+    count, pieces = 0, [pa.array([], pa.string())]
     try:
-        paths = pa.concat_arrays([pa.array(names, pa.string()) for names in names_below(folder)])
+        with progress(f"looking through {folder.resolve().name}", None, "images") as told:
+            for names in names_below(folder):
+                pieces.append(pa.array(names, pa.string()))
+                count += len(names)
+                told(count, count)
     except UnicodeEncodeError as error:
         raise UserError(f"the file name {error.object!r:.120} below {folder} is not UTF-8; rename it") from None
+    except OSError as error:
+        what, why = error.filename or folder, error.strerror
+        raise UserError(f"{what} cannot be read ({why}); mend that, or give another folder of images") from None
+    paths = pa.concat_arrays(pieces)
     if not len(paths):
         raise UserError(f"{folder} holds no images ({', '.join(SUFFIXES)}); give another folder")
     ids = pc.replace_substring_regex(paths, r"^(?:.*/)?([^/]*)\.[^./]+$", r"\1")
@@ -78,16 +90,25 @@ def find(folder: Path) -> Found:
 
 
 def names_below(folder: Path) -> Iterator[list[str]]:
-    """Paths of the images, in lists of about CHUNK; hidden files are passed over."""
-    names: list[str] = []
-    for root, _, files in os.walk(folder):
-        below = os.path.relpath(root, folder)
-        images = (name for name in files if name.lower().endswith(SUFFIXES) and not name.startswith("."))
-        names += [os.path.normpath(os.path.join(below, name)) for name in images]
-        if len(names) >= CHUNK:
-            yield names
-            names = []
-    yield names
+    """Paths of the images, in lists of at most CHUNK: a flat folder of millions is never a list in memory."""
+    paths = paths_below(folder)
+    while names := list(islice(paths, CHUNK)):
+        yield names
+
+
+def paths_below(folder: Path) -> Iterator[str]:
+    """Paths of the images, relative to the folder. Hidden files, folders that are links, and folders that the process
+    may not read are passed over."""
+    folders = [""]
+    while folders:
+        below = folders.pop()
+        with suppress(PermissionError), os.scandir(folder / below) as entries:
+            for entry in entries:
+                path = os.path.join(below, entry.name)
+                if entry.is_dir():
+                    folders += [] if entry.is_symlink() else [path]
+                elif entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith("."):
+                    yield path
 
 
 def require_distinct(ids: pa.Array, paths: pa.Array) -> None:

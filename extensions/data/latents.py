@@ -8,6 +8,7 @@ every sample unreadable and none of them bad.
 
 import errno
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -120,14 +121,15 @@ def open_store(folder: Path, index, open_them: bool = False):
     return store
 
 
-def present_ids(folder: Path) -> pa.ChunkedArray:
-    """Ids that have latents, as Arrow text: a Python list of 12.4 million names would cost over a gigabyte."""
+def present_ids(folder: Path) -> Iterator[pa.Array]:
+    """Ids that have latents, as pieces of Arrow text: 12.4 million Python names would cost over a gigabyte."""
     if is_pack(folder):
         from extensions.data.pack import header
 
         header.read(folder)  # refuses an unfinished one
-        return header.keys(folder).column("key")
+        yield from header.keys(folder).column("key").chunks
+        return
     with os.scandir(folder) as entries:
         names = (entry.name[:-4] for entry in entries if entry.name.endswith(".npz"))
-        chunks = iter(lambda: pa.array(islice(names, NAMES), pa.string()), pa.array([], pa.string()))
-        return pa.chunked_array(list(chunks), pa.string())
+        while len(piece := pa.array(islice(names, NAMES), pa.string())):
+            yield piece

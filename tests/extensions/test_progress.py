@@ -41,6 +41,14 @@ def test_a_log_gets_a_line_every_half_minute_with_rate_and_time_left(clock, caps
     ]
 
 
+def test_where_the_total_is_not_known_there_are_units_and_rate(clock, capsys):
+    with progress("looking", None, "images") as told:
+        for second in range(31):
+            clock.now = 1000 + second
+            told(10 * second, 10 * second)
+    assert capsys.readouterr().err == "looking: 300 images, 10/s\n"
+
+
 def test_a_short_task_leaves_the_log_alone(clock, capsys):
     with progress("reading", 10, "images") as told:
         told(0, 0)
@@ -57,11 +65,21 @@ with progress("reading", 10, "images") as told:
 """
 
 
-def test_a_terminal_gets_a_bar():
+def on_a_terminal(program) -> str:
     parent, child = pty.openpty()
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
-    subprocess.run([sys.executable, "-c", SHOWN], cwd=ROOT, stderr=child, env=environment, check=True)
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, stderr=child, env=environment, check=True)
     os.close(child)
     said = os.read(parent, 1 << 16).decode()
     os.close(parent)
+    return said
+
+
+def test_without_a_total_the_bar_has_no_share():
+    said = on_a_terminal(SHOWN.replace("10,", "None,"))
+    assert "%" not in said and re.search(r"77 images, [\d,]+/s", said) and "━" in said
+
+
+def test_a_terminal_gets_a_bar():
+    said = on_a_terminal(SHOWN)
     assert "100%" in said and re.search(r"77 images, [\d,]+/s", said) and "━" in said

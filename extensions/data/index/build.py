@@ -38,7 +38,7 @@ def build(
     lists, left_out = excluded.read(list(exclude))
     with disk_errors(index):
         read = parts.read(sources, index)
-        state, present = checked.scan(folder) if folder else (None, None)
+        state, present = checked.scan(folder, read.done.rows) if folder else (None, None)
         verdict = judge(read, policies, present, left_out if lists else None)
         refused = verdict.refused(policies)
         verdict.lists = listing.write(index, read, verdict.found, [*exclude, *excluded.lists_of(index)])

@@ -19,6 +19,7 @@ from extensions.data.index.reader import Index
 from extensions.data.index.verdict import contains, hashes_of
 from extensions.data.pack import HEADER, is_pack
 from extensions.errors import UserError
+from extensions.progress import progress
 from extensions.saving import write_text
 
 KEPT = 8  # folders an index
@@ -34,18 +35,25 @@ class Folder:
     ids: int
 
 
-def scan(folder: Path) -> tuple[Folder, np.ndarray]:
-    """(its state, the sorted hashes of the ids it holds, 8 bytes each). UserError where it cannot be read."""
+def scan(folder: Path, expected: int) -> tuple[Folder, np.ndarray]:
+    """(its state, the sorted hashes of the ids it holds, 8 bytes each). UserError where it cannot be read.
+
+    expected: how many ids are looked for, for the bar; a folder may hold more.
+    """
+    ids, pieces = 0, [np.zeros(0, np.uint64)]
     try:
         before = changed(folder)
-        found = latents.present_ids(folder)
+        with progress(f"looking through {folder.resolve().name}", expected, "latents") as told:
+            for keys in latents.present_ids(folder):
+                pieces.append(hashes_of(keys))
+                ids += len(keys)
+                told(min(ids, expected), ids)
     except OSError as error:
         how = "no such folder of latents" if isinstance(error, FileNotFoundError) else "cannot read the latents in"
         raise UserError(
             f"{how}: {folder} ({error.strerror}); give the latents' folder and make it readable"
         ) from None
-    pieces = [hashes_of(chunk) for chunk in found.chunks] or [np.zeros(0, np.uint64)]
-    return Folder(str(folder.resolve()), before, len(found)), np.sort(np.concatenate(pieces))
+    return Folder(str(folder.resolve()), before, ids), np.sort(np.concatenate(pieces))
 
 
 def changed(folder: Path) -> int:
@@ -85,7 +93,7 @@ def remember(index: Path, keys_fingerprint: str, folder: Folder) -> None:
 
 def require(index: Index, folder: Path) -> None:
     """UserError unless every id of an index has latents in a folder: a scan, and some seconds at 12.4 million."""
-    state, present = scan(folder)
+    state, present = scan(folder, len(index))
     missing, example = 0, ""
     for keys in index.keys():
         gone = np.flatnonzero(~contains(present, hashes_of(keys)))

@@ -12,6 +12,7 @@ import xxhash
 
 from extensions.data.index.parts import EXAMPLES, Parts
 from extensions.data.index.policies import CHOICES, EXCLUDED, UNKNOWN, Policies
+from extensions.progress import progress
 
 PAIRS = 1 << 20  # rows whose keys are compared at once
 
@@ -49,12 +50,18 @@ def judge(
         note(verdict, parts, EXCLUDED, listed, True)
         verdict.counts[UNKNOWN] = len(excluded) - len(np.unique(hashes[listed]))
     wanted = verdict.keep.copy()
-    note(verdict, parts, "bad_size", (parts.column("width") == 0) & wanted, policies.leaves_out("bad_size"))
-    note(verdict, parts, "empty_text", without_text(parts) & wanted, policies.leaves_out("empty_text"))
-    if present is not None:
-        note(verdict, parts, "missing", ~contains(present, hashes) & wanted, policies.leaves_out("missing"))
-    again = duplicates(parts, hashes, np.flatnonzero(verdict.keep))
-    note(verdict, parts, "duplicates", again, policies.leaves_out("duplicates"))
+    looks = {
+        "bad_size": lambda: (parts.column("width") == 0) & wanted,
+        "empty_text": lambda: without_text(parts) & wanted,
+        "missing": lambda: ~contains(present, hashes) & wanted,
+        "duplicates": lambda: duplicates(parts, hashes, np.flatnonzero(verdict.keep)),
+    }
+    if present is None:
+        del looks["missing"]
+    with progress("judging", len(looks) * len(hashes), "checks") as told:
+        for number, (kind, look) in enumerate(looks.items(), start=1):
+            note(verdict, parts, kind, look(), policies.leaves_out(kind))
+            told(number * len(hashes), number * len(hashes))
     verdict.examples["bad_size"] = parts.done.bad_sizes
     return verdict
 

@@ -1,11 +1,12 @@
 """Small metadata files and what an index of them says."""
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from extensions.data.index import assemble, layout, parts
+from extensions.data.index import assemble, checked, layout, parts, verdict
 
 
 @pytest.fixture
@@ -13,6 +14,20 @@ def small_parts(monkeypatch):
     """Record batches of 4 rows, so that few rows fill several."""
     for module in (assemble, layout, parts):
         monkeypatch.setattr(module, "ROWS", 4)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What a scan and a verdict tell of their progress: {(what, total, unit): [(done, units), …]}."""
+    told = {}
+
+    @contextmanager
+    def progress(*task):
+        yield lambda done, units: told.setdefault(task, []).append((done, units))
+
+    for module in (checked, verdict):
+        monkeypatch.setattr(module, "progress", progress)
+    return told
 
 
 @pytest.fixture

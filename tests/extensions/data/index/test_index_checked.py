@@ -96,6 +96,16 @@ def test_only_the_last_folders_are_kept(index, folder):
     assert [each["path"] for each in kept] == [f"/{number}" for number in range(4, 12)]
 
 
+def test_a_scan_says_how_far_it_is(index, folder, monkeypatch, shown):
+    monkeypatch.setattr(latents, "NAMES", 2)
+    checked.require(index, folder)
+    assert shown == {("looking through latents", 6, "latents"): [(2, 2), (4, 4), (6, 6)]}
+    shown.clear()
+    state, found = checked.scan(folder, 3)
+    assert state.ids == len(found) == 6
+    assert shown == {("looking through latents", 3, "latents"): [(2, 2), (3, 4), (3, 6)]}, "more than looked for"
+
+
 def test_a_folder_that_is_gone_or_cannot_be_read(index, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no such folder of latents: .*none"):
         checked.require(index, tmp_path / "none")

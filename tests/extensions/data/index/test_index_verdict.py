@@ -54,6 +54,13 @@ def test_without_a_folder_nothing_is_missing_and_empty_texts_stay(written):
     assert "missing" not in found.counts and np.flatnonzero(found.keep).tolist() == [0, 2, 3, 5]
 
 
+def test_each_look_at_the_rows_is_told(written, shown):
+    judged(written, MIXED, Policies("first", "skip", "skip"), PRESENT)
+    judged(written, MIXED, Policies("first", "skip", "skip"))
+    assert shown == {("judging", 4 * 8, "checks"): [(n, n) for n in (8, 16, 24, 32)],
+                     ("judging", 3 * 8, "checks"): [(n, n) for n in (8, 16, 24)]}  # fmt: skip
+
+
 def test_only_so_many_examples_are_named(written, monkeypatch):
     monkeypatch.setattr(verdict, "EXAMPLES", 3)
     found = judged(written, [(str(i), entry(tags="", caption="")) for i in range(9)], Policies())
