@@ -10,8 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from filelock import FileLock
-
+from extensions import locks
 from extensions.errors import UserError
 from extensions.paths import ROOT, SUBMODULE
 from extensions.upstream import git
@@ -36,7 +35,7 @@ def ensure(root: Path = ROOT) -> Path:
 
     Two launches at once (or two test workers) fetch it once: git itself fails where another git holds its index.
     """
-    with FileLock(root / git.output(root, "rev-parse", "--git-path", "sd-scripts.lock")):
+    with locks.held(root / git.output(root, "rev-parse", "--git-path", "sd-scripts.lock")):
         return _ensure(root)
 
 

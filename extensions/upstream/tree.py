@@ -4,12 +4,12 @@ Built once per (commit, series); `git am -3` in a worktree of its own, so that t
 upstream left it. A build goes to a stamp file only when it is whole, so an interrupted one is made again.
 """
 
-import fcntl
 import hashlib
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
+from extensions import locks
 from extensions.errors import UserError
 from extensions.paths import PATCHED, PATCHES, RUNTIME, SUBMODULE
 from extensions.upstream import git, submodule
@@ -103,8 +103,7 @@ def resolve(source: Path, reference: str) -> str:
 def building(tree: Path):
     """Hold the tree's lock (several launches at once build it once); gives the stamp's path."""
     RUNTIME.mkdir(exist_ok=True)
-    with open(tree.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locks.held(tree.with_suffix(".lock")):
         yield tree.with_suffix(".stamp")
 
 

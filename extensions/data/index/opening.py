@@ -1,11 +1,12 @@
 """From the file that a run names to an index that is current: opened, or built by one process while others wait."""
 
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from extensions import locks
 from extensions.data.index import checked, excluded
 from extensions.data.index.build import build
 from extensions.data.index.layout import SUFFIX, Source, beside, index_of
@@ -95,17 +96,14 @@ def require_writable(index: Path) -> None:
 
 @contextmanager
 def locked(index: Path, what: str):
-    """One process at a time; the others say that they wait, and for what. No lock where none can be made."""
+    """One process at a time; the others say that they wait, and for what. No lock in a read-only folder."""
     if not os.access(index.parent, os.W_OK):
         yield
         return
-    lock = FileLock(beside(index, "lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"waiting for another process that {what} …", flush=True)
-        lock.acquire()
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locks.held(beside(index, "lock"), timeout=0))
+        except Timeout:
+            print(f"waiting for another process that {what} …", flush=True)
+            stack.enter_context(locks.held(beside(index, "lock")))
         yield
-    finally:
-        lock.release()

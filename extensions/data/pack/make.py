@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import xxhash
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from extensions import digests
+from extensions import digests, locks
 from extensions.data import parallel
 from extensions.data.index.layout import new_file
 from extensions.data.pack import HEADER, UNFINISHED, header, plan, write
@@ -65,7 +65,7 @@ def make(index, wish: Wish, jobs: int) -> header.Pack:
 def alone(folder: Path):
     """One process makes a pack at a time; what a killed one left half written is removed."""
     try:
-        with FileLock(folder / LOCK, timeout=0):
+        with locks.held(folder / LOCK, timeout=0):
             for part in folder.glob(".*.part.bin"):
                 part.unlink()
             yield
