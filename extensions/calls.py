@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from extensions import manager, optimizer_state
 from extensions.errors import UserError
 from extensions.models import Models
-from extensions.saving import replacing, require_room
+from extensions.saving import replacing_checkpoint, require_room
 
 
 def choose_parameters(models: Models, groups: list[dict]) -> list[dict]:
@@ -53,7 +53,7 @@ def writing_checkpoint(
     for more in reversed(extra):
         merged |= more
     try:
-        with replacing(path) as temporary:
+        with replacing_checkpoint(path) as temporary:
             require_room(Path(path).parent, least_bytes(models, dtype), "a checkpoint")
             yield temporary, merged
     except (OSError, SafetensorError, UserError) as error:

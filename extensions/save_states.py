@@ -14,6 +14,7 @@ import signal
 import time
 from pathlib import Path
 
+from extensions import saving
 from extensions.errors import Stopped, UserError
 from extensions.hookspecs import hookimpl
 from extensions.processes import any_process, from_main
@@ -62,7 +63,10 @@ class Plugin:
 
     @hookimpl
     def training_begins(self, run):
-        folder = states.folder_of(Path(run.args.output_dir))
+        output = Path(run.args.output_dir)
+        if run.accelerator.is_main_process:
+            saving.remove_left(output)
+        folder = states.folder_of(output)
         self.writer = Writer(folder, run.args.keep_states, run.accelerator)
         self.saved = run.optimizer_steps
         inner = getattr(run.optimizer, "optimizer", run.optimizer)  # accelerate's wrapper has it inside

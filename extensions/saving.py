@@ -7,6 +7,8 @@ from pathlib import Path
 
 from extensions.errors import UserError
 
+UNDER_WAY = ".checkpoint.part"  # in the folder of the checkpoints: the one that is being written
+
 
 def require_room(folder: Path, needed: int, what: str) -> None:
     """UserError where the disk has less than `needed` bytes free. what: that takes so much, for the message."""
@@ -37,6 +39,28 @@ def replacing(path: str | os.PathLike, durable: bool = True, temporary: Path | N
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_checkpoint(path: str | os.PathLike):
+    """The same by way of a folder, which holds whatever a kill leaves: safetensors has a temporary file of its own.
+
+    One process writes checkpoints to a folder, one at a time: what is there before is left of a killed one, and goes.
+    """
+    path = Path(path)
+    remove_left(path.parent)
+    folder = path.parent / UNDER_WAY
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(path, temporary=folder / path.name) as temporary:
+            yield temporary
+    finally:
+        remove_left(path.parent)
+
+
+def remove_left(output: Path) -> None:
+    """Take away what a killed process has left of a checkpoint, as far as that can be done."""
+    shutil.rmtree(output / UNDER_WAY, ignore_errors=True)
 
 
 @contextmanager

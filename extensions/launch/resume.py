@@ -94,6 +94,7 @@ def set_aside(request: Request) -> None:
     folder = states.folder_of(request.output)
     if request.resumed or request.machines.rank or not states.found(folder)[0]:
         return
+    states.remove_left(folder)  # half a state set aside would lie there for ever
     aside = folder.with_name(f"{folder.name}-before-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}")
     folder.rename(aside)
     request.notes.append(f"FORCE=1: the training states of before are now in {aside}; remove them when you like")

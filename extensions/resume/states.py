@@ -120,10 +120,17 @@ def newest_good(folder: Path, tell=print) -> State | None:
     return None
 
 
-def begin(folder: Path, optimizer_steps: int) -> Path:
-    """An empty folder to write a state into. What a crash has left of earlier attempts is removed."""
+def remove_left(folder: Path) -> None:
+    """Take away what a killed process has left, half written or half removed, as far as that can be done.
+
+    For process 0 of a run alone, and not while any process writes a state.
+    """
     for left in folder.glob(".step*.part"):
-        shutil.rmtree(left)
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def begin(folder: Path, optimizer_steps: int) -> Path:
+    """An empty folder to write a state into, after `remove_left`."""
     temporary = folder / f".{name_of(optimizer_steps)}.part"
     temporary.mkdir(parents=True)
     return temporary

@@ -76,6 +76,7 @@ class Writer:
         if self.accelerator.is_main_process:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
+                states.remove_left(self.folder)
                 require_room(self.folder, int(1.1 * needed), "a state")
                 states.begin(self.folder, facts["optimizer_steps"])
             except (UserError, OSError) as error:
@@ -134,10 +135,12 @@ class Writer:
 def require_room_for_all(writer: Writer, one: int) -> None:
     """UserError, on every process, where the disk does not hold the states that will be kept and one in the making.
 
-    one: bytes that a state will take. Better now than after the first thousand optimizer steps.
+    one: bytes that a state will take. Better now than after the first thousand optimizer steps. What a killed run
+    has left of a state goes first: it takes as much as one that is kept.
     """
     reason = None
     if writer.accelerator.is_main_process:
+        states.remove_left(writer.folder)
         existing = len(states.found(writer.folder)[0])
         missing = max(1, writer.keep + 1 - existing)
         writer.folder.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,9 @@
 """The hook calls that both trainers make alike."""
 
+import shutil
+import signal
+import subprocess
+import sys
 from contextlib import nullcontext
 
 import pytest
@@ -133,6 +137,27 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint(small_disk, how,
     assert line.startswith(f"no checkpoint {second} at optimizer step 7: ") and "\n" not in line
     assert ("make room" in line) == (how == "asked before") and line.endswith("earlier ones and the states are whole")
     assert list(small_disk.iterdir()) == [first] and first.stat().st_size > 4 * 160 * 160
+
+
+KILLED = """
+import os, signal, sys
+from torch import nn
+from extensions import calls
+from extensions.models import Models
+with calls.writing_checkpoint(sys.argv[1], None, Models("sdxl", nn.Linear(1, 1)), 7) as (temporary, _):
+    temporary.with_name(".tmpAbC123").write_bytes(b"0" * 150_000)  # as safetensors writes
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.disk_size("200k")
+def test_what_a_kill_has_left_takes_no_room_and_is_no_checkpoint(small_disk):
+    models, path = Models("sdxl", torch.nn.Linear(160, 160)), small_disk / "at-step00000001.safetensors"
+    assert subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False).returncode == -signal.SIGKILL
+    assert shutil.disk_usage(small_disk).free < 100_000 and not list(small_disk.glob("*.safetensors"))
+    with calls.writing_checkpoint(str(path), None, models, 8) as (temporary, _):
+        save_file(models.unet.state_dict(), temporary)
+    assert list(small_disk.iterdir()) == [path]
 
 
 def test_an_error_of_the_model_stays_what_it_is(models, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_trainer import flags, train
 
-from extensions import loop, save_states
+from extensions import loop, save_states, saving
 from extensions.errors import NotFinite, Stopped, UserError
 from extensions.resume import states, writer
 
@@ -110,6 +110,14 @@ def test_a_disk_that_is_too_small_is_told_before_the_first_step(tmp_path, monkey
     monkeypatch.setattr(writer.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 5000}))
     with pytest.raises(UserError, match="0.0 GB free, 3 training states take 0.0 GB; make room, or keep fewer"):
         train(flags(tmp_path))
+
+
+def test_what_a_kill_has_left_of_a_checkpoint_is_gone_at_the_next_start(tmp_path):
+    left = tmp_path / saving.UNDER_WAY
+    left.mkdir()
+    (left / ".tmpAbC123").write_bytes(b"half")
+    train(flags(tmp_path, max_train_steps=1))
+    assert not left.exists()
 
 
 @pytest.mark.parametrize(

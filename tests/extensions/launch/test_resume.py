@@ -156,9 +156,11 @@ def test_a_run_that_begins_anew_sets_the_states_of_before_aside(tmp_path):
     resume.set_aside(made)
     assert states.found(states.folder_of(output))[0], "a run that goes on needs them"
     made = asked(tmp_path, FORCE="1")
+    (states.folder_of(output) / ".step00000021.part").mkdir()  # half a state, of a kill
     resume.set_aside(made)
     (aside,) = output.glob("states-before-*")
     assert states.read(aside / states.name_of(20)) and str(aside) in made.notes[0]
+    assert [path.name for path in aside.iterdir()] == [states.name_of(20)]
     assert states.newest_good(states.folder_of(output)) is None
     resume.set_aside(made)
     assert len(made.notes) == 1

@@ -95,6 +95,32 @@ def test_a_real_disk_that_is_too_small(small_disk, asked, monkeypatch, capsys):
     states.verify(states.read(made.folder / "step00000001"))
 
 
+def leave_half(made, name):
+    """What a process that is killed while it writes or removes a state leaves: here, 200 kB."""
+    (made.folder / name).mkdir(parents=True)
+    (made.folder / name / "optimizer.safetensors").write_bytes(b"0" * 200_000)
+
+
+@pytest.mark.disk_size("400k")  # two states of 160 kB, and not 200 kB beside them
+@pytest.mark.parametrize("left", [".step00000007.part", ".step00000007.old.part"])
+def test_what_a_kill_has_left_takes_no_room(small_disk, left, capsys):
+    made = writer.Writer(small_disk / "states", 1, Accelerator(cpu=True))
+    leave_half(made, left)
+    writer.require_room_for_all(made, 160_000)  # at the next start
+    leave_half(made, left)
+    save(made, torch.zeros(40_000), 9, wait=True)
+    save(made, torch.zeros(40_000), 10, wait=True)
+    assert "no state saved" not in capsys.readouterr().out
+    assert [path.name for path in made.folder.iterdir()] == ["step00000010"]
+
+
+def test_what_cannot_be_removed_costs_no_state(made, weight, monkeypatch):
+    leave_half(made, ".step00000007.part")
+    monkeypatch.setattr(states.os, "rmdir", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EBUSY, "busy")))
+    save(made, weight, 9, wait=True)
+    assert states.newest_good(made.folder).optimizer_steps == 9
+
+
 def test_room_is_asked_for_before_and_a_tenth_more(made, weight, monkeypatch, capsys):
     for free, said in ((4300, "no state saved at optimizer step 1: "), (4500, "state saved: ")):
         monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: type("Usage", (), {"free": free}))
