@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 FOLDER = "EXTENSIONS_ENDS"
+ONE_REQUEST = 2.0  # seconds in which further signals are the same one: a launcher passes on what all have received
 FIRST = "first"
 
 

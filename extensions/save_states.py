@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from extensions import saving
+from extensions.ends import ONE_REQUEST
 from extensions.errors import Stopped, UserError
 from extensions.hookspecs import hookimpl
 from extensions.processes import any_process, from_main
@@ -22,7 +23,6 @@ from extensions.resume import capture, identity, states
 from extensions.resume.writer import Writer, require_room_for_all
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-ONE_REQUEST = 2.0  # seconds in which further signals are the same one: a launcher passes on what all have received
 
 
 class Plugin:

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -16,7 +17,9 @@ from launching import launch
 
 from extensions.data.index import open_for
 from extensions.data.order import EpochOrder
+from extensions.ends import ONE_REQUEST
 from extensions.launch import processor
+from extensions.launch.process import trainers
 from extensions.paths import LAUNCHERS
 from extensions.resume import states
 
@@ -123,6 +126,33 @@ def test_other_optimizers_and_sd2(trainer, run, args, tmp_path):
 
 @pytest.mark.parametrize(("run", "processes"), [("24120801", 1), pytest.param("25022601", 2, marks=pytest.mark.slow)])
 def test_a_signal_to_the_launcher_saves_and_ends_with_its_code(run, processes, tmp_path):
+    process, metrics = under_way(run, processes, tmp_path)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == 75, said[-3000:]
+    state = states.newest_good(states.folder_of(tmp_path / f"model_out_{run}"))
+    assert state.optimizer_steps == metrics.read_text().count("\n")  # every finished step is in the state
+    assert said.count("stopped at optimizer step") == 1 and "RESUME=auto" in said and "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_processes_that_wait_for_one_that_hangs(tmp_path):
+    process, _ = under_way("25022601", 2, tmp_path)
+    family = psutil.Process(process.pid).children(recursive=True)
+    ranks = list(trainers(psutil.Process(process.pid)))
+    assert len(ranks) == 2
+    ranks[1].suspend()
+    for seconds in (1, ONE_REQUEST + 0.5):
+        time.sleep(seconds)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=20)[0]
+    assert process.returncode == 128 + signal.SIGTERM, said[-3000:]
+    assert not psutil.wait_procs(family, timeout=10)[1]
+
+
+def under_way(run, processes, tmp_path):
+    """(the launcher of a tiny run that has trained two optimizer steps and would go on, its metrics.jsonl)."""
     variables = os.environ | {"OUTPUT": str(tmp_path), "LOGS": str(tmp_path / "logs"), "PROFILE": "tiny"}
     variables |= {"TRAINER": "reference", "TINY_STEPS": "500", "GPUS": str(processes)}
     process = subprocess.Popen(
@@ -130,12 +160,7 @@ def test_a_signal_to_the_launcher_saves_and_ends_with_its_code(run, processes, t
     )
     metrics = wait_for(lambda: next(tmp_path.glob("logs/*/*/metrics.jsonl"), None))
     wait_for(lambda: metrics.read_text().count("\n") >= 2)
-    process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=120)[0]
-    assert process.returncode == 75, said[-3000:]
-    state = states.newest_good(states.folder_of(tmp_path / f"model_out_{run}"))
-    assert state.optimizer_steps == metrics.read_text().count("\n")  # every finished step is in the state
-    assert said.count("stopped at optimizer step") == 1 and "RESUME=auto" in said and "Traceback" not in said
+    return process, metrics
 
 
 def wait_for(condition, seconds=240):

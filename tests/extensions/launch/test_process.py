@@ -33,17 +33,92 @@ def test_variables_reach_the_process(tmp_path):
     assert (tmp_path / "log").read_text() == "ü 3\n"
 
 
-def test_sigterm_is_passed_on_and_waited_for(tmp_path):
-    log = tmp_path / "log"
-    outer = f"import sys; from extensions.launch import process; from pathlib import Path; " \
-        f"sys.exit(process.run([sys.executable, '-c', {STUBBORN!r}], {{}}, Path({str(log)!r})))"  # fmt: skip
+def launched(code, log, grace=5.0):
+    """A launcher whose training process runs `code`, when that has said that it is ready."""
+    run = f"process.run([sys.executable, '-c', {code!r}], {{}}, Path({str(log)!r}))"
+    outer = "import sys; from extensions.launch import process; from pathlib import Path; " \
+        f"process.GRACE = {grace}; sys.exit({run})"  # fmt: skip
     parent = subprocess.Popen([sys.executable, "-c", outer], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and not (log.exists() and "ready" in log.read_text()):
         time.sleep(0.05)
+    return parent
+
+
+def test_sigterm_is_passed_on_and_waited_for(tmp_path):
+    log = tmp_path / "log"
+    parent = launched(STUBBORN, log)
     os.kill(parent.pid, signal.SIGTERM)
     assert parent.wait(timeout=20) == 7
     assert "saving" in log.read_text()
+
+
+DEAF = "import signal, time\nfor number in (1, 2, 15):\n    signal.signal(number, signal.SIG_IGN)\n"
+# As torchrun starts its processes: each in a session of its own.
+STUCK = (
+    DEAF + "import subprocess, sys\n"
+    "inner = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], start_new_session=True)\n"
+    "print(inner.pid, 'ready', flush=True)\n"
+)
+SECOND = process.ONE_REQUEST + 0.3  # seconds after the first signal
+
+
+@pytest.mark.parametrize("then", ["time.sleep(60)", "import os\nos.close(1)\nos.close(2)\ntime.sleep(60)"])
+def test_a_second_request_ends_what_hears_no_signal(tmp_path, then):
+    """Also where nothing holds the pipe any more that the launcher reads."""
+    log = tmp_path / "log"
+    parent = launched(STUCK + then, log, grace=1.0)
+    inner = psutil.Process(int(log.read_text().split()[0]))
+    root = psutil.Process(parent.pid).children()[0]
+    parent.send_signal(signal.SIGTERM)
+    time.sleep(SECOND)
+    assert parent.poll() is None and inner.is_running()
+    began = time.monotonic()
+    parent.send_signal(signal.SIGINT)
+    assert parent.wait(timeout=20) == 128 + signal.SIGINT
+    assert 0.5 < time.monotonic() - began < 10
+    gone, alive = psutil.wait_procs([root, inner], timeout=5)
+    assert len(gone) == 2 and not alive
+
+
+def test_what_cannot_even_be_killed_is_not_waited_for(tmp_path, monkeypatch):
+    """A process that hangs in a driver; here one that is spared."""
+    monkeypatch.setattr(process, "GRACE", 0.1)
+    monkeypatch.setattr(psutil.Process, "kill", lambda _: None)
+    outer = subprocess.Popen([sys.executable, "-c", DEAF + "print('ready', flush=True)\ntime.sleep(60)"],
+                             stdout=subprocess.PIPE, start_new_session=True)  # fmt: skip
+    assert outer.stdout.readline() == b"ready\n"
+    requests = process.Requests(outer)
+    requests.take(signal.SIGTERM)
+    requests.first -= SECOND
+    requests.take(signal.SIGTERM)
+    with open(tmp_path / "log", "wb") as file:
+        process.copy(outer.stdout, file, requests.given_up)
+    assert requests.code_of(process.wait(outer, requests.given_up)) == 128 + signal.SIGTERM
+    assert outer.poll() is None
+    os.kill(outer.pid, signal.SIGKILL)
+    outer.wait(timeout=10)
+
+
+def test_several_signals_at_once_are_one_request(tmp_path):
+    """A terminal's Ctrl-C arrives several times; what takes its time to save has all it needs."""
+    save = "def save(*_):\n    signal.signal(2, signal.SIG_IGN)\n    time.sleep(3)\n    sys.exit(75)\n"
+    code = f"import signal, sys, time\n{save}signal.signal(2, save)\nprint('ready', flush=True)\ntime.sleep(60)"
+    parent = launched(code, tmp_path / "log", grace=0.1)
+    for _ in range(3):
+        parent.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+    assert parent.wait(timeout=20) == 75
+
+
+def test_a_run_that_has_saved_in_spite_of_a_second_request_says_so(tmp_path):
+    code = "import signal, sys, time\nsignal.signal(15, lambda *_: (time.sleep(3), sys.exit(75)))\n"
+    code += "signal.signal(1, signal.SIG_IGN)\n"
+    parent = launched(code + "print('ready', flush=True)\ntime.sleep(60)", tmp_path / "log")
+    parent.send_signal(signal.SIGTERM)
+    time.sleep(SECOND)
+    parent.send_signal(signal.SIGHUP)
+    assert parent.wait(timeout=20) == 75
 
 
 NAP = (
@@ -73,7 +148,7 @@ def test_a_signal_is_for_those_that_train_not_their_launcher_or_workers(package)
     found = list(process.trainers(psutil.Process(outer.pid)))
     family = psutil.Process(outer.pid).children(recursive=True)
     assert len(family) == 3 and [one.pid for one in found] == [family[0].pid]
-    process.forwarder(outer)(signal.SIGTERM, None)
+    process.forward(outer, signal.SIGTERM)
     assert outer.wait(timeout=20) == 9
     alive = [one for one in family[1:] if one.is_running()]
     assert len(alive) == 2  # they end with their trainer's own shutdown
