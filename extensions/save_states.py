@@ -104,13 +104,13 @@ class Plugin:
     @hookimpl
     def epoch_ended(self):
         """The next epoch may fork workers, and a forked thread would leave its locks shut for ever."""
-        self.writer.join()
+        self.writer.join_all()
 
     @hookimpl
     def training_ends(self, run):
         if run.optimizer_steps != self.saved:
             self.save(run, wait=True)
-        self.writer.join()
+        self.writer.join_all()
 
     def save(self, run, wait: bool = False) -> None:
         """A state of this moment. NotFinite where a weight is no number: that state would spoil the last good one."""

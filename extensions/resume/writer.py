@@ -15,20 +15,21 @@ from pathlib import Path
 import psutil
 
 from extensions.errors import UserError
-from extensions.processes import from_all, from_main
+from extensions.processes import any_process, from_all, from_main
 from extensions.resume import notes, states
 from extensions.resume.parts import Part, size_of
 from extensions.saving import require_room
 
 SHARE_OF_MEMORY = 0.8  # of what is free, that copies may take
+TURN = 60  # seconds of waiting for a state in one call: NCCL ends a process that waits ten minutes
 
 _writers: list["Writer"] = []
 
 
 def settle() -> None:
-    """Wait until the state under way in this process, if any, has its name."""
+    """Wait, on every process, until the state under way, if any, has its name."""
     for writer in _writers:
-        writer.join()
+        writer.join_all()
 
 
 class Writer:
@@ -48,24 +49,23 @@ class Writer:
         facts: of the description, the same on every process. values: (file name, function giving the value) of
         this process; writers: the processes that have any. wait: come back when the state has its name.
         """
-        self.join()
+        self.join_all()  # of the state before this one
         temporary = self.folder / f".{states.name_of(facts['optimizer_steps'])}.part"
         needed = sum(size_of(value()) for _, value in values)
-        # Once all have said what they need, every process is done with the state before this one.
-        if reason := self.begin(temporary, facts, sum(from_all(self.accelerator, needed)), writers):
+        copied = needed < SHARE_OF_MEMORY * psutil.virtual_memory().available / len(writers)
+        said = from_all(self.accelerator, (needed, copied))
+        if reason := self.begin(temporary, facts, sum(size for size, _ in said), writers):
             if self.accelerator.is_main_process:
                 self.give_up(temporary, facts, reason)
             return
-        if self.accelerator.process_index not in writers:
-            return
-        background = needed < SHARE_OF_MEMORY * psutil.virtual_memory().available / len(writers)
-        made = (Part(name, value(), background) for name, value in values)
-        if background:  # copied now
-            made = list(made)
-        self.thread = threading.Thread(target=self.write, args=(temporary, facts, made, writers), daemon=False)
-        self.thread.start()
-        if wait or not background:
-            self.join()
+        if self.accelerator.process_index in writers:
+            made = (Part(name, value(), copied) for name, value in values)
+            if copied:  # now
+                made = list(made)
+            self.thread = threading.Thread(target=self.write, args=(temporary, facts, made, writers), daemon=False)
+            self.thread.start()
+        if wait or not all(background for _, background in said):
+            self.join_all()
 
     def begin(self, temporary: Path, facts: dict, needed: int, writers: list[int]) -> str | None:
         """Make the folder on process 0, if the disk has room for all; on every process why there is none to write to.
@@ -126,10 +126,22 @@ class Writer:
             notes.leave(temporary, self.accelerator.process_index, {"error": reason})
 
     def join(self) -> None:
-        """Wait for the state under way."""
+        """Wait for what this process writes of the state under way."""
         if self.thread is not None:
             self.thread.join()
             self.thread = None
+
+    def join_all(self) -> None:
+        """Wait, on every process, until none writes, however slow the disk is: they meet after every turn."""
+        while any_process(self.accelerator, self.writes()):
+            pass
+        self.thread = None
+
+    def writes(self) -> bool:
+        """Whether this process still does, after at most TURN seconds."""
+        if self.thread is not None:
+            self.thread.join(TURN)
+        return self.thread is not None and self.thread.is_alive()
 
 
 def require_room_for_all(writer: Writer, one: int) -> None:

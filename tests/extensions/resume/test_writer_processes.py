@@ -78,6 +78,48 @@ def test_what_one_of_two_cannot_write_costs_a_state_and_no_time(small_disk, tmp_
         assert state.facts["files"].keys() == {"optimizer-0.safetensors", "optimizer-1.safetensors"}
 
 
+# Process 0 takes longer for each state than the processes may wait for each other in one call.
+SLOW = """
+import pathlib, sys, time
+from datetime import timedelta
+import psutil, torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+from extensions.resume import parts, writer
+writer.TURN = 0.5
+made = Accelerator(cpu=True, kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=3))])
+me, written = made.process_index, parts.Part.write
+parts.Part.write = lambda part, folder: (time.sleep(5), written(part, folder))[1]
+states = writer.Writer(pathlib.Path(sys.argv[1]) / "states", 4, made)
+
+def save(step, wait):
+    value = [("U-Net.safetensors", lambda: {"w": torch.ones(10)})] if me == 0 else []
+    states.save({"optimizer_steps": step}, value, [0], wait)
+
+save(1, wait=True)
+made.wait_for_everyone()
+save(2, wait=False)
+save(3, wait=False)     # waits for the one before
+writer.settle()         # as on_nan does
+made.wait_for_everyone()
+if me == 0:
+    psutil.virtual_memory = lambda: type("Memory", (), {"available": 10})
+save(4, wait=False)     # no room for copies on process 0
+made.wait_for_everyone()
+made.end_training()
+"""
+
+
+def test_a_slow_disk_ends_no_process_that_waits(tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "slow.py"), str(tmp_path)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("state saved: ") == 4
+
+
 def test_a_failure_is_seen_while_another_process_is_still_writing(tmp_path):
     notes.leave(tmp_path, 3, {"error": "[Errno 28] No space left on device"})
     with pytest.raises(UserError, match="process 3 could not write its files: .Errno 28. No space left"):
