@@ -90,7 +90,7 @@ def dry_run(asked: Request) -> int:
 
 def complete(asked: Request, folder: Path, patched: Path | None) -> list[str]:
     """The command line, with the flags that only a launch can know."""
-    command.complete(asked.flags, folder, patched)
+    command.complete(asked.flags, folder, patched, asked.processes)
     return command.build(asked, patched)
 
 

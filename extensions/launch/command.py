@@ -10,6 +10,9 @@ from extensions.launch.request import Request
 from extensions.paths import COMPILED, CONFIGS, TORCH_EXTENSIONS
 
 START = (sys.executable, "-m", "extensions.launch.processes")
+# Minutes that processes wait for another in one call, as they do while process 0 writes a checkpoint. NCCL's ten end
+# the run where a disk takes less than 12 MB/s for 7 GB. (Of states they wait in many calls, without limit.)
+PATIENCE = 60
 
 
 def build(request: Request, tree: Path | None) -> list[str]:
@@ -24,11 +27,13 @@ def trainer(tree: Path | None, script: str, flags: Flags, only_check: bool = Fal
     return ["-m", module, *first, script, *flags.words()]
 
 
-def complete(flags: Flags, folder: Path, tree: Path | None) -> None:
-    """Add the flags that only a launch can know. folder: its run folder."""
+def complete(flags: Flags, folder: Path, tree: Path | None, processes: int) -> None:
+    """Add the flags that only a launch can know. folder: its run folder; processes: of the whole run."""
     flags.put("logging_dir", str(folder / "tensorboard"))
     if "record_run" in (flags.get("extensions") or "").split(","):
         flags.put("run_folder", str(folder))
+    if processes > 1 and "ddp_timeout" not in flags:
+        flags.put("ddp_timeout", str(PATIENCE))
     if tree and "console_log_file" not in flags:
         # Upstream's coloured log draws a random number of Python's own stream with every line (rich's link ids), so
         # that a resumed run would stand elsewhere in it. Plain, it folds no long lines either.

@@ -27,7 +27,7 @@ def check(request: Request, patched: Path | None) -> None:
     """
     flags = Flags(request.flags.words())
     flags.drop(*OF_A_STATE)
-    command.complete(flags, run_folder.planned(request), patched)  # a folder that is not made
+    command.complete(flags, run_folder.planned(request), patched, request.processes)  # a folder that is not made
     words = [sys.executable, *command.trainer(patched, request.script, flags, only_check=True)]
     environment = os.environ | command.environment(request)
     done = subprocess.run(

@@ -1,9 +1,11 @@
 """accelerate and DeepSpeed, set up from the run's flags."""
 
 import time
+from datetime import timedelta
 
 import torch
 from accelerate import Accelerator, DeepSpeedPlugin
+from accelerate.utils import InitProcessGroupKwargs
 
 from extensions.processes import started
 
@@ -12,7 +14,9 @@ DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 def accelerator(args) -> Accelerator:
     """The accelerator of this process. torchrun's or accelerate's environment says how many there are."""
-    folder = None
+    folder, waiting = None, []
+    if args.ddp_timeout:
+        waiting = [InitProcessGroupKwargs(timeout=timedelta(minutes=args.ddp_timeout))]
     if args.logging_dir:
         folder = f"{args.logging_dir}/{args.log_prefix or ''}{time.strftime('%Y%m%d%H%M%S')}"
     return Accelerator(
@@ -21,6 +25,7 @@ def accelerator(args) -> Accelerator:
         log_with=args.log_with or ("tensorboard" if folder else None),
         project_dir=folder,
         deepspeed_plugin=deepspeed_plugin(args) if args.deepspeed else None,
+        kwargs_handlers=waiting,
     )
 
 

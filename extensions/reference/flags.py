@@ -69,6 +69,7 @@ TABLE = (
     ("sdpa", bool, False, "attention by PyTorch; the default here", BOTH),
     ("deepspeed", bool, False, "train under DeepSpeed", BOTH),
     ("zero_stage", int, 2, "its ZeRO stage, 0 to 2", BOTH),
+    ("ddp_timeout", int, None, "minutes that a process waits for the others; default: accelerate's", BOTH),
     ("torch_compile", bool, False, "compile the models (the plugin dynamo)", BOTH),
     ("dynamo_backend", str, "inductor", "by this backend", BOTH),
     ("output_dir", str, None, "folder of the checkpoints", BOTH),

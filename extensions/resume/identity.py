@@ -16,6 +16,7 @@ NEUTRAL = (
     "skip_cache_check", "initial_step", "stop_at_step", "skip_until_initial_step", "resume_mode", "resume_from",
     "resume_allow", "states_every_n_steps", "keep_states", "on_nan", "on_nan_limit", "bad_sample",
     "bad_sample_limit", "training_comment", "console_log_level", "console_log_file", "console_log_simple",
+    "ddp_timeout",
 )  # fmt: skip
 NEUTRAL_PREFIXES = ("save_", "metadata_", "huggingface_", "wandb_", "sample_")
 CODE = ("trainer", "sd_scripts_commit", "patch_series_sha256")
@@ -66,7 +67,9 @@ def require_same(state: State, now: dict, allowed: set[str]) -> None:
 
     What is allowed is told, every difference on a line, by the first process.
     """
-    before = state.facts["made_with"]
+    before = dict(state.facts["made_with"])
+    # States of before a flag was neutral have it, too.
+    before["flags"] = {name: value for name, value in before["flags"].items() if not neutral(name)}
     differing = [what for what in WHAT if what in now and before[what] != now[what]]
     for what in differing:
         if what not in allowed:

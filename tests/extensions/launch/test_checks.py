@@ -149,6 +149,16 @@ def test_numactl_stands_before_the_launcher(files):
     assert command.build(asked(files, facts=("GPUS=4", "NUMA=none")), files)[0] != "numactl"
 
 
+@pytest.mark.parametrize(
+    ("facts", "words", "wanted"),
+    [(("GPUS=4",), [], "60"), (("GPUS=1",), [], None), (("GPUS=4",), ["--ddp_timeout=10"], "10")],
+)
+def test_several_processes_wait_long_for_one_that_writes(files, facts, words, wanted):
+    made = asked(files, *words, facts=facts)
+    launch.complete(made, files, None)
+    assert made.flags.get("ddp_timeout") == wanted
+
+
 def test_dry_run_prints_one_complete_command_and_runs_nothing(files, monkeypatch, capsys):
     monkeypatch.setenv("DRY_RUN", "1")
     monkeypatch.setenv("TRAINER", "reference")  # sd-scripts may be out of reach

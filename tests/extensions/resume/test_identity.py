@@ -64,7 +64,13 @@ def test_all_that_is_allowed_is_told_line_by_line_by_one_process(args, monkeypat
         identity.require_same(state, now, {"data", "processes"})
 
 
+def test_a_state_of_before_a_flag_was_neutral_is_gone_on_from():
+    before = {"data": "d", "flags": {"seed": "1", "ddp_timeout": "None"}, "processes": 4, "code": {}}
+    identity.require_same(State(Path("s"), {"made_with": before}), before | {"flags": {"seed": "1"}}, set())
+
+
 def test_only_flags_that_change_weights_count():
     assert identity.neutral("save_every_n_steps") and identity.neutral("output_dir")
+    assert identity.neutral("ddp_timeout")
     for flag in ("seed", "learning_rate", "gradient_accumulation_steps", "unet_percent", "dual_tag", "extensions"):
         assert not identity.neutral(flag)
