@@ -4,6 +4,9 @@
     --bad_sample=skip             the next readable image of the same bucket takes its place (data/substitute.py)
     --bad_sample_limit=N          more than N ids end the run; 100 unless given
 
+A run that has stopped goes on exactly with skip: nothing before the corrupt sample is read in another way, and the
+plugin changes no weight.
+
 Ids are counted once, however many epochs meet them; each process counts its own, and a resumed run counts anew.
 The data loader reads ahead, and what it skipped counts when its batch is trained. A file that is not there at all is
 not corrupt (`data/latents.py` draws the line) and always stops. The ids go to

@@ -11,10 +11,11 @@ GPUS=${GPUS:-4}
 
 flags=(
   # plugins
-  --extensions=unet_percent,dual_tag,token_chunks,resume_at_step,save_states,on_nan,record_run
+  --extensions=unet_percent,dual_tag,token_chunks,resume_at_step,save_states,on_nan,bad_sample,record_run
   --unet_percent=71
   --dual_tag=concat
   --token_chunks=a1111
+  --bad_sample=stop
   # model
   --pretrained_model_name_or_path="$BASE_255C"
   --tokenizer_cache_dir="$TOKENIZERS"

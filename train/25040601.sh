@@ -12,10 +12,11 @@ PARENT=25033101
 
 flags=(
   # plugins
-  --extensions=unet_percent,dual_tag,token_chunks,resume_at_step,save_states,on_nan,record_run
+  --extensions=unet_percent,dual_tag,token_chunks,resume_at_step,save_states,on_nan,bad_sample,record_run
   --unet_percent=71
   --dual_tag=concat
   --token_chunks=a1111
+  --bad_sample=stop
   # model
   --pretrained_model_name_or_path="$OUTPUT/model_out_$PARENT/at-step00210000.safetensors"
   --tokenizer_cache_dir="$TOKENIZERS"

@@ -151,7 +151,10 @@ def main(
     print(f"{found['images']:,} images: {counts}; {shown(folder)}/report.json")
     if found["good"] < found["images"]:
         listed = f"{shown(folder)}/corrupt.txt"
-        print(f"listed in {listed}; nothing was moved or deleted; make index … EXCLUDE={listed} leaves them out")
+        print(
+            f"listed in {listed}; nothing was moved or deleted; make index … EXCLUDE={listed} leaves them out of "
+            "runs that begin; one that has begun goes on exactly with the data it has, and --bad_sample=skip"
+        )
         raise typer.Exit(FOUND_BAD)
 
 

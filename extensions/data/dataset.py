@@ -19,7 +19,7 @@ from extensions import manager
 from extensions.data import index, latents
 from extensions.data.loader import Place
 from extensions.data.order import EpochOrder, batch_count
-from extensions.data.substitute import Reader, tries
+from extensions.data.substitute import Reader, tries, way_on
 from extensions.errors import UserError
 
 # Flags of upstream's own data sets that change pixels or texts; here they would be ignored in silence.
@@ -57,7 +57,7 @@ class LatentsDataset(torch.utils.data.Dataset):
         self.bucket, self.fingerprint = self.metadata.bucket, self.metadata.fingerprint
         replaced = tries(self.args)
         store = latents.open_store(self.folder, self.metadata, open_them=not (self.args.skip_cache_check or replaced))
-        self.reader = Reader(store, self.metadata, replaced)
+        self.reader = Reader(store, self.metadata, replaced, way_on(manager.current().names))
         self.batch_size = self.args.train_batch_size
         self.seed = self.args.seed or 0
         # Shared with workers that live for the whole run (--persistent_data_loader_workers).

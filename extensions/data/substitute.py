@@ -14,6 +14,7 @@ from extensions.data.latents import CorruptSample, Latents
 from extensions.data.metadata import Sample
 from extensions.errors import UserError
 
+PLUGIN = "bad_sample"
 STOP, SKIP = "stop", "skip"
 LIMIT = 100  # corrupt samples, unless --bad_sample_limit is given
 SCAN = 65_536  # rows of the bucket column that are looked at at once
@@ -35,11 +36,27 @@ def tries(args) -> int:
     return LIMIT if args.bad_sample_limit is None else args.bad_sample_limit
 
 
-class Reader:
-    """Reads rows of an index. tries: corrupt samples that may follow each other; 0 stops at the first."""
+def way_on(plugins: list[str]) -> str:
+    """How a run that stops at a corrupt sample goes on, for the end of its line. plugins: those it lists.
 
-    def __init__(self, store, index, tries: int):
-        self.store, self.index, self.tries = store, index, tries
+    Metadata without the id are other data, which an exact resume refuses. Up to the sample, skip reads what stop
+    reads, and the plugin changes no weight.
+    """
+    listed = "" if PLUGIN in plugins else f"--extensions={','.join([*plugins, PLUGIN])} "
+    flags = f'ARGS="{listed}--bad_sample={SKIP}"'
+    if "save_states" not in plugins:
+        return f"{flags} trains another image in its place"
+    return f"this run goes on exactly, with another image in its place, by RESUME=auto {flags}; not with other data"
+
+
+class Reader:
+    """Reads rows of an index. tries: corrupt samples that may follow each other; 0 stops at the first.
+
+    way_on: what the line of a stop ends with.
+    """
+
+    def __init__(self, store, index, tries: int, way_on: str):
+        self.store, self.index, self.tries, self.way_on = store, index, tries, way_on
 
     def read(self, row: int) -> Read:
         """The row, or what takes its place.
@@ -53,7 +70,7 @@ class Reader:
                 return Read(sample, self.store.read(candidate, sample), skipped)
             except CorruptSample as error:
                 if not self.tries:
-                    raise
+                    raise CorruptSample(f"{error}; {self.way_on}") from None
                 skipped.append((sample.key, str(error)))
             if len(skipped) > self.tries:
                 break

@@ -18,6 +18,8 @@ NEUTRAL = (
     "bad_sample_limit", "training_comment", "console_log_level", "console_log_file", "console_log_simple",
     "ddp_timeout",
 )  # fmt: skip
+# Plugins that change no weight, with flags that are all among those: a run may gain or lose them on its way.
+NEUTRAL_PLUGINS = ("save_states", "on_nan", "bad_sample", "record_run")
 NEUTRAL_PREFIXES = ("save_", "metadata_", "huggingface_", "wandb_", "sample_")
 CODE = ("trainer", "sd_scripts_commit", "patch_series_sha256")
 WHAT = ("data", "flags", "processes", "code")
@@ -67,9 +69,7 @@ def require_same(state: State, now: dict, allowed: set[str]) -> None:
 
     What is allowed is told, every difference on a line, by the first process.
     """
-    before = dict(state.facts["made_with"])
-    # States of before a flag was neutral have it, too.
-    before["flags"] = {name: value for name, value in before["flags"].items() if not neutral(name)}
+    before, now = comparable(state.facts["made_with"]), comparable(now)
     differing = [what for what in WHAT if what in now and before[what] != now[what]]
     for what in differing:
         if what not in allowed:
@@ -81,6 +81,20 @@ def require_same(state: State, now: dict, allowed: set[str]) -> None:
         for what in differing:
             for line in differences(before[what], now[what]):
                 print(f"--resume_allow={what}: {line}", flush=True)
+
+
+def comparable(made_with: dict) -> dict:
+    """Without flags and plugins that change no weight; states of before a flag was neutral have it, too.
+
+    The other plugins stay in their order, in which hooks are called.
+    """
+    if "flags" not in made_with:
+        return made_with
+    flags = {name: value for name, value in made_with["flags"].items() if not neutral(name)}
+    if "extensions" in flags:
+        plugins = [name for name in flags["extensions"].split(",") if name not in NEUTRAL_PLUGINS]
+        flags["extensions"] = ",".join(plugins)
+    return made_with | {"flags": flags}
 
 
 def differences(before, now) -> list[str]:

@@ -1,6 +1,7 @@
 """Stopped and resumed, a run ends with the weights of the unbroken one: with each trainer, engine and precision."""
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -82,6 +83,32 @@ def test_past_corrupt_latents_before_and_after_the_stop(trainer, standins, tmp_p
     whole, first, second = runs
     assert last(second) == last(whole)
     assert [line["loss"] for done in (first, second) for line in done.metrics] == [x["loss"] for x in whole.metrics]
+
+
+@pytest.mark.parametrize(
+    "trainer", [pytest.param("sd-scripts", marks=[pytest.mark.upstream, pytest.mark.slow]), "reference"]
+)
+def test_stopped_by_corrupt_latents_it_goes_on_as_its_last_line_says(trainer, standins, tmp_path):
+    """The launcher lists no bad_sample, the line does. It ends as the run that skips from its start."""
+    folder = tmp_path / "broken"
+    shutil.copytree(standins["data_sdxl"], folder)
+    images = open_for(standins["meta_sdxl"], folder)
+    key = images[int(EpochOrder(images.bucket, 1, seed=24120801, epoch=0).batch(2)[0])].key
+    (folder / f"{key}.npz").write_bytes(b"broken")
+    args = f"--train_data_dir={shlex.quote(str(folder))} --skip_cache_check --states_every_n_steps=1"
+    given = {"PROFILE": "tiny", "TINY_STEPS": 4, "TRAINER": trainer}
+    stopped = launch("24120801", tmp_path / "stopped", ARGS=args, **given)
+    assert stopped.code == 2 and "Traceback" not in stopped.said, stopped.said[-3000:]
+    line = next(line for line in stopped.said.splitlines() if line.startswith("error: "))
+    words = re.search(r'goes on exactly.* RESUME=auto ARGS="(.*?)"', line)[1]
+    assert key in line and f"{key}.npz is corrupt" in line
+    second = launch("24120801", tmp_path / "stopped", ARGS=f"{args} {words}", RESUME="auto", **given)
+    whole = launch("24120801", tmp_path / "whole", ARGS=f"{args} {words}", **given)
+    assert (second.code, whole.code) == (0, 0), second.said[-3000:]
+    assert [line["optimizer_step"] for line in second.metrics] == [3, 4]
+    assert f"bad_sample: skipped {key!r}" in second.said
+    assert last(second) == last(whole)
+    assert [line["loss"] for done in (stopped, second) for line in done.metrics] == [x["loss"] for x in whole.metrics]
 
 
 @pytest.mark.slow

@@ -85,11 +85,16 @@ def test_every_run_can_be_stopped_and_goes_on(script):
     assert {"resume_at_step", "save_states", "on_nan", "record_run"} <= set(listed)
 
 
-@pytest.mark.parametrize("flag", ["unet_percent", "dual_tag", "token_chunks"])
+@pytest.mark.parametrize("flag", ["unet_percent", "dual_tag", "token_chunks", "bad_sample"])
 @each
 def test_a_plugin_is_listed_where_its_flag_is_given(script, flag):
     listed = re.search(r"--extensions=(\S+)", code(script))[1].split(",")
     assert (flag in listed) == (flag in flag_names(script))
+
+
+@pytest.mark.parametrize("number", [number for number, want in RUNS.items() if want.data == "12.4M"])
+def test_a_run_of_many_images_needs_one_flag_to_pass_over_a_corrupt_one(runs, number):
+    assert runs[number].flags["bad_sample"] == "stop"
 
 
 @pytest.mark.skipif(not SHELLCHECK, reason="shellcheck is not installed")

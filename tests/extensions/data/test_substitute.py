@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from extensions.data import latents, substitute
 from extensions.data.latents import CorruptSample
-from extensions.data.substitute import Reader, candidates, tries
+from extensions.data.substitute import Reader, candidates, tries, way_on
 from extensions.errors import UserError
 
 
@@ -29,7 +29,7 @@ def test_candidates_across_blocks(monkeypatch):
 def reader(data_set, broken, limit=9):
     for key in broken:
         (data_set.data / f"{key}.npz").write_bytes(b"broken")
-    return Reader(latents.open_store(data_set.data, data_set.index), data_set.index, limit)
+    return Reader(latents.open_store(data_set.data, data_set.index), data_set.index, limit, "and so it goes on")
 
 
 @pytest.mark.parametrize(
@@ -59,12 +59,28 @@ def test_no_more_than_the_limit_in_a_row(data_set):
 
 
 def test_missing_files_and_runs_without_skip_stop(data_set):
-    with pytest.raises(CorruptSample, match=r"id3\.npz is corrupt"):
+    with pytest.raises(CorruptSample, match=r"id3\.npz is corrupt .*; and so it goes on$"):
         reader(data_set, ["id3"], limit=0).read(3)
     made = reader(data_set, [])
     (data_set.data / "id4.npz").unlink()
     with pytest.raises(UserError, match=r"id4\.npz is missing"):
         made.read(4)
+
+
+@pytest.mark.parametrize(
+    ("plugins", "words"),
+    [
+        (["dual_tag", "save_states", "bad_sample"], 'RESUME=auto ARGS="--bad_sample=skip"'),
+        (
+            ["save_states", "cpu_bf16"],
+            'RESUME=auto ARGS="--extensions=save_states,cpu_bf16,bad_sample --bad_sample=skip"',
+        ),
+        ([], 'ARGS="--extensions=bad_sample --bad_sample=skip"'),
+    ],
+)
+def test_the_way_on_has_the_words_to_give(plugins, words):
+    said = way_on(plugins)
+    assert words in said and ("RESUME" in said) == ("exactly" in said) == ("save_states" in plugins)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """Whose state it is: the run's own or its parent's, made by the same code."""
 
+import argparse
 import json
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
+from extensions import manager
 from extensions.errors import UserError
 from extensions.resume import identity
 from extensions.resume.states import State
@@ -67,6 +69,32 @@ def test_all_that_is_allowed_is_told_line_by_line_by_one_process(args, monkeypat
 def test_a_state_of_before_a_flag_was_neutral_is_gone_on_from():
     before = {"data": "d", "flags": {"seed": "1", "ddp_timeout": "None"}, "processes": 4, "code": {}}
     identity.require_same(State(Path("s"), {"made_with": before}), before | {"flags": {"seed": "1"}}, set())
+
+
+@pytest.mark.parametrize("before", ["dual_tag,save_states,record_run", "dual_tag,save_states,on_nan,record_run"])
+def test_plugins_that_change_no_weight_may_come_and_go(before):
+    state = State(Path("s"), {"made_with": {"flags": {"extensions": before}}})
+    identity.require_same(state, {"flags": {"extensions": "dual_tag,save_states,on_nan,bad_sample"}}, set())
+    with pytest.raises(UserError, match="other flags: extensions is dual_tag there, dual_tag,cpu_bf16 here"):
+        identity.require_same(state, {"flags": {"extensions": f"{before},cpu_bf16"}}, set())
+
+
+@pytest.mark.parametrize("order", ["dual_tag,token_chunks", "token_chunks,dual_tag"])
+def test_the_order_of_the_others_counts(order):
+    state = State(Path("s"), {"made_with": {"flags": {"extensions": "dual_tag,token_chunks"}}})
+    if order == "dual_tag,token_chunks":
+        identity.require_same(state, {"flags": {"extensions": f"on_nan,{order}"}}, set())
+    else:
+        with pytest.raises(UserError, match="other flags: extensions"):
+            identity.require_same(state, {"flags": {"extensions": f"on_nan,{order}"}}, set())
+
+
+@pytest.mark.parametrize("name", identity.NEUTRAL_PLUGINS)
+def test_all_flags_of_a_plugin_that_changes_no_weight_change_none(name):
+    parser = argparse.ArgumentParser(add_help=False)
+    manager.Manager([name]).hook.add_arguments(parser=parser)
+    flags = [action.dest for action in parser._actions]
+    assert flags and all(map(identity.neutral, flags))
 
 
 def test_only_flags_that_change_weights_count():
