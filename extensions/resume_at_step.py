@@ -22,8 +22,8 @@ from extensions.data import DATASET
 from extensions.data.loader import Places, PlacesLoader
 from extensions.errors import UserError
 from extensions.hookspecs import hookimpl
-from extensions.processes import any_process, from_main
-from extensions.resume import capture, identity, owed, randomness, skipped, states
+from extensions.processes import from_main
+from extensions.resume import alike, capture, identity, owed, randomness, skipped, states
 
 
 class Plugin:
@@ -102,7 +102,7 @@ class Plugin:
 
     @hookimpl
     def first_optimizer_step(self, run):
-        require_one_start(run.accelerator, self.start, self.state)
+        alike.require(run.accelerator, self.start, self.state, run.dataloader.dataset.fingerprint)
         run.places = self.places(run, run.dataloader.dataset)
         run.made_with = identity.of_run(self.launched, run)
         if self.state:
@@ -230,14 +230,3 @@ class Plugin:
     def run_ended(self):
         if self.loader is not None:
             self.loader.close()
-
-
-def require_one_start(accelerator, start: int, state) -> None:
-    """UserError, on every process, where they would start apart: a machine that cannot read the state."""
-    mine = (start, None if state is None else state.facts["written_ns"])
-    main = from_main(accelerator, mine)
-    if any_process(accelerator, mine != main):
-        raise UserError(
-            f"the processes would start apart (here at optimizer step {start}, process 0 at {main[0]}); every "
-            "machine must be able to read the output folder, or a copy of its states"
-        )

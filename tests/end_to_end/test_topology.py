@@ -1,5 +1,6 @@
 """Where a run's processes are: two machines, a NUMA node, a RAM disk. With each trainer, on CPUs over gloo."""
 
+import json
 import os
 import re
 import subprocess
@@ -52,6 +53,27 @@ def test_two_machines_train_what_one_with_two_processes_trains(trainer, standins
     assert all(weights[name].equal(tensor) for name, tensor in wanted.items())
     assert first.metrics[-1]["samples"] == 4
     assert_records(first, second)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_two_machines_with_other_texts_do_not_start(trainer, standins, tmp_path):
+    """The same ids and sizes, one text of them another: each machine alone would find nothing wrong."""
+    entries = json.loads(standins["meta_sdxl"].read_text(encoding="utf-8"))
+    next(iter(entries.values()))["tags"] = "another tag"
+    meeting = {"NNODES": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": command.free_port()}
+
+    def machine(rank):
+        meta = tmp_path / f"machine-{rank}.json"
+        meta.write_text(json.dumps(entries) if rank else standins["meta_sdxl"].read_text(encoding="utf-8"))
+        words = {"ARGS": f"--in_json='{meta}'", "PROFILE": "tiny", "TRAINER": trainer}
+        return launch("24122101", tmp_path / "two", NODE_RANK=rank, **meeting, **words)
+
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(machine, (0, 1)))
+    for done in both:
+        assert done.code == 2 and "Traceback" not in done.said, done.said[-3000:]
+        assert "error: other images or texts than process 0 has were opened by process 1: " in done.said
 
 
 def assert_records(first, second) -> None:

@@ -11,7 +11,7 @@ from small_trainer import flags, same, train
 
 from extensions import resume_at_step
 from extensions.errors import UserError
-from extensions.resume import states
+from extensions.resume import alike, states
 
 
 def resumed(folder, step, **changed):
@@ -90,12 +90,24 @@ def test_a_schedule_is_forwarded_however_it_computes(tmp_path, schedule):
 
 def test_processes_that_would_start_apart(monkeypatch):
     """A machine that does not see the states would begin at 0 while the others go on."""
-    monkeypatch.setattr(resume_at_step, "from_main", lambda _, mine: (700, 123))
-    monkeypatch.setattr(resume_at_step, "any_process", lambda _, flag: flag)
-    with pytest.raises(UserError, match=r"start apart \(here at optimizer step 0, process 0 at 700\)"):
-        resume_at_step.require_one_start(None, 0, None)
+    main = (700, 123, "data")
+    monkeypatch.setattr(alike, "from_all", lambda _, mine: [main, main, mine])
+    with pytest.raises(UserError, match=r"start apart \(process 2 at optimizer step 0, process 0 at 700\)"):
+        alike.require(None, 0, None, "data")
     state = states.State(Path("s"), {"written_ns": 123})
-    resume_at_step.require_one_start(None, 700, state)
+    alike.require(None, 700, state, "data")
+    with pytest.raises(UserError, match="start apart"):
+        alike.require(None, 700, states.State(Path("s"), {"written_ns": 124}), "data")
+
+
+def test_processes_that_opened_other_data(tmp_path, monkeypatch):
+    """Metadata that were replaced while the processes started, or another file on another machine."""
+    monkeypatch.setattr(alike, "from_all", lambda _, mine: [mine, (*mine[:2], "13 others"), mine])
+    with pytest.raises(
+        UserError, match="other images or texts than process 0 has were opened by process 1: "
+    ) as caught:
+        train(flags(tmp_path))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
