@@ -4,7 +4,7 @@ With no plugin each of them gives the trainer back exactly what it had, so that 
 equals upstream bit for bit.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from accelerate import DistributedType
@@ -21,7 +21,8 @@ class Run:
     one begins at its start step). micro_steps: forward and backward passes of this process; samples: images
     over all processes; both counted on from a training state, otherwise in this launch. epochs: of the whole
     run, known when the first one begins. places: where the data stand (`data.loader.Places`), and
-    made_with: what a state of this run says of it (`resume.identity.of_run`), where resume_at_step is listed.
+    made_with: what a state of this run says of it (`resume.identity.of_run`), where resume_at_step is listed; keys,
+    too: the ids of each batch that this process has read for the optimizer step under way.
     """
 
     args: Any
@@ -35,6 +36,7 @@ class Run:
     epochs: int = 0
     places: Any = None
     made_with: dict | None = None
+    keys: list[list[str]] = field(default_factory=list)
 
     @property
     def optimizer_steps_per_epoch(self) -> int:
@@ -121,6 +123,7 @@ def micro_step_ended(optimizer_steps: int, loss: float, batch: dict) -> None:
     hook.micro_step_ended(run=_run, loss=loss, batch=batch)
     if updated:
         hook.optimizer_step_ended(run=_run)
+        _run.keys.clear()
 
 
 def images(run: Run, batch: dict) -> int:

@@ -6,7 +6,8 @@
 
 Gradients are looked at on every process before the optimizer steps (one pass over them: 10 GB in fp32, some
 hundredths of a second on a GPU); under ZeRO each process sees its share, and one number is exchanged. Which of the
-samples of the global batch is at fault is not known, so a roll-back leaves out all of them.
+samples of the global batch is at fault is not known, so a roll-back leaves out all of them: those that were read, the
+stand-ins of corrupt ones among them (`--bad_sample=skip`).
 """
 
 import json
@@ -89,23 +90,24 @@ class Plugin:
         """Say what is known, ask for a roll-back where wanted, and raise NotFinite. done: optimizer steps before."""
         run = self.run
         done = run.optimizer_steps if done is None else done
-        rows, keys = samples_of(run, done)
+        keys = trained_keys(run)
         args, output = run.args, Path(run.args.output_dir)
         writer.settle()
         run.accelerator.wait_for_everyone()
         last = from_main(run.accelerator, next(iter(states.found(states.folder_of(output))[0]), None))
         good = f"last good state: {last.path}" if last else "no state was saved yet"
-        if args.on_nan == "rollback" and last and rows:
-            good += self.ask_to_go_back(last, rows, {"optimizer_step": done + 1, "samples": keys})
+        if args.on_nan == "rollback" and last and keys:
+            good += self.ask_to_go_back(last, {"optimizer_step": done + 1, "samples": keys})
         run.accelerator.end_training()
         raise NotFinite(
             f"{what} not finite at optimizer step {done + 1:,}; its samples: {', '.join(keys) or 'not known'}; {good}"
         )
 
-    def ask_to_go_back(self, last: states.State, rows: list[int], request: dict) -> str:
+    def ask_to_go_back(self, last: states.State, request: dict) -> str:
         """Leave the request where the launch of each machine finds it: all go back, or none.
 
-        Returns what to add to the run's last line: why there is no roll-back, or nothing.
+        request: {"optimizer_step": the one that failed, "samples": its ids}. Returns what to add to the run's last
+        line: why there is no roll-back, or nothing.
         """
         run, args = self.run, self.run.args
         blind = [p for p, sees in enumerate(from_all(run.accelerator, notes.seen(last.path))) if not sees]
@@ -113,7 +115,9 @@ class Plugin:
             return f", but {notes.named(blind)} cannot read it: all machines need the same output folder"
         done = request["optimizer_step"] - 1
         if run.accelerator.is_main_process:
-            skipped.write(Path(args.output_dir), last, run.places.skipped | dict.fromkeys(rows, done))
+            metadata = run.places.dataset.metadata
+            rows = dict.fromkeys(metadata.rows_of(request["samples"]).values(), done)
+            skipped.write(Path(args.output_dir), last, skipped.listed(run.places.skipped | rows, metadata))
         if run.accelerator.is_local_main_process:  # a machine has a run folder of its own
             text = json.dumps(request | {"state": str(last.path)}, indent=1)
             write_text(Path(args.run_folder) / skipped.REQUEST, text)
@@ -128,11 +132,11 @@ def finite(gradients: list[torch.Tensor]) -> bool:
     return bool(torch.stack(torch._foreach_norm(gradients, math.inf)).isfinite().all())
 
 
-def samples_of(run, done: int) -> tuple[list[int], list[str]]:
-    """(rows, ids) that the optimizer step after `done` sees on all processes; empty without resume_at_step."""
-    places = run.places
-    if places is None:
-        return [], []
-    step = done - places.ahead - places.epoch * places.steps
-    found = [row for _, _, place in places.global_batch(step) for row in place.rows]
-    return found, [places.dataset.metadata[row].key for row in found]
+def trained_keys(run) -> list[str]:
+    """Ids that all processes have read for the optimizer step under way, each once, in the order of the data.
+
+    Not the planned ones: another image may have taken a corrupt one's place. Every process calls this. Empty without
+    resume_at_step.
+    """
+    micro_steps = zip(*from_all(run.accelerator, run.keys), strict=True)
+    return list(dict.fromkeys(key for batches in micro_steps for batch in batches for key in batch))

@@ -125,7 +125,7 @@ class Plugin:
         accelerator, accumulation = run.accelerator, run.args.gradient_accumulation_steps
         of_process = (dataset, accelerator.process_index, accelerator.num_processes, accumulation)
         if self.state:
-            passed_over = skipped.of_state(self.state, Path(run.args.output_dir))
+            passed_over = skipped.of_state(self.state, Path(run.args.output_dir), dataset)
             return Places(*of_process, passed_over, self.start - self.state.facts["data_steps"])
         return Places(*of_process, {}, 0 if self.skip else self.start)
 
@@ -222,6 +222,7 @@ class Plugin:
             randomness.restore(self.streams)
             self.streams = None
         for batch in batches:
+            run.keys.append(batch["image_keys"])
             yield batch
             if self.ended(run):
                 return

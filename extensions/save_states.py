@@ -19,7 +19,7 @@ from extensions.ends import ONE_REQUEST
 from extensions.errors import Stopped, UserError
 from extensions.hookspecs import hookimpl
 from extensions.processes import any_process, from_main
-from extensions.resume import capture, identity, states
+from extensions.resume import capture, identity, skipped, states
 from extensions.resume.writer import Writer, require_room_for_all
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -123,7 +123,7 @@ class Plugin:
             "data_steps": run.optimizer_steps - run.places.ahead,
             "epoch": run.optimizer_steps // run.optimizer_steps_per_epoch,
             "seed": run.dataloader.dataset.seed,
-            "skipped": sorted(run.places.skipped.items()),
+            "skipped": skipped.listed(run.places.skipped, run.dataloader.dataset.metadata),
             "made_with": run.made_with,
         }
         processes = range(run.accelerator.num_processes)

@@ -58,6 +58,7 @@ class LatentsDataset(torch.utils.data.Dataset):
         replaced = tries(self.args)
         store = latents.open_store(self.folder, self.metadata, open_them=not (self.args.skip_cache_check or replaced))
         self.reader = Reader(store, self.metadata, replaced, way_on(manager.current().names))
+        self.left_out: frozenset[int] = frozenset()  # rows that take no corrupt one's place
         self.batch_size = self.args.train_batch_size
         self.seed = self.args.seed or 0
         # Shared with workers that live for the whole run (--persistent_data_loader_workers).
@@ -86,7 +87,7 @@ class LatentsDataset(torch.utils.data.Dataset):
     def __getitem__(self, wanted: int | Place) -> dict:
         """One batch: latents float32 (b, 4, h/8, w/8), token ids, sizes int64 (b, 2) as (h, w)."""
         place = wanted if isinstance(wanted, Place) else Place(self.epoch, self.rows_of(wanted))
-        read = [self.reader.read(row) for row in place.rows]
+        read = [self.reader.read(row, self.left_out) for row in place.rows]
         samples, cached = [one.sample for one in read], [one.latents for one in read]
         skipped = [each for one in read for each in one.skipped]
         texts = [self.text_of(sample, place.epoch) for sample in samples]

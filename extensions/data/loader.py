@@ -81,11 +81,12 @@ class Places(Sampler):
 class PlacesLoader(DataLoader):
     """Reads `places`; one for all epochs, so that persistent workers persist.
 
-    The data set's numbering for other loaders is dropped: this one needs none of it.
+    The data set's numbering for other loaders is dropped: this one needs none of it. Its own choice of rows, in place
+    of corrupt ones, leaves out what the run must not see.
     """
 
     def __init__(self, dataset, places: Places, workers: int, persistent: bool):
-        dataset.grouped = None
+        dataset.grouped, dataset.left_out = None, frozenset(places.skipped)
         workers = min(workers, os.cpu_count() or 1)
         self.wanted = multiprocessing.Value("b", 1)
         super().__init__(

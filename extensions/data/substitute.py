@@ -1,8 +1,8 @@
 """Which sample takes the place of a corrupt one: the next readable row of the same bucket.
 
-In row order, around the end; a pure function of the row and the files. So every rank has its batch, of the size that
-was planned, at the time that was planned, and a resumed run repeats the choice. The replacement is then seen twice in
-an epoch.
+In row order, around the end, without what a roll-back has left out; a pure function of the row, of these, and of the
+files. So every rank has its batch, of the size that was planned, at the time that was planned, and a resumed run
+repeats the choice. The replacement is then seen twice in an epoch.
 """
 
 from collections.abc import Iterator
@@ -58,13 +58,15 @@ class Reader:
     def __init__(self, store, index, tries: int, way_on: str):
         self.store, self.index, self.tries, self.way_on = store, index, tries, way_on
 
-    def read(self, row: int) -> Read:
-        """The row, or what takes its place.
+    def read(self, row: int, left_out: frozenset[int] = frozenset()) -> Read:
+        """The row, or what takes its place. left_out: rows that do not.
 
         CorruptSample where nothing is to be replaced; UserError after too many in a row, and for missing files.
         """
         skipped: list[tuple[str, str]] = []
         for candidate in candidates(self.index.bucket, row):
+            if candidate in left_out and candidate != row:
+                continue
             sample = self.index[candidate]
             try:
                 return Read(sample, self.store.read(candidate, sample), skipped)

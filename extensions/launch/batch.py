@@ -16,7 +16,7 @@ def show(request: Request) -> int:
     dataset = opened(request)
     accumulation = request.flags.number("gradient_accumulation_steps", 1)
     newest = next(iter(states.found(states.folder_of(request.output))[0]), None)
-    skips = skipped.of_state(newest, request.output) if newest else {}
+    skips = skipped.of_state(newest, request.output, dataset) if newest else {}
     places = Places(dataset, 0, request.processes, accumulation, skips, ahead(request, newest))
     require_within(request, places)
     epoch, step = divmod(request.batch_step - 1 - places.ahead, places.steps)

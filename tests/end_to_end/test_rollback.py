@@ -14,7 +14,8 @@ from launching import launch
 
 from extensions.data import index
 from extensions.data.order import EpochOrder
-from extensions.launch import command
+from extensions.data.substitute import candidates
+from extensions.launch import command, processor
 from extensions.resume import states
 
 TRAINERS = [pytest.param("sd-scripts", marks=[pytest.mark.upstream, pytest.mark.slow]), "reference"]
@@ -31,11 +32,41 @@ def data(standins, tmp_path):
     rows = index.open_for(meta, folder)
     seed = int(RUN)  # the launcher's
     key = rows[int(EpochOrder(rows.bucket, 1, seed, 0).batch(BAD - 1)[0])].key
-    with np.load(folder / f"{key}.npz") as archive:
-        arrays = dict(archive)
-    arrays["latents"] = np.full_like(arrays["latents"], 3e38)  # finite, so that no check of the data finds it
-    np.savez(folder / f"{key}.npz", **arrays)
+    overflow(folder / f"{key}.npz")
     return f"--in_json='{meta}' --train_data_dir='{folder}' --states_every_n_steps=1", key
+
+
+def overflow(path):
+    """Finite, so that no check of the data finds it."""
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    arrays["latents"] = np.full_like(arrays["latents"], 3e38)
+    np.savez(path, **arrays)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_what_stands_in_for_a_corrupt_latent_is_named_and_left_out(standins, trainer, tmp_path):
+    """A planned image is corrupt, and the one that --bad_sample=skip takes in its place makes NaN."""
+    folder = tmp_path / "latents"
+    shutil.copytree(standins["data_sdxl"], folder)
+    rows = index.open_for(standins["meta_sdxl"], folder)
+    order = EpochOrder(rows.bucket, 1, int(RUN), 0).rows.tolist()
+    next_of = {row: list(candidates(rows.bucket, row))[1] for row in order}
+    place, planned = next((at, row) for at, row in enumerate(order[1:STEPS], 1) if next_of[row] not in order[:STEPS])
+    corrupt, culprit = rows[planned].key, rows[next_of[planned]].key
+    (folder / f"{corrupt}.npz").write_bytes(b"broken")
+    overflow(folder / f"{culprit}.npz")
+    plugins = "dual_tag,resume_at_step,save_states,on_nan,bad_sample,record_run" + (
+        "" if processor.has_bf16() else ",cpu_bf16"
+    )
+    flags = f"--train_data_dir='{folder}' --states_every_n_steps=1 --extensions={plugins} --bad_sample=skip"
+    done = launch(RUN, tmp_path, ARGS=f"{flags} --on_nan=rollback", TRAINER=trainer, **SETTINGS)
+    assert done.code == 0, done.said[-3000:]
+    assert f"not finite at optimizer step {place + 1}; its samples: {culprit}; last good state" in done.said
+    assert done.said.count("rolling back: ") == 1 and f"without {culprit}" in done.said
+    state = states.newest_good(states.folder_of(done.output))
+    assert state.facts["skipped"] == [[next_of[planned], place, culprit]]
 
 
 @pytest.mark.parametrize("trainer", TRAINERS)
@@ -65,6 +96,7 @@ def test_make_batch_shows_the_global_batch_that_stopped_two_processes(data, trai
     assert [n for n, said in shown.items() if key in said] == [step]
     rows = re.findall(r"^│ (\d) +│ (\d) +│ (\S+) +│", shown[step], re.MULTILINE)
     assert [row[:2] for row in rows] == [("1", "0"), ("1", "1"), ("2", "0"), ("2", "1")]
+    assert f"its samples: {', '.join(row[2] for row in rows)}; " in done.said
 
 
 @pytest.mark.parametrize("trainer", TRAINERS)

@@ -18,22 +18,38 @@ from extensions.models import Models
 PLUGINS = ("resume_at_step", "save_states", "on_nan")
 
 
-class Images(torch.utils.data.Dataset):
-    """`count` images in three buckets; an item is made of its rows and the epoch."""
+class Keys(list):
+    """What the plugins know of an index: each row's id, and the row of an id."""
 
-    def __init__(self, count: int, batch_size: int, poison=()):
+    def __getitem__(self, row):
+        return SimpleNamespace(key=super().__getitem__(row))
+
+    def rows_of(self, keys):
+        return {key: self.index(key) for key in keys if key in self}
+
+
+class Images(torch.utils.data.Dataset):
+    """`count` images in three buckets; an item is made of its rows and the epoch. replaced: {row: stand-ins}."""
+
+    def __init__(self, count: int, batch_size: int, poison=(), replaced=None):
         self.bucket, self.batch_size, self.seed = np.arange(count) % 3, batch_size, 11
         self.fingerprint, self.grouped, self.poison = f"{count} images", None, poison
-        self.metadata = [SimpleNamespace(key=f"image-{row}") for row in range(count)]
+        self.metadata = Keys(f"image-{row}" for row in range(count))
+        self.replaced, self.left_out = replaced or {}, frozenset()
 
     def __len__(self):
         return batch_count(self.bucket, self.batch_size)
 
     def __getitem__(self, place):
-        values = torch.stack([torch.sin(torch.arange(8.0) * (row + 1) + place.epoch) for row in place.rows])
-        if set(place.rows) & set(self.poison):
+        rows = [self.read(row) for row in place.rows]
+        values = torch.stack([torch.sin(torch.arange(8.0) * (row + 1) + place.epoch) for row in rows])
+        if set(rows) & set(self.poison):
             values *= float("nan")
-        return {"x": values, "captions": [""] * len(place.rows), "image_keys": [f"image-{r}" for r in place.rows]}
+        return {"x": values, "captions": [""] * len(rows), "image_keys": [self.metadata[row].key for row in rows]}
+
+    def read(self, row: int) -> int:
+        """The row, or what takes its place: its first stand-in that may be seen."""
+        return next((other for other in self.replaced.get(row, ()) if other not in self.left_out), row)
 
 
 def flags(folder: Path, **changed) -> argparse.Namespace:
@@ -43,7 +59,7 @@ def flags(folder: Path, **changed) -> argparse.Namespace:
     args = parser.parse_args([])
     own = dict(
         extensions=",".join(PLUGINS), dataset_class=DATASET, output_dir=str(folder), run_folder=None,
-        max_train_steps=8, gradient_accumulation_steps=2, train_batch_size=1, in_json="13", poison=(),
+        max_train_steps=8, gradient_accumulation_steps=2, train_batch_size=1, in_json="13", poison=(), replaced=None,
         max_data_loader_n_workers=0, persistent_data_loader_workers=False, states_every_n_steps=0,
         output_name=None, save_every_n_epochs=None,
         optimizer=torch.optim.AdamW, schedule=torch.optim.lr_scheduler.LambdaLR,
@@ -71,7 +87,7 @@ def train(args) -> SimpleNamespace:
     optimizer = args.optimizer(models.unet.parameters(), lr=0.05)
     calls.optimizer_built(models, optimizer)
     schedule = args.schedule(optimizer, lambda step: 1 / (1 + 0.3 * step))
-    images = Images(int(args.in_json), args.train_batch_size, args.poison)
+    images = Images(int(args.in_json), args.train_batch_size, args.poison, args.replaced)
     data = torch.utils.data.DataLoader(images, batch_size=1, collate_fn=lambda items: items[0])
     unet, optimizer, data, schedule = accelerator.prepare(models.unet, optimizer, data, schedule)
     found = SimpleNamespace(losses=[], seen=[], saved=[], models=models)

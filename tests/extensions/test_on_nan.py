@@ -3,8 +3,9 @@
 import json
 
 import pytest
+import small_trainer
 import torch
-from small_trainer import Images, flags, net, train
+from small_trainer import Images, Keys, flags, net, train
 
 from extensions import loop, on_nan
 from extensions.errors import NotFinite, UserError
@@ -40,14 +41,15 @@ def test_a_rollback_goes_on_without_those_samples(tmp_path):
     assert request["optimizer_step"] == 4 and f"image-{row}" in request["samples"] and len(request["samples"]) == 2
     left_out = {int(key.removeprefix("image-")) for key in request["samples"]}
     back_to = states.read(request["state"])
-    assert back_to.optimizer_steps == 3 and skipped.of_state(back_to, tmp_path).keys() == left_out
+    assert back_to.optimizer_steps == 3 and skipped.of_state(back_to, tmp_path, Images(16, 1)).keys() == left_out
     args.resume_mode, args.resume_from = "exact", states.folder_of(tmp_path) / "step00000003"
     second = train(args)
     assert second.run.optimizer_steps == 8
     seen = {key for _, keys in second.seen for key in keys}
     assert not seen & set(request["samples"])
     last = states.newest_good(states.folder_of(tmp_path))
-    assert {row for row, _ in last.facts["skipped"]} == left_out  # the state carries them itself
+    carried = {(row, key) for row, _, key in last.facts["skipped"]}  # the state carries them itself
+    assert carried == {(row, f"image-{row}") for row in left_out}
     # Every other batch is where it was.
     whole = train(flags(tmp_path / "whole", in_json="16"))
     kept_places = [
@@ -59,11 +61,59 @@ def test_a_rollback_goes_on_without_those_samples(tmp_path):
 def test_a_machine_that_does_not_see_the_state_keeps_all_from_rolling_back(tmp_path, monkeypatch):
     args, _ = poisoned_at(tmp_path, 4)
     args.on_nan = "rollback"
-    monkeypatch.setattr(on_nan, "from_all", lambda accelerator, value: [value, False])  # of two processes
+
+    def of_two(_, mine):
+        return [mine, False if mine is True else mine]
+
+    monkeypatch.setattr(on_nan, "from_all", of_two)
     with pytest.raises(NotFinite, match="step00000003, but process 1 cannot read it: all machines need the same"):
         train(args)
     assert not (tmp_path / skipped.REQUEST).exists()
-    assert skipped.of_state(states.newest_good(states.folder_of(tmp_path)), tmp_path) == {}
+    assert skipped.of_state(states.newest_good(states.folder_of(tmp_path)), tmp_path, Images(13, 1)) == {}
+
+
+def test_what_stood_in_for_a_corrupt_image_is_named_and_left_out(tmp_path):
+    """The plan says `planned`, which no process has read; its stand-in makes NaN, wherever it stands in."""
+    shape = dict(in_json="16", states_every_n_steps=1, run_folder=tmp_path, on_nan="rollback")
+    sound = train(flags(tmp_path / "sound", in_json="16")).seen
+    planned, culprit = (int(sound[place][1][0].removeprefix("image-")) for place in (6, 15))  # of the steps 4 and 8
+    args = flags(tmp_path, poison=(culprit,), replaced={planned: (culprit,)}, **shape)
+    with pytest.raises(NotFinite, match="at optimizer step 4; its samples: ") as caught:
+        train(args)
+    named = str(caught.value).partition("its samples: ")[2].partition(";")[0].split(", ")
+    assert named == [f"image-{culprit}", *sound[7][1]]
+    assert json.loads((tmp_path / skipped.REQUEST).read_text())["samples"] == named
+    args.resume_mode, args.resume_from = "exact", states.folder_of(tmp_path) / "step00000003"
+    second = train(args)
+    assert second.run.optimizer_steps == 8 and second.seen[0] == sound[6]
+    carried = states.newest_good(states.folder_of(tmp_path)).facts["skipped"]
+    assert {key for _, _, key in carried} == set(named)
+
+
+def test_with_other_data_the_images_stay_left_out_and_not_their_rows(tmp_path, monkeypatch, capsys):
+    """The same images in another order, and one that is gone."""
+    args, _ = poisoned_at(tmp_path, 4, in_json="16")
+    args.on_nan = "rollback"
+    with pytest.raises(NotFinite):
+        train(args)
+    gone, stays = json.loads((tmp_path / skipped.REQUEST).read_text())["samples"]
+
+    class Others(Images):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            keys = [f"image-{row}" for row in range(16)]
+            self.metadata = Keys(key if key != gone else "new" for key in reversed(keys))
+            self.fingerprint = "others"
+
+    monkeypatch.setattr(small_trainer, "Images", Others)
+    args.resume_mode, args.resume_from = "exact", states.folder_of(tmp_path) / "step00000003"
+    args.resume_allow, args.poison, args.max_train_steps = "data,flags", (), 16
+    capsys.readouterr()
+    second = train(args)
+    seen = {key for _, keys in second.seen for key in keys}
+    assert seen == {*(f"image-{row}" for row in range(16)), "new"} - {gone, stays}
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("roll-backs left out")]
+    assert said == [f"roll-backs left out {gone}: not in these data, or not to be found; dropped"]
 
 
 def test_a_run_begun_again_knows_nothing_of_an_earlier_life(tmp_path):
@@ -73,7 +123,7 @@ def test_a_run_begun_again_knows_nothing_of_an_earlier_life(tmp_path):
         train(args)
     train(flags(tmp_path, in_json="16", states_every_n_steps=1, stop_at_step=3))  # the data were mended
     again = states.newest_good(states.folder_of(tmp_path))
-    assert again.optimizer_steps == 3 and skipped.of_state(again, tmp_path) == {}
+    assert again.optimizer_steps == 3 and skipped.of_state(again, tmp_path, Images(16, 1)) == {}
 
 
 def test_without_a_state_there_is_nothing_to_roll_back_to(tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from extensions.data.buckets import Resolution
 from extensions.data.index.layout import COLUMNS, FACTS, VERSION, Facts
@@ -64,6 +65,14 @@ class Index:
         """All keys in row order, an array of text a record batch."""
         for number in range(self._file.num_record_batches):
             yield self._file.get_batch(number).column("key")
+
+    def rows_of(self, keys: list[str]) -> dict[str, int]:
+        """{key: row} of those that are here. Reads every key: some seconds at 12.4 million images."""
+        wanted, found = pa.array(keys, pa.string()), {}
+        for number, column in enumerate(self.keys()):
+            for place in np.flatnonzero(pc.is_in(column, value_set=wanted).to_numpy(zero_copy_only=False)).tolist():
+                found[column[place].as_py()] = number * self.facts.rows_per_batch + place
+        return found
 
     def __reduce__(self):
         return Index, (self.path,)

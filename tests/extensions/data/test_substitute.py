@@ -44,6 +44,12 @@ def test_the_next_of_the_bucket(data_set, broken, row, found):
         assert all(f"{key}.npz is corrupt" in reason for key, reason in read.skipped)
 
 
+def test_what_a_rollback_left_out_takes_no_place(data_set):
+    found = reader(data_set, ["id3"]).read(3, frozenset({6}))
+    assert found.sample.key == "id9" and found.skipped[0][0] == "id3"
+    assert reader(data_set, []).read(6, frozenset({6})).sample.key == "id6"  # planned: the order knows what it does
+
+
 def test_no_readable_one_left_in_the_bucket(data_set):
     broken = ["id0", "id3", "id6", "id9"]
     with pytest.raises(UserError, match="4 corrupt samples .*bucket 256x192, none readable.*id9.npz") as error:

@@ -36,6 +36,12 @@ def test_rows_keys_and_sizes(index):
             index[row]
 
 
+def test_the_row_of_an_id(index):
+    assert index.rows_of([]) == index.rows_of(["10", ""]) == {}
+    assert index.rows_of(["9", "none", "3", "0"]) == {"0": 0, "3": 3, "9": 9}
+    assert index.facts.rows_per_batch < 9, "over more than one record batch"
+
+
 @given(
     st.dictionaries(
         st.text(min_size=1, max_size=8), st.tuples(st.text(max_size=20), st.text(max_size=20)), min_size=1
