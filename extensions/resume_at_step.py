@@ -202,6 +202,7 @@ class Plugin:
 
     @hookimpl
     def epoch_batches(self, run, epoch):
+        run.dataloader.dataset.metadata.require_untouched()
         done = max(0, self.start - run.places.ahead - epoch * run.places.steps)
         if done:
             print(f"resume_at_step: {done:,} optimizer steps of epoch {epoch + 1} are done", flush=True)

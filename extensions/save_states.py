@@ -113,7 +113,11 @@ class Plugin:
         self.writer.join_all()
 
     def save(self, run, wait: bool = False) -> None:
-        """A state of this moment. NotFinite where a weight is no number: that state would spoil the last good one."""
+        """A state of this moment. NotFinite where a weight is no number: that state would spoil the last good one.
+
+        UserError where the metadata were overwritten under the run: nobody knows since when it has read what.
+        """
+        run.dataloader.dataset.metadata.require_untouched()
         capture.require_finite(run, self.models)
         facts = {
             "run": identity.manifest(run.args).get("run"),

@@ -24,6 +24,9 @@ class Keys(list):
     def __getitem__(self, row):
         return SimpleNamespace(key=super().__getitem__(row))
 
+    def require_untouched(self):
+        """Nothing is mapped."""
+
     def rows_of(self, keys):
         return {key: self.index(key) for key in keys if key in self}
 

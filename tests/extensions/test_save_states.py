@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_trainer import flags, train
+from small_trainer import Keys, flags, train
 
 from extensions import loop, save_states, saving
 from extensions.errors import NotFinite, Stopped, UserError
@@ -96,6 +96,20 @@ def test_a_spoiled_weight_is_not_saved_over_a_good_state(tmp_path, monkeypatch):
     with pytest.raises(NotFinite, match="U-Net: 0.weight is not finite at optimizer step 4; no state saved"):
         train(flags(tmp_path, states_every_n_steps=2))
     assert steps_of(tmp_path) == [2]
+
+
+@pytest.mark.parametrize(("every", "saved"), [(1, [1, 2]), (0, [])])
+def test_metadata_that_were_overwritten_end_the_run(tmp_path, monkeypatch, every, saved):
+    """Before the state after the third optimizer step; without states at the next epoch's begin, four steps later."""
+
+    def untouched(self):
+        if loop.current().optimizer_steps >= 3:
+            raise UserError("overwritten")
+
+    monkeypatch.setattr(Keys, "require_untouched", untouched)
+    with pytest.raises(UserError, match="overwritten"):
+        train(flags(tmp_path, states_every_n_steps=every))
+    assert steps_of(tmp_path) == saved and loop.current().optimizer_steps == (3 if every else 7)
 
 
 def test_a_full_disk_costs_the_state_and_not_the_run(tmp_path, monkeypatch, capsys):

@@ -32,7 +32,7 @@ class Index:
     def __init__(self, path: Path):
         """Unusable: not there, truncated, no index, or of another version."""
         self.path = Path(path)
-        self._file = opened(self.path)
+        self._file, self._opened = opened(self.path), identity(self.path)
         self.facts = facts_of(self.path, self._file)
         self._columns: list[tuple | None] = [None] * self._file.num_record_batches
         self.fingerprint, self.keys_fingerprint = self.facts.fingerprint, self.facts.keys_fingerprint
@@ -74,8 +74,39 @@ class Index:
                 found[column[place].as_py()] = number * self.facts.rows_per_batch + place
         return found
 
+    def require_untouched(self) -> None:
+        """UserError where other content was written into the file since it was opened: no row can be trusted then.
+
+        One that was replaced by renaming, or removed, stays mapped as it was; a new time alone changes nothing.
+        """
+        now, then = identity(self.path), self._opened
+        if now is None or then is None or now == then or now[:2] != then[:2]:
+            return
+        if now[2] != then[2] or not self.same_facts():
+            raise UserError(
+                f"{self.path} was overwritten while this run reads it; put it back, and go on from the last state "
+                "(RESUME=auto); an index may be replaced by renaming, not by writing into it (cp, rsync --inplace)"
+            )
+        self._opened = now
+
+    def same_facts(self) -> bool:
+        """Whether the file, opened anew, says of itself what it said."""
+        try:
+            return Index(self.path).facts == self.facts
+        except Unusable:
+            return False
+
     def __reduce__(self):
         return Index, (self.path,)
+
+
+def identity(path: Path) -> tuple[int, int, int, int] | None:
+    """(device, inode, bytes, time of change) of a file; None where there is none now, or it is out of reach."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def opened(path: Path):

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import pickle
 
 import numpy as np
@@ -16,6 +17,7 @@ from extensions.data.index.layout import FACTS, index_of
 from extensions.data.index.policies import Policies
 from extensions.data.index.reader import Index, Unusable
 from extensions.data.metadata import Sample
+from extensions.errors import UserError
 
 
 @pytest.fixture
@@ -75,6 +77,35 @@ def test_a_copy_that_is_sent_elsewhere_opens_the_file_anew(index):
 def test_workers_read_the_same(index, method):
     with multiprocessing.get_context(method).Pool(2) as pool:
         assert pool.map(index.__getitem__, range(10)) == [index[row] for row in range(10)]
+
+
+def test_another_content_written_into_the_file(index):
+    content = index.path.read_bytes()
+    index.require_untouched()
+    os.utime(index.path, ns=(1, 1))
+    index.require_untouched()
+    index.path.write_bytes(content)  # the same: cp of the file it is
+    index.require_untouched()
+    other = content.replace(index.fingerprint.encode(), b"0" * len(index.fingerprint))
+    for written in (other, content + b"more", content[:-1]):
+        index.path.write_bytes(written)
+        with pytest.raises(
+            UserError, match="index.arrow was overwritten while this run reads it; put it back"
+        ) as error:
+            index.require_untouched()
+        assert "\n" not in str(error.value)
+    index.path.write_bytes(content)
+    index.require_untouched()
+
+
+def test_a_file_that_was_replaced_or_removed_stays_what_it_was(index):
+    new = index.path.with_name("new")
+    new.write_bytes(b"other")
+    new.rename(index.path)
+    index.require_untouched()
+    index.path.unlink()
+    index.require_untouched()
+    assert index[9].key == "9"
 
 
 def test_no_index(tmp_path):
