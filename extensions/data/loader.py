@@ -109,10 +109,11 @@ class PlacesLoader(DataLoader):
 def outlive_signals(wanted, _worker: int) -> None:
     """A worker outlives the signal that a whole group of processes receives: the last batches are still wanted.
 
-    Python itself ends what is left of them by a signal; then they are not wanted any more.
+    Python itself ends what is left of them by a signal; then they are not wanted any more, and end as if they were
+    done: torch makes a traceback of any other exit code, after the line that says why the run has ended.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: None if wanted.value else os._exit(1))
+        signal.signal(number, lambda *_: None if wanted.value else os._exit(0))
 
 
 def only(items: list):
