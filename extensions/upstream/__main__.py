@@ -26,11 +26,8 @@ def main(argv: list[str]) -> None:
     sys.argv = [script, *flags]
     plugins = manager.install(arguments.listed_plugins(flags))
 
-    from extensions.upstream import (
-        seams,
-        states,
-        trial,
-    )  # imports upstream's library: after the plugins are known good
+    # Imports upstream's library: after the plugins are known good.
+    from extensions.upstream import seams, states, trial
 
     seams.install()
     trainer = importlib.import_module(Path(script).stem)
