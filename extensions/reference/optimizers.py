@@ -46,7 +46,7 @@ def optimizer(args, groups: list[dict]):
     try:
         return cls(groups, lr=rate, **keywords)
     except (TypeError, ValueError) as error:
-        given = " ".join([args.optimizer_type, *(args.optimizer_args or [])])
+        given = " ".join([args.optimizer_type or "AdamW", *(args.optimizer_args or [])])
         raise UserError(f"--optimizer_type={given}: {error}; see the optimizer's own arguments") from None
 
 
