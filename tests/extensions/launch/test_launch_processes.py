@@ -33,9 +33,9 @@ def bug_then_line():
     raise UserError("no base; give one")
 def wait():
     meet()
-    print(f"ready {rank}", flush=True)
+    os.write(1, f"ready {rank}\\n".encode())
     time.sleep(60)
-def good(): print(f"trained by {rank}", flush=True)
+def good(): os.write(1, f"trained by {rank}\\n".encode())  # print writes text and line end apart
 try:
     {act}()
     error = None
