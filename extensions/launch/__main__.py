@@ -9,7 +9,6 @@ from extensions.errors import NotFinite
 from extensions.launch import (
     alone,
     attention,
-    batch,
     checks,
     command,
     contradictions,
@@ -36,6 +35,8 @@ def main(arguments: list[str]) -> int:
     if asked.tiny:
         tiny.apply(asked)
     if asked.batch_step:
+        from extensions.launch import batch  # and with it torch: half a gigabyte, which a launcher holds for weeks
+
         return batch.show(asked)
     contradictions.check(asked.flags, asked.processes)
     asked.notes += attention.settle(asked.flags, asked.cpu)

@@ -1,5 +1,8 @@
 """Bad input at launch: one line, nothing written."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -7,6 +10,7 @@ from safetensors.torch import save_file
 from extensions.errors import UserError
 from extensions.launch import __main__ as launch
 from extensions.launch import checks, command, request
+from extensions.paths import ROOT
 
 SDXL = "conditioner.embedders.1.model.token_embedding.weight"
 SD2 = "cond_stage_model.model.token_embedding.weight"
@@ -188,3 +192,9 @@ def test_continuation_repeats_what_the_caller_chose(files):
         "MASTER_PORT=29500"
     )
     assert "NODE_RANK=1" in launch.continuation(asked(files, NODE_RANK="1", **two))
+
+
+def test_the_launcher_itself_has_no_torch():
+    """It waits as long as the run takes, and torch is half a gigabyte and seconds of every start."""
+    asks = "import sys, extensions.launch.__main__; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asks], cwd=ROOT, check=False).returncode == 0
