@@ -177,8 +177,7 @@ TRICKS = (
         "resume at a step",
         flag("initial_step"),
         "the unbroken run: samples, losses and weights to the last bit, killed or stopped anywhere",
-        tests(f"{UNIT}test_resume_at_step", f"{E2E}test_exact_resume")
-        + tests(f"{E2E}test_survival", trainers=(REFERENCE,)),
+        tests(f"{UNIT}test_resume_at_step", f"{E2E}test_exact_resume", f"{E2E}test_survival"),
     ),
     Trick(
         "SD2: v-prediction, zero terminal SNR, min-SNR, full bf16",

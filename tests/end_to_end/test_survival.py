@@ -18,12 +18,16 @@ from extensions.paths import LAUNCHERS
 from extensions.resume import states
 
 RUN = "24120801"
-SETTINGS = {"PROFILE": "tiny", "TRAINER": "reference", "ARGS": "--states_every_n_steps=1"}
+SETTINGS = {"PROFILE": "tiny", "ARGS": "--states_every_n_steps=1"}
+LONG = [
+    pytest.param("reference", 20, 90, marks=pytest.mark.slow),
+    pytest.param("sd-scripts", 20, 90, marks=[pytest.mark.slow, pytest.mark.upstream]),
+]
 
 
-def start(output: Path, steps: int) -> subprocess.Popen:
+def start(output: Path, settings: dict) -> subprocess.Popen:
     variables = os.environ | {"OUTPUT": str(output), "LOGS": str(output / "logs"), "RESUME": "auto"}
-    variables |= {name: str(value) for name, value in (SETTINGS | {"TINY_STEPS": steps}).items()}
+    variables |= {name: str(value) for name, value in settings.items()}
     with open(output / "said.log", "ab") as log:
         return subprocess.Popen(
             [LAUNCHERS / f"{RUN}.sh"], env=variables, stdout=log, stderr=log, start_new_session=True
@@ -59,21 +63,22 @@ def newest_name(folder: Path) -> str:
     return max((path.name for path in folder.glob("step*")), default="")
 
 
-@pytest.mark.parametrize(("kills", "steps"), [(1, 8), pytest.param(20, 90, marks=pytest.mark.slow)])
-def test_killed_and_resumed_it_ends_as_the_unbroken_run(kills, steps, tmp_path):
+@pytest.mark.parametrize(("trainer", "kills", "steps"), [("reference", 1, 8), *LONG])
+def test_killed_and_resumed_it_ends_as_the_unbroken_run(trainer, kills, steps, tmp_path):
+    settings = SETTINGS | {"TRAINER": trainer, "TINY_STEPS": steps}
     draw, during_saves = random.Random(kills), 0
     broken = tmp_path / "broken"
     broken.mkdir()
     folder = states.folder_of(broken / f"model_out_{RUN}")
     for number in range(kills):
-        process = start(broken, steps)
+        process = start(broken, settings)
         during_save = number % 2 == 0
         assert moment(draw, process, folder, during_save), (broken / "said.log").read_text()[-3000:]
         kill(process)
         during_saves += any(folder.glob(".step*.part"))
     assert during_saves >= (kills + 1) // 2
-    assert start(broken, steps).wait(timeout=1200) == 0, (broken / "said.log").read_text()[-3000:]
-    whole = launch(RUN, tmp_path / "whole", seconds=1200, TINY_STEPS=steps, **SETTINGS)
+    assert start(broken, settings).wait(timeout=1200) == 0, (broken / "said.log").read_text()[-3000:]
+    whole = launch(RUN, tmp_path / "whole", seconds=1200, **settings)
     assert whole.code == 0, whole.said[-3000:]
     one, other = (states.newest_good(states.folder_of(out)) for out in (folder.parent, whole.output))
     assert one.optimizer_steps == other.optimizer_steps == steps
