@@ -2,15 +2,15 @@
 
     --bad_sample=stop             the first corrupt sample ends the run (also without this plugin)
     --bad_sample=skip             the next readable image of the same bucket takes its place (data/substitute.py)
-    --bad_sample_limit=N          more than N ids end the run; 100 unless given
+    --bad_sample_limit=N          more than N ids of all processes end the run; 100 unless given
 
 A run that has stopped goes on exactly with skip: nothing before the corrupt sample is read in another way, and the
 plugin changes no weight.
 
-Ids are counted once, however many epochs meet them; each process counts its own, and a resumed run counts anew.
-The data loader reads ahead, and what it skipped counts when its batch is trained. A file that is not there at all is
-not corrupt (`data/latents.py` draws the line) and always stops. The ids go to
-`bad_samples.txt` in the run folder, one a line.
+Ids are counted once, however many epochs or processes meet them; a resumed run counts anew. The processes tell each
+other after each optimizer step whether there is a new one, and end together. The data loader reads ahead, and what it
+skipped counts when its batch is trained. A file that is not there at all is not corrupt (`data/latents.py` draws the
+line) and always stops. The ids go to `bad_samples.txt` in the run folder, one a line.
 """
 
 from pathlib import Path
@@ -19,6 +19,7 @@ from extensions.data import DATASET
 from extensions.data.substitute import LIMIT, SKIP, STOP, tries
 from extensions.errors import UserError
 from extensions.hookspecs import hookimpl
+from extensions.processes import any_process, from_all
 
 LIST = "bad_samples.txt"
 
@@ -28,7 +29,9 @@ class Plugin:
 
     def __init__(self):
         self.limit, self.folder, self.process = 0, None, 0
-        self.seen: set[str] = set()
+        self.seen: set[str] = set()  # by this process
+        self.untold: list[str] = []  # of those, what the others have not heard of
+        self.everywhere: set[str] = set()
         self.replaced = 0
 
     @hookimpl
@@ -64,10 +67,19 @@ class Plugin:
                 self.seen.add(key)
                 print(f"bad_sample: skipped {key!r} (process {self.process}): {reason}", flush=True)
                 self.put_down(key)
-        if len(self.seen) > self.limit > 0:
+                self.untold.append(key)
+
+    @hookimpl
+    def optimizer_step_ended(self, run):
+        """Every process calls it and hears the same. One number travels, and ids where there are new ones."""
+        if not self.limit or not any_process(run.accelerator, bool(self.untold)):
+            return
+        self.everywhere.update(*from_all(run.accelerator, self.untold))
+        self.untold = []
+        if len(self.everywhere) > self.limit:
             raise UserError(
-                f"{len(self.seen)} corrupt samples, more than --bad_sample_limit={self.limit}; look at the disk "
-                "(make check-data), or give a higher limit"
+                f"{len(self.everywhere)} corrupt samples, more than --bad_sample_limit={self.limit}; look at the "
+                "disk (make check-data), or give a higher limit"
             )
 
     def put_down(self, key: str) -> None:

@@ -9,6 +9,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from launching import launch
 
+from extensions.data.index import open_for
+from extensions.data.order import EpochOrder
+from extensions.launch import processor
+
 
 @pytest.fixture(params=[pytest.param("sd-scripts", marks=pytest.mark.upstream), "reference"])
 def trainer(request):
@@ -49,6 +53,22 @@ def test_one_of_two_processes_reads_a_corrupt_npz(standins, tmp_path, trainer):
     victim.write_bytes(bytes_of)
     words = f"--train_data_dir='{folder}' --gradient_accumulation_steps=1"
     assert victim.name in refused(tmp_path, ARGS=words, TRAINER=trainer, GPUS=2)
+
+
+def test_corrupt_samples_of_two_processes_count_together(standins, tmp_path):
+    """Each process meets one in the first optimizer step; more than one ends both."""
+    folder = tmp_path / "latents"
+    shutil.copytree(standins["data_sdxl"], folder)
+    images = open_for(standins["meta_sdxl"], folder)
+    order = EpochOrder(images.bucket, 1, seed=24120801, epoch=0)
+    for place in range(2):
+        (folder / f"{images[int(order.batch(place)[0])].key}.npz").write_bytes(b"broken")
+    plugins = "dual_tag,resume_at_step,save_states,record_run,bad_sample" + (
+        "" if processor.has_bf16() else ",cpu_bf16"
+    )
+    words = f"--train_data_dir='{folder}' --extensions={plugins} --bad_sample=skip --bad_sample_limit=1"
+    said = refused(tmp_path, "24120801", ARGS=words, TRAINER="reference", GPUS=2)
+    assert "2 corrupt samples, more than --bad_sample_limit=1" in said
 
 
 def test_a_flag_that_both_of_two_processes_refuse(tmp_path):

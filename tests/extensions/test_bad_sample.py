@@ -26,6 +26,16 @@ def plugin(*flags, process=0, **more):
     return made
 
 
+ALONE = SimpleNamespace(accelerator=SimpleNamespace(num_processes=1))
+
+
+def step(made, *batches):
+    """An optimizer step of so many micro-steps."""
+    for each in batches:
+        made.micro_step_ended(each)
+    made.optimizer_step_ended(ALONE)
+
+
 def batch(*keys):
     return {"skipped_keys": list(keys), "skipped_reasons": [f"{key}.npz is corrupt (cut)" for key in keys]}
 
@@ -53,17 +63,30 @@ def test_processes_share_one_list(tmp_path):
 
 def test_more_than_the_limit_ends_the_run():
     made = plugin("--bad_sample_limit=2")
-    made.micro_step_ended(batch("a", "b"))
-    made.micro_step_ended(batch("a", "b"))
+    step(made, batch("a"), batch("b"))
+    step(made, batch("a", "b"))
     with pytest.raises(UserError, match="3 corrupt samples, more than --bad_sample_limit=2; .*make check-data"):
-        made.micro_step_ended(batch("c"))
+        step(made, batch("a"), batch("c"))
 
 
 def test_the_limit_unless_given():
     made = plugin()
-    made.micro_step_ended(batch(*map(str, range(100))))
+    step(made, batch(*map(str, range(100))))
     with pytest.raises(UserError, match="101 corrupt"):
-        made.micro_step_ended(batch("more"))
+        step(made, batch("more"))
+
+
+def test_what_the_processes_have_met_counts_together(monkeypatch):
+    """Two processes, two ids each, one of them the same: three, and both end."""
+    pair = [plugin("--bad_sample_limit=2", process=number) for number in range(2)]
+    for made, keys in zip(pair, (("a", "b"), ("b", "c")), strict=True):
+        made.micro_step_ended(batch(*keys))
+    told = [list(made.untold) for made in pair]
+    monkeypatch.setattr(bad_sample, "any_process", lambda _, flag: any(told))
+    monkeypatch.setattr(bad_sample, "from_all", lambda _, value: told)
+    for made in pair:
+        with pytest.raises(UserError, match="3 corrupt samples, more than --bad_sample_limit=2"):
+            made.optimizer_step_ended(ALONE)
 
 
 def test_nothing_skipped_nothing_said(capsys, tmp_path):
