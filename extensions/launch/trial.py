@@ -13,7 +13,8 @@ from pathlib import Path
 from extensions.errors import UserError
 from extensions.launch import command, run_folder, trainer
 from extensions.launch.flags import Flags
-from extensions.launch.request import Request
+from extensions.launch.request import SD_SCRIPTS, Request
+from extensions.upstream import submodule
 
 # A state is made by as many processes as the run has, and compared with them there; here is one.
 OF_A_STATE = ("resume_mode", "resume_from", "resume_allow")
@@ -43,10 +44,8 @@ def check(request: Request, patched: Path | None) -> None:
 
 
 def of_plan(request: Request) -> None:
-    """The same for a plan, which is of use without sd-scripts, too; then that is said."""
-    try:
-        trainer.settle(request)
-    except UserError as error:
-        print(f"flags: not shown to the trainer: {str(error).split(';', maxsplit=1)[0]}\n")
+    """The same for a plan, which waits for no network: without sd-scripts it says that nobody was asked."""
+    if request.trainer == SD_SCRIPTS and not submodule.is_present():
+        print("flags: not shown to the trainer: sd-scripts is not here yet (make patched gets it)\n")
         return
     check(request, trainer.build(request))

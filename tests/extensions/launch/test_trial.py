@@ -81,12 +81,10 @@ def test_nothing_is_staged_for_flags_that_are_refused(tmp_path, monkeypatch):
         launch.launch(made)
 
 
-def test_a_plan_without_sd_scripts_says_that_nobody_was_asked(tmp_path, capsys, monkeypatch):
-    def missing():
-        raise UserError("the submodule is empty; go online")
-
-    monkeypatch.setattr("extensions.upstream.submodule.ensure", missing)
+def test_a_plan_without_sd_scripts_fetches_nothing_and_says_that_nobody_was_asked(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("extensions.upstream.submodule.is_present", lambda: False)
+    monkeypatch.setattr("extensions.upstream.submodule.ensure", lambda: pytest.fail("fetched"))
     trial.of_plan(asked(tmp_path, "--max_token_length=225", trainer="sd-scripts"))
-    assert capsys.readouterr().out == "flags: not shown to the trainer: the submodule is empty\n\n"
+    assert capsys.readouterr().out.startswith("flags: not shown to the trainer: sd-scripts is not here yet")
     with pytest.raises(UserError, match="exclude each other"):
         trial.of_plan(asked(tmp_path, "--max_token_length=225"))
