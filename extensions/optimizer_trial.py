@@ -29,7 +29,7 @@ def check(args: argparse.Namespace, optimizer: Callable, schedule: Callable) -> 
     parameter = torch.nn.Parameter(torch.zeros(8, 8))
     given = " ".join([name, *(args.optimizer_args or [])])
     hint = f"it refuses one of them or --learning_rate={args.learning_rate}"
-    with told(f"--optimizer_type={given} fails at its first step", hint, "docs/optimizers.md"):
+    with told(f"--optimizer_type={given} cannot be made", hint, "docs/optimizers.md"):
         made = optimizer(tried, [{"params": [parameter], "lr": args.learning_rate}])
     with told(f"--lr_scheduler={args.lr_scheduler}", "it refuses its arguments", "its lines in the launcher"):
         schedule(tried, made)

@@ -12,7 +12,6 @@ from extensions.paths import STANDIN_DATASETS, STANDIN_MODELS
 # One unit of a production run (the interval of its saves and segment borders) becomes one tiny step:
 # 778k optimizer steps become 78, and every segment keeps its place in the whole.
 STEPS_A_UNIT = 10_000
-CUDA_ATTENTION = ("xformers", "diffusers_xformers")
 BIG_INTERVAL = 1_000
 
 
@@ -24,7 +23,7 @@ def apply(request: Request) -> None:
     replace_data(request, ready)
     scale_steps(request)
     replace_base(request, ready)
-    if flags.drop(*CUDA_ATTENTION):
+    if flags.drop("xformers"):  # CUDA's alone
         flags.put("sdpa")
     if flags.get("dynamo_backend") == "inductor":
         # Inductor compiles for minutes on a CPU; the graphs that dynamo captures are the same.

@@ -97,6 +97,13 @@ def test_a_launch_refuses_before_it_looks_for_files(words, monkeypatch, capsys):
     assert said.startswith(f"error: {words}") and said.count("\n") == 1
 
 
+def test_a_tiny_launch_hides_no_attention_that_a_real_one_refuses(monkeypatch, capsys, standins):
+    monkeypatch.setenv("PROFILE", "tiny")
+    flags = ["--pretrained_model_name_or_path=base.safetensors", "--output_dir=out", "--diffusers_xformers"]
+    assert exit_code_of(launch.main, ["25022601", "GPUS=1", "sdxl_train.py", *flags]) == UserError.code
+    assert "--diffusers_xformers leaves the U-Net without xformers" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", ["--zero_stage=2", "--dynamo_backend=inductor"])
 def test_a_tiny_launch_refuses_what_has_no_effect_too(words, monkeypatch, capsys, standins):
     """The profile writes another backend over inductor, and must not be what hides or makes the fault."""
