@@ -1,5 +1,7 @@
 """Memory by part: sums that can be done by hand, and what must hold for every setup."""
 
+import json
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from extensions.errors import UserError
 from extensions.launch.flags import Flags
 from extensions.logbook import vram
 from extensions.logbook.vram import GB, Fit
+from extensions.paths import ROOT
 from extensions.reference import text
 
 FIT = Fit(reserve=1.2, cached=0.9)
@@ -18,6 +21,26 @@ TE1_TRAINED = 115_971_072
 ALL = UNET + TE1_TRAINED + TE2
 BASE = "--learning_rate=1e-6 --train_text_encoder --full_bf16 --mixed_precision=bf16 --gradient_checkpointing --sdpa"
 ZERO = f"{BASE} --deepspeed --zero_stage=2 --gradient_accumulation_steps=4"
+
+
+READINGS = sorted((ROOT / "benchmarks" / "readings").glob("*.json"))
+
+
+def stages(path):
+    """(share of the U-Net that trained, bytes that PyTorch had allocated at most) of each stage of a reading."""
+    for name, stage in json.loads(path.read_text())["stages"].items():
+        if "allocated_bytes" in stage:
+            yield 100 if name in ("pristine", "no plugins") else 71, stage["allocated_bytes"]
+
+
+@pytest.mark.parametrize("path", READINGS, ids=lambda path: path.stem)
+def test_the_parts_are_what_a_card_had_allocated(path):
+    """Read on a GPU by benchmarks.full_size: real shapes, real kernels, one process."""
+    found = list(stages(path))
+    assert len(found) >= 3
+    for percent, allocated in found:
+        trained = f"{BASE} --unet_percent={percent} --optimizer_type=AdamW8bit --dataset_class=x"
+        assert sum(parts(trained).values()) == pytest.approx(allocated, rel=0.02)
 
 
 def setup(flags, gpus=1):

@@ -1,0 +1,100 @@
+"""Start sd-scripts as a run does, and write down what each micro-step took: a part of benchmarks.full_size.
+
+    python -m benchmarks.full_size_probe OUT.json pristine|patched TREE SCRIPT [flags]
+
+patched: as extensions.upstream starts it. pristine: upstream's own files with none of our calls and seams; only the
+data set is ours, because upstream's would encode images first. DETERMINISTIC=1: kernels that repeat their bits.
+"""
+
+import importlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+
+class Clock:
+    """A moment a micro-step, when upstream has its loss: it has waited for the GPU by then."""
+
+    def __init__(self):
+        self.steps, self.latents = [], None
+
+    def watch(self, train_util) -> None:
+        """Wrap what upstream calls once a micro-step: the draw of the noise, and the record of the loss."""
+        draw, add = train_util.get_noise_noisy_latents_and_timesteps, train_util.LossRecorder.add
+
+        def drawing(args, scheduler, latents, *rest, **named):
+            self.latents = list(latents.shape)
+            return draw(args, scheduler, latents, *rest, **named)
+
+        def adding(recorder, *, epoch, step, loss):
+            self.steps.append({"at": time.perf_counter(), "loss": loss, "latents": self.latents, **memory()})
+            return add(recorder, epoch=epoch, step=step, loss=loss)
+
+        train_util.get_noise_noisy_latents_and_timesteps, train_util.LossRecorder.add = drawing, adding
+
+
+def memory() -> dict:
+    """Bytes on the GPU so far, at most, and how often the allocator had to empty its cache; {} on a CPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return {}
+    found = torch.cuda.memory_stats()
+    return {
+        "allocated_bytes": found["allocated_bytes.all.peak"],
+        "reserved_bytes": found["reserved_bytes.all.peak"],
+        "alloc_retries": found["num_alloc_retries"],
+    }
+
+
+def repeat_kernels() -> None:
+    """Ask for kernels that give the same bits each time; an operator that has none ends the run.
+
+    warn_only would not do: with it attention, flash's and cuDNN's, stays as it is and warns (seen on an H200).
+    """
+    import torch
+
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing reads it
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+
+
+def train_pristine(tree: str, script: str, flags: list[str]) -> int:
+    """The trainer's own main, with the flags and the data set's global that our data set needs."""
+    from extensions import arguments, manager
+
+    sys.argv = [script, *flags]
+    trainer = importlib.import_module(Path(script).stem)
+    parser = arguments.extend(trainer.setup_parser(), manager.install([]))
+    args = parser.parse_args(flags)
+    manager.set_args(args)
+    if "TINY" in os.environ:  # upstream's constants are the full size
+        from extensions.upstream import seams
+
+        seams.SEAMS[0].install()
+    trainer.train(args)
+    return 0
+
+
+def main(words: list[str]) -> int:
+    """Train, and write the figures whatever the end; the trainer's exit code."""
+    out, kind, tree, script, *flags = words
+    sys.path.insert(0, tree)
+    clock = Clock()
+    clock.watch(importlib.import_module("library.train_util"))
+    facts = {"imported": time.time(), "began": time.perf_counter()}
+    if os.environ.get("DETERMINISTIC") == "1":
+        repeat_kernels()
+    from extensions.upstream.__main__ import run
+
+    try:
+        return train_pristine(tree, script, flags) if kind == "pristine" else run([tree, script, *flags])
+    finally:
+        Path(out).write_text(json.dumps(facts | {"micro_steps": clock.steps}))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
