@@ -38,21 +38,21 @@ batch: $(INSTALLED) ## RUN=25022601 STEP=123 [PROFILE=tiny]: the samples and tex
 	@launcher="$$($(PYTHON) -m extensions.logbook path "$(RUN)")" && STEP="$(STEP)" exec "$$launcher"
 
 plan: $(INSTALLED) ## RUN=25022601 [GPUS=n] [ARGS="--flag=x"] [VRAM=24] [IMG_S=1.9] [IMAGES=n]: what it will cost
-	@$(PYTHON) -m extensions.logbook plan "$(RUN)"
+	@$(PYTHON) -m extensions.plan "$(RUN)"
 
 plan-check: $(INSTALLED) ## the plan's memory model against every recorded reading
-	@$(PYTHON) -m extensions.logbook plan-check
+	@$(PYTHON) -m extensions.plan --check
 
 ## Data
 latents: $(INSTALLED) ## IMAGES=… OUT=… MODEL=… [TEXTS=meta.json] [TAGS=.txt] [CAPTION=.caption] [BAD=skip] [JOBS=n]: images to latents
-	@$(PYTHON) -m extensions.data.encode "$(IMAGES)" "$(OUT)" "$(MODEL)" $(if $(TEXTS),--texts="$(TEXTS)") \
+	@$(PYTHON) -m extensions.data.make.encode "$(IMAGES)" "$(OUT)" "$(MODEL)" $(if $(TEXTS),--texts="$(TEXTS)") \
 	  --tags="$(or $(TAGS),.txt)" --caption="$(or $(CAPTION),.caption)" --bad="$(or $(BAD),stop)" --jobs="$(or $(JOBS),1)"
 
 index: $(INSTALLED) ## META=meta_lat.json DATA=latents [OUT=x.index.arrow] [POLICY="duplicates=first missing=skip"] [EXCLUDE=corrupt.txt]: what a run maps
 	@$(PYTHON) -m extensions.data.index "$(META)" --data="$(DATA)" --out="$(OUT)" --exclude="$(EXCLUDE)" $(addprefix --,$(POLICY))
 
 check-data: $(INSTALLED) ## META=… DATA=… [JOBS=n] [OUT=folder]: open every latent; a report and the list corrupt.txt
-	@$(PYTHON) -m extensions.data.check "$(META)" "$(DATA)" --jobs="$(or $(JOBS),1)" $(if $(OUT),--out="$(OUT)")
+	@$(PYTHON) -m extensions.data.make.check "$(META)" "$(DATA)" --jobs="$(or $(JOBS),1)" $(if $(OUT),--out="$(OUT)")
 
 pack: $(INSTALLED) ## META=… DATA=… OUT=… [DTYPE=keep|float16|bfloat16] [BAD=skip] [JOBS=n] [SHARD_GB=4]: npz latents to one pack
 	@$(PYTHON) -m extensions.data.pack "$(META)" "$(DATA)" "$(OUT)" --dtype="$(or $(DTYPE),keep)" \
@@ -72,10 +72,10 @@ save-patches: $(INSTALLED) ## commits made in sd-scripts-runtime/patched/ go bac
 	@$(PYTHON) -m extensions.upstream.patches save
 
 parity: $(INSTALLED) ## sd-scripts and the reference trainer side by side: losses, weights, hook calls (some minutes)
-	@$(PYTHON) -m extensions.reference.parity
+	@$(PYTHON) -m tests.proofs.parity
 
 tricks: $(INSTALLED) ## [TRICKS="zero dynamo"] prove the logbook's tricks at tiny size, each with both trainers (long)
-	@$(PYTHON) -m extensions.logbook.tricks $(TRICKS)
+	@$(PYTHON) -m tests.proofs.tricks $(TRICKS)
 
 port-patches: $(INSTALLED) ## UPSTREAM=<ref>: try the series on another upstream commit
 	@$(PYTHON) -m extensions.upstream.patches port "$(UPSTREAM)"

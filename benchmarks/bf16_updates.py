@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional
 
-from extensions import optimizer_facts
-from extensions.bf16_updates import REMAINDER, Updates
-from extensions.cpu_bf16 import ProductsInFloat32
 from extensions.launch import tiny
+from extensions.optimizers import facts as optimizer_facts
+from extensions.plugins.bf16_updates import REMAINDER, Updates
+from extensions.plugins.cpu_bf16 import ProductsInFloat32
 from extensions.reference import models, optimizers
 
 WAYS = ("fp32", "kahan", "stochastic", "nearest")

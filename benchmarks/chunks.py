@@ -24,12 +24,12 @@ from rich.console import Console
 from rich.table import Table
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from extensions.encoding import encode_sdxl
-from extensions.errors import UserError
+from extensions.base.errors import UserError
+from extensions.base.reporting import exit_code_of
 from extensions.launch import tiny
+from extensions.plugins.token_chunks import Plugin
 from extensions.reference.text import Text
-from extensions.reporting import exit_code_of
-from extensions.token_chunks import Plugin
+from extensions.text.encoding import encode_sdxl
 
 # (width, layers, heads) of the two encoders.
 SIZES = {

@@ -19,12 +19,12 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script it finds the package, too
 from benchmarks.trainers import Measured, timed
-from extensions.errors import UserError
+from extensions.base.errors import UserError
+from extensions.base.reporting import exit_code_of
 from extensions.launch import command
 from extensions.launch.request import REFERENCE, TRAINERS
-from extensions.reference import parity
-from extensions.reporting import exit_code_of
 from extensions.upstream import tree
+from tests.proofs import parity
 
 STEPS = 2  # optimizer steps a process
 WAYS = {"none": "", "blocks": "dynamo", "model": "dynamo"}

@@ -20,11 +20,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script it finds the package, too
 from benchmarks import full_size_inputs, full_size_report
-from extensions.errors import UserError
-from extensions.launch.flags import Flags
+from extensions.base.errors import UserError
+from extensions.base.paths import CONFIGS, LAUNCHERS, PATCHED, SUBMODULE
+from extensions.base.reporting import exit_code_of
+from extensions.flags.words import Flags
 from extensions.logbook import registry
-from extensions.paths import CONFIGS, LAUNCHERS, PATCHED, SUBMODULE
-from extensions.reporting import exit_code_of
 
 RUN = "25022601"
 NEEDED = {True: 90, False: 70}  # seconds that a stage takes, with and without training states
@@ -99,7 +99,7 @@ def command(stage: Stage, work: Path, flags: Flags, tiny: bool) -> list[str]:
     """The words of a stage's process; on a GPU behind accelerate's launcher, as a launch has it."""
     kind, tree = ("pristine", SUBMODULE) if stage.pristine else ("patched", PATCHED)
     tree = Path(os.environ.get(f"{kind.upper()}_TREE", tree))
-    words = [sys.executable, "-m", "extensions.launch.processes", "accelerate.commands.launch"]
+    words = [sys.executable, "-m", "extensions.launch.spawn", "accelerate.commands.launch"]
     words += [f"--config_file={CONFIGS / 'one_gpu.yaml'}", "--num_processes=1"]
     probe = ["-m", "benchmarks.full_size_probe", str(work / PROBE), kind, str(tree), "sdxl_train.py"]
     return [*(words[:1] if tiny else words), *probe, *flags.words()]

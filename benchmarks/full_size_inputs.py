@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from extensions.logbook import full_size
+from extensions.model import full_size
+from extensions.model.shapes import Shapes, prefixed
+from extensions.model.shapes_text import POSITIONS, clip_shapes, open_clip_shapes
+from extensions.model.shapes_unet import unet_shapes
+from extensions.model.shapes_vae import vae_shapes
 from extensions.standins import model_sdxl, recipe
-from extensions.standins.layout_text import POSITIONS, clip_shapes, open_clip_shapes
-from extensions.standins.layout_unet import unet_shapes
-from extensions.standins.layout_vae import vae_shapes
-from extensions.standins.tokenizer import ensure_tokenizers
-from extensions.standins.weights import Shapes, by_suffix, prefixed
+from extensions.standins.weights import by_suffix
+from extensions.text.tokenizers import ensure_tokenizers
 
 IMAGES = 24
 SIDE = {True: 128, False: 1024}  # pixels of a square image; True: tiny

@@ -64,7 +64,8 @@ def repeat_kernels() -> None:
 
 def train_pristine(tree: str, script: str, flags: list[str]) -> int:
     """The trainer's own main, with the flags and the data set's global that our data set needs."""
-    from extensions import arguments, manager
+    from extensions import manager
+    from extensions.trainer import arguments
 
     sys.argv = [script, *flags]
     trainer = importlib.import_module(Path(script).stem)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import xxhash
 
-from extensions import digests
-from extensions.launch.flags import Flags
-from extensions.logbook import recorded, vram, vram_fit
+from extensions.base import digests
+from extensions.flags.words import Flags
+from extensions.plan import recorded, vram, vram_fit
 
 SHOWN = ("memory.used", "utilization.gpu", "power.draw", "clocks.sm")  # MiB, %, W, MHz
 

@@ -29,11 +29,11 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script it finds the package, too
 from benchmarks import index_data
+from extensions.base.errors import UserError
+from extensions.base.paths import ROOT
+from extensions.base.reporting import exit_code_of
 from extensions.data.index import Index, checked
 from extensions.data.index.layout import index_of
-from extensions.errors import UserError
-from extensions.paths import ROOT
-from extensions.reporting import exit_code_of
 
 SIZES = (10_000, 100_000, 1_000_000)
 FILES = 100_000

@@ -38,7 +38,7 @@ def ours(meta: str, data: str) -> tuple[int, Row, Callable[[], None]]:
 
 def upstream(meta: str, data: str) -> tuple[int, Row, Callable[[], None]]:
     """The same of upstream's data set, with its buckets made as its trainers make them."""
-    from extensions.paths import SUBMODULE
+    from extensions.base.paths import SUBMODULE
 
     sys.path.insert(0, str(SUBMODULE))
     from library import strategy_base, strategy_sd, train_util
@@ -64,7 +64,7 @@ def prepared(which: str) -> Callable:
     """The function, with everything imported that is not of its own cost."""
     logging.disable()
     if which == "upstream":
-        from extensions.paths import SUBMODULE
+        from extensions.base.paths import SUBMODULE
 
         sys.path.insert(0, str(SUBMODULE))
         from library import strategy_sd, train_util  # noqa: F401

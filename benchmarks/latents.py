@@ -26,16 +26,16 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from extensions.data import latents
+from extensions.base.errors import UserError
+from extensions.base.paths import SUBMODULE
+from extensions.base.reporting import exit_code_of
+from extensions.data import npz, store
 from extensions.data.index import Index, open_for
 from extensions.data.pack import make
 from extensions.data.pack.layout import STORED
 from extensions.data.pack.places import split
 from extensions.data.pack.plan import KEEP
 from extensions.data.pack.store import PackedStore
-from extensions.errors import UserError
-from extensions.paths import SUBMODULE
-from extensions.reporting import exit_code_of
 from extensions.upstream.submodule import is_present
 
 PLAIN, PACKED, NPZ = "plain reads", "pack", "npz"
@@ -67,7 +67,7 @@ def make_set(folder: Path, images: int, size: int) -> Index:
 
 def ways(folder: Path, images: Index) -> dict[str, Callable[[int], object]]:
     """What reads a row in each way."""
-    packed, npz = PackedStore(folder / "pack", images), latents.open_store(folder / "npz", images)
+    packed, npz = PackedStore(folder / "pack", images), store.open_store(folder / "npz", images)
     samples = [images[row] for row in range(len(images))]
     places, shards = packed.places, packed.shards
 
@@ -100,7 +100,7 @@ def upstream(folder: Path, samples: list) -> Callable[[int], object]:
 
     def read(row: int) -> object:
         sample = samples[row]
-        return strategy.load_latents_from_disk(latents.path_of(folder, sample.key), (sample.width, sample.height))
+        return strategy.load_latents_from_disk(npz.path_of(folder, sample.key), (sample.width, sample.height))
 
     return read
 

@@ -16,10 +16,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from extensions import optimizer_facts
-from extensions.bf16_updates import Updates
+from extensions.flags.literals import literals
+from extensions.optimizers import facts as optimizer_facts
+from extensions.plugins.bf16_updates import Updates
 from extensions.reference import optimizers
-from extensions.reference.flags import literals
 
 WAYS = ("nearest", "stochastic", "kahan")
 WIDTH = 1280

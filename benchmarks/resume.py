@@ -27,7 +27,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from extensions.paths import ROOT
+from extensions.base.paths import ROOT
 
 PROCESSES, ACCUMULATION = 4, 4
 BUCKETS = 25

@@ -21,16 +21,17 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file
 
-from extensions.checkpoint import UNET
-from extensions.errors import UserError
+from extensions.base.errors import UserError
+from extensions.base.paths import ROOT
+from extensions.base.reporting import exit_code_of
 from extensions.launch import command, tiny
-from extensions.paths import ROOT
-from extensions.reference import parity
-from extensions.reporting import exit_code_of
+from extensions.model.checkpoint import UNET
+from extensions.model.shapes import prefixed
+from extensions.model.shapes_unet import UNetSize, unet_shapes
 from extensions.standins import model_sdxl, recipe
-from extensions.standins.layout_unet import UNetSize, unet_shapes
-from extensions.standins.weights import by_suffix, fill, prefixed, save_checkpoint
+from extensions.standins.weights import by_suffix, fill, save_checkpoint
 from extensions.upstream import tree
+from tests.proofs import parity
 
 TRAINERS = ("sd-scripts", "reference")
 CASE = parity.Case("benchmark", "25022601")

@@ -64,7 +64,7 @@ def tokenize(texts, tokenizers):
 def models_loaded(models):
     """The models are in memory, nothing is frozen or wrapped yet.
 
-    models: `extensions.models.Models` (unet, text_encoders, vae).
+    models: `extensions.model.models.Models` (unet, text_encoders, vae).
     """
 
 

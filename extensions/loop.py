@@ -10,7 +10,7 @@ from typing import Any
 from accelerate import DistributedType
 
 from extensions import manager
-from extensions.errors import UserError
+from extensions.base.errors import UserError
 
 
 @dataclass

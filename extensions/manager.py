@@ -13,15 +13,14 @@ from pathlib import Path
 import pluggy
 
 from extensions import hookspecs
-from extensions.errors import UserError
+from extensions.base.errors import UserError
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent / "plugins"
 
 
 def available() -> list[str]:
-    """Names of the plugins of this package: files that define a class `Plugin`."""
-    files = FOLDER.glob("*.py")
-    return sorted(f.stem for f in files if "\nclass Plugin" in f.read_text(encoding="utf-8"))
+    """Names of the plugins of this package: the files of extensions/plugins/."""
+    return sorted(file.stem for file in FOLDER.glob("[!_]*.py"))
 
 
 class Manager:
@@ -71,7 +70,7 @@ def load(name: str):
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
         raise UserError(f"--extensions: no plugin named {name!r}; {hint}")
-    return importlib.import_module(f"extensions.{name}").Plugin()
+    return importlib.import_module(f"extensions.plugins.{name}").Plugin()
 
 
 def owner_of_flag(flag: str, parser_class) -> str | None:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import settings
 
 from extensions import manager
-from extensions.errors import UserError
-from extensions.paths import SUBMODULE
+from extensions.base.errors import UserError
+from extensions.base.paths import SUBMODULE
 from extensions.upstream import submodule, tree
 
 # The suite must not depend on how the caller launches runs.

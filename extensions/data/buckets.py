@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from extensions.errors import UserError
+from extensions.base.errors import UserError
 
 STEP = 64
 MAX_ASPECT = 4

@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 
 from extensions import manager
-from extensions.data import index, latents
+from extensions.base.errors import UserError
+from extensions.data import index, store
+from extensions.data.corrupt import Reader, tries, way_on
 from extensions.data.loader import Place
 from extensions.data.order import EpochOrder, batch_count
-from extensions.data.substitute import Reader, tries, way_on
-from extensions.errors import UserError
 
 # Flags of upstream's own data sets that change pixels or texts; here they would be ignored in silence.
 NOT_HERE = (
@@ -56,8 +56,8 @@ class LatentsDataset(torch.utils.data.Dataset):
         self.metadata = index.open_for(self.args.in_json, self.folder)
         self.bucket, self.fingerprint = self.metadata.bucket, self.metadata.fingerprint
         replaced = tries(self.args)
-        store = latents.open_store(self.folder, self.metadata, open_them=not (self.args.skip_cache_check or replaced))
-        self.reader = Reader(store, self.metadata, replaced, way_on(manager.current().names))
+        opened = store.open_store(self.folder, self.metadata, open_them=not (self.args.skip_cache_check or replaced))
+        self.reader = Reader(opened, self.metadata, replaced, way_on(manager.current().names))
         self.left_out: frozenset[int] = frozenset()  # rows that take no corrupt one's place
         self.batch_size = self.args.train_batch_size
         self.seed = self.args.seed or 0

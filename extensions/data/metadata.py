@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from extensions.errors import UserError
+from extensions.base.errors import UserError
 
 SIZE_FIELDS = ("train_resolution", "image_size")  # the first that is there counts
 LARGEST_SIDE = 1 << 20  # pixels; far beyond any image, and safe in an int32

@@ -26,7 +26,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from extensions.data.hashing import hashed, mixed
-from extensions.data.stand_ins import StandIns
+from extensions.data.rolled_back import StandIns
 
 BLOCK = 1 << 20  # numbers hashed at a time: the temporaries stay small
 ROWS, BATCHES = 1, 2  # what is shuffled; each has a stream of its own

@@ -12,8 +12,8 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 
-from extensions.errors import UserError
-from extensions.progress import progress
+from extensions.base.errors import UserError
+from extensions.base.progress import progress
 
 REFRESH = 0.5  # seconds
 PR_SET_PDEATHSIG = 1

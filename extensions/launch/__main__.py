@@ -4,15 +4,15 @@ import os
 import sys
 from pathlib import Path
 
-from extensions import checkpoint
-from extensions.errors import NotFinite
+from extensions.base.errors import NotFinite
+from extensions.base.paths import shown
+from extensions.base.reporting import exit_code_of
+from extensions.flags import attention, contradictions
 from extensions.launch import (
-    alone,
-    attention,
     checks,
+    child,
     command,
-    contradictions,
-    process,
+    output_lock,
     ramdisk,
     request,
     resume,
@@ -22,8 +22,7 @@ from extensions.launch import (
     trial,
 )
 from extensions.launch.request import Request
-from extensions.paths import shown
-from extensions.reporting import exit_code_of
+from extensions.model import checkpoint
 from extensions.resume import skipped, states
 
 
@@ -45,7 +44,7 @@ def main(arguments: list[str]) -> int:
         trainer.settle(asked)
         tell(asked)
         return dry_run(asked)
-    with alone.in_output(asked):
+    with output_lock.in_output(asked):
         return launch(asked)
 
 
@@ -105,7 +104,7 @@ def train(asked: Request, patched: Path | None) -> tuple[int, Path]:
     print(f"run folder: {shown(folder)}", flush=True)
     log = folder / "train.log"
     log.write_text("".join(f"{note}\n" for note in asked.notes), encoding="utf-8")
-    code = process.run(words, environment, log, asked.held)
+    code = child.run(words, environment, log, asked.held)
     run_folder.finish(folder, code)
     return code, folder
 

@@ -3,12 +3,13 @@
 from rich.console import Console
 from rich.table import Table
 
-from extensions import arguments, manager
+from extensions import manager
+from extensions.base.errors import UserError
 from extensions.data.loader import Places
-from extensions.errors import UserError
 from extensions.launch.request import Request
 from extensions.resume import skipped, states
 from extensions.resume.states import State
+from extensions.trainer import arguments
 
 
 def show(request: Request) -> int:

@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-from extensions import checkpoint
-from extensions.errors import UserError
+from extensions.base.errors import UserError
 from extensions.launch import machines, numa
 from extensions.launch.request import Request
+from extensions.model import checkpoint
 from extensions.resume import states
 
 PATH_VARIABLES = {
@@ -64,7 +64,7 @@ def require_tokenizers(request: Request) -> None:
     """The tokenizers are built from a package on first use, so that no run needs a hub."""
     folder = request.flags.get("tokenizer_cache_dir")
     if folder:
-        from extensions.standins.tokenizer import ensure_tokenizers
+        from extensions.text.tokenizers import ensure_tokenizers
 
         ensure_tokenizers(Path(folder))
 

@@ -4,12 +4,12 @@ import socket
 import sys
 from pathlib import Path
 
+from extensions.base.paths import COMPILED, CONFIGS, TORCH_EXTENSIONS
+from extensions.flags.words import Flags
 from extensions.launch import numa, processor
-from extensions.launch.flags import Flags
 from extensions.launch.request import Request
-from extensions.paths import COMPILED, CONFIGS, TORCH_EXTENSIONS
 
-START = (sys.executable, "-m", "extensions.launch.processes")
+START = (sys.executable, "-m", "extensions.launch.spawn")
 # Minutes that processes wait for another in one call, as they do while process 0 writes a checkpoint. NCCL's ten end
 # the run where a disk takes less than 12 MB/s for 7 GB. (Of states they wait in many calls, without limit.)
 PATIENCE = 60

@@ -9,8 +9,8 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from extensions.errors import UserError
-from extensions.launch.values import count
+from extensions.base.errors import UserError
+from extensions.flags.values import count
 
 PORT = 29500  # torchrun's and accelerate's default
 LAST_PORT = 65535

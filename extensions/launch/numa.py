@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from extensions.errors import UserError
+from extensions.base.errors import UserError
 
 NODES = Path("/sys/devices/system/node")
 

@@ -22,12 +22,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from extensions.base.errors import UserError
+from extensions.base.reporting import exit_with
 from extensions.data import DATASET
 from extensions.data.pack import is_pack
-from extensions.errors import UserError
 from extensions.launch.memory import Room, gib, is_tmpfs, room
 from extensions.launch.request import Request
-from extensions.reporting import exit_with
 
 STAGED = ("pretrained_model_name_or_path", "in_json", "train_data_dir")
 BLOCK = 1 << 22

@@ -4,11 +4,11 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from extensions.errors import UserError
-from extensions.launch import attention
+from extensions.base.errors import UserError
+from extensions.flags import attention
+from extensions.flags.values import count, switch
+from extensions.flags.words import Flags
 from extensions.launch import machines as several
-from extensions.launch.flags import Flags
-from extensions.launch.values import count, switch
 
 PROFILES = ("", "tiny")
 RESUMES = ("", "auto", "parent")

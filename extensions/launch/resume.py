@@ -4,9 +4,9 @@ import json
 from datetime import datetime, timezone
 from pathlib import Path
 
-from extensions.errors import UserError
+from extensions.base.errors import UserError
 from extensions.launch.request import Request
-from extensions.resume import owed, skipped, states
+from extensions.resume import pending_checkpoints, skipped, states
 from extensions.resume.states import State
 
 PARENT = "parent"
@@ -35,8 +35,8 @@ def go_on(request: Request, state: State) -> None:
     """Rewrite the flags so that the run continues from this state."""
     last = end_of(request)
     if last is not None and state.optimizer_steps >= last:
-        name = owed.last_name(request.flags.get("output_name"))
-        if state.optimizer_steps > last or not owed.owed(state, request.output, name):
+        name = pending_checkpoints.last_name(request.flags.get("output_name"))
+        if state.optimizer_steps > last or not pending_checkpoints.owed(state, request.output, name):
             raise UserError(
                 f"{state.path} is at optimizer step {state.optimizer_steps}, the run ends at {last}: it is complete; "
                 "to train on raise --stop_at_step, or --max_train_steps and give --resume_allow=flags"

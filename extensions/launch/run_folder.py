@@ -12,11 +12,11 @@ import shlex
 from datetime import datetime, timezone
 from pathlib import Path
 
-from extensions import digests
+from extensions.base import digests
+from extensions.base.paths import LOGS, ROOT, RUNTIME
+from extensions.base.saving import write_text
 from extensions.launch import trainer
 from extensions.launch.request import Request
-from extensions.paths import LOGS, ROOT, RUNTIME
-from extensions.saving import write_text
 from extensions.upstream import git
 
 PACKAGES = (

@@ -5,9 +5,10 @@ Everything that is changed is changed here and said; every other flag reaches th
 
 from pathlib import Path
 
-from extensions.launch import attention, numa, processor
+from extensions.base.paths import STANDIN_DATASETS, STANDIN_MODELS
+from extensions.flags import attention
+from extensions.launch import numa, processor
 from extensions.launch.request import Request
-from extensions.paths import STANDIN_DATASETS, STANDIN_MODELS
 
 # One unit of a production run (the interval of its saves and segment borders) becomes one tiny step:
 # 778k optimizer steps become 78, and every segment keeps its place in the whole.

@@ -6,7 +6,7 @@ reference trainer and says so; a full-size run takes weeks, and never changes it
 
 from pathlib import Path
 
-from extensions.errors import UserError
+from extensions.base.errors import UserError
 from extensions.launch.request import REFERENCE, SD_SCRIPTS, Request
 from extensions.upstream import submodule, tree
 

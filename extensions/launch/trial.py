@@ -10,9 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from extensions.errors import UserError
+from extensions.base.errors import UserError
+from extensions.flags.words import Flags
 from extensions.launch import command, run_folder, trainer
-from extensions.launch.flags import Flags
 from extensions.launch.request import SD_SCRIPTS, Request
 from extensions.upstream import submodule
 

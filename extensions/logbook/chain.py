@@ -11,13 +11,13 @@ import sys
 import time
 from pathlib import Path
 
-from extensions.errors import UserError
+from extensions.base.errors import UserError
+from extensions.base.paths import LAUNCHERS, RUNTIME, shown
+from extensions.base.reporting import exit_code_of
 from extensions.launch import tiny
 from extensions.launch.request import TRAINERS
 from extensions.logbook import registry, tables
 from extensions.logbook.registry import Run
-from extensions.paths import LAUNCHERS, RUNTIME, shown
-from extensions.reporting import exit_code_of
 from extensions.resume import states
 from extensions.resume.states import State
 

@@ -1,14 +1,12 @@
-"""The commands: `runs`, `show RUN`, `path RUN`, `diff A B`, `plan RUN`, `plan-check`."""
+"""The commands: `runs`, `show RUN`, `path RUN`, `diff A B`."""
 
 import argparse
 import json
-import os
 from dataclasses import asdict
 
-from extensions.launch import trial
-from extensions.logbook import diff, header, plan_tables, recorded, registry, steps, tables, vram_fit
+from extensions.base.paths import LAUNCHERS
+from extensions.logbook import diff, header, registry, steps, tables
 from extensions.logbook.registry import Run
-from extensions.paths import LAUNCHERS
 
 COLUMNS = ["run", "session", "base", "data", "GPUs", "U-Net %", "TTE", "optimizer", "lr", "steps", "parent"]
 
@@ -31,11 +29,6 @@ def parser() -> argparse.ArgumentParser:
     two.add_argument("left", metavar="A")
     two.add_argument("right", metavar="B")
     two.set_defaults(act=show_diff)
-    cost = commands.add_parser("plan", help="what a run will take: images, steps, parameters, memory, hours")
-    cost.add_argument("run")
-    cost.set_defaults(act=show_plan)
-    check = commands.add_parser("plan-check", help="the memory model against the recorded readings")
-    check.set_defaults(act=lambda args: vram_fit.check(recorded.read().readings))
     return main
 
 
@@ -96,11 +89,6 @@ def facts(run: Run) -> list[list[str]]:
 def show_path(args: argparse.Namespace) -> None:
     """The launcher's path. Known by its name alone, so that a broken neighbour stops no run."""
     print(LAUNCHERS / f"{registry.known(args.run)}.sh")
-
-
-def show_plan(args: argparse.Namespace) -> None:
-    """What a run will cost. What a launch refuses has no plan, be it the trainer that refuses it."""
-    plan_tables.show(args.run, dict(os.environ), trial.of_plan)
 
 
 def show_diff(args: argparse.Namespace) -> None:

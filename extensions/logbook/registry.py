@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from extensions.errors import UserError
+from extensions.base.errors import UserError
+from extensions.base.paths import LAUNCHERS
 from extensions.launch import request
 from extensions.logbook import header, steps
-from extensions.paths import LAUNCHERS
 
 BASES = {"$BASE_215C": "215c", "$BASE_255B": "255b", "$BASE_255C": "255c", "$BASE_21B": "21b"}
 DATASETS = {"$META_20": "20", "$META_6K": "6k", "$META_6K_SD2": "6k_sd2", "$META_12M": "12.4M"}

@@ -9,10 +9,13 @@ SCRIPT is the name of the sd-scripts trainer that it stands for: `sdxl_train.py`
 import sys
 from functools import partial
 
-from extensions import arguments, common_checks, manager, optimizer_trial
-from extensions.errors import UserError
+from extensions import manager
+from extensions.base.errors import UserError
+from extensions.base.reporting import exit_with
+from extensions.optimizers import trial as optimizer_trial
 from extensions.reference import flags
-from extensions.reporting import exit_with
+from extensions.trainer import arguments
+from extensions.trainer import checks as common_checks
 
 
 def main(argv: list[str]) -> None:

@@ -8,8 +8,8 @@ import torch
 from accelerate.utils import broadcast_object_list
 from torch.utils.data import DataLoader, Sampler
 
+from extensions.base.errors import UserError
 from extensions.data.loader import only
-from extensions.errors import UserError
 
 
 def dataset(args):

@@ -4,10 +4,9 @@ A test compares every row with upstream's own parser. A flag that is not here is
 """
 
 import argparse
-import ast
 import sys
 
-from extensions.errors import UserError
+from extensions.base.errors import UserError
 
 SCRIPTS = {"sdxl_train.py": "sdxl", "fine_tune.py": "sd2"}
 BOTH = tuple(SCRIPTS)
@@ -143,17 +142,3 @@ def check(args: argparse.Namespace, script: str) -> None:
 def warn(what: str) -> None:
     """Say what works and is hardly meant."""
     print(f"warning: {what}", file=sys.stderr, flush=True)
-
-
-def literals(flag: str, words: list[str] | None) -> dict:
-    """{key: value} of `--optimizer_args weight_decay=0.01 betas=.9,.99`. UserError for what is no literal."""
-    found = {}
-    for word in words or []:
-        key, equals, value = word.partition("=")
-        try:
-            found[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            equals = ""
-        if not equals:
-            raise UserError(f"--{flag}: {word!r} is not key=value with a Python literal, e.g. weight_decay=0.01")
-    return found

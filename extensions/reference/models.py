@@ -8,11 +8,11 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors import safe_open
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from extensions.checkpoint import TE1_SDXL, TE2_SDXL, TE_SD2, UNET, VAE, Header, read_header, require_family
-from extensions.models import Models
-from extensions.reference import layout
-from extensions.sizes import HEAD_CHANNELS, SD2_TEXT_LAYERS, clip_huggingface, clip_open
-from extensions.unet_names import ldm_of_diffusers
+from extensions.model import text_names
+from extensions.model.checkpoint import TE1_SDXL, TE2_SDXL, TE_SD2, UNET, VAE, Header, read_header, require_family
+from extensions.model.models import Models
+from extensions.model.sizes import HEAD_CHANNELS, SD2_TEXT_LAYERS, clip_huggingface, clip_open, vae_config
+from extensions.model.unet_names import ldm_of_diffusers
 
 # All three encoders; the token ids only matter to transformers' own pooling, which nothing here uses.
 CLIP = {"max_position_embeddings": 77, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
@@ -50,7 +50,7 @@ def sdxl(header: Header, read, unet_dtype: torch.dtype) -> Loaded:
     fill(unet, {name: read(UNET + ldm) for name, ldm in names.items()}, unet_dtype)
     fill(first, {name: read(TE1_PREFIX + name) for name in dict(first.named_parameters())}, torch.float32)
     parameters = dict(second.named_parameters())
-    fill(second, layout.from_open_clip(parameters, lambda name: read(TE2_SDXL + name)), torch.float32)
+    fill(second, text_names.from_open_clip(parameters, lambda name: read(TE2_SDXL + name)), torch.float32)
     carried = [name for name in header.shapes if name.startswith(VAE) or name == TE2_SDXL + "logit_scale"]
     return Loaded(Models("sdxl", unet, [first, second], None, names), {name: read(name) for name in carried})
 
@@ -70,8 +70,8 @@ def sd2(header: Header, read, unet_dtype: torch.dtype) -> Loaded:
     names = ldm_of_diffusers(header.shapes)
     fill(unet, {name: read(UNET + ldm) for name, ldm in names.items()}, unet_dtype)
     parameters = dict(encoder.named_parameters())
-    fill(encoder, layout.from_open_clip(parameters, lambda name: read(TE_SD2 + name)), torch.float32)
-    trained = {TE_SD2 + layout.open_clip_name(name)[0] for name in parameters}
+    fill(encoder, text_names.from_open_clip(parameters, lambda name: read(TE_SD2 + name)), torch.float32)
+    trained = {TE_SD2 + text_names.open_clip_name(name)[0] for name in parameters}
     carried = [name for name in header.shapes if not name.startswith(UNET) and name not in trained]
     return Loaded(Models("sd2", unet, [encoder], None, names), {name: read(name) for name in carried})
 
@@ -124,15 +124,3 @@ def heads(levels: list[int]) -> list[int]:
 def context(header: Header, block: str) -> int:
     """Width of the text states that the U-Net attends to."""
     return header.shape(f"{UNET}{block}.transformer_blocks.0.attn2.to_k.weight")[1]
-
-
-def vae_config(header: Header) -> dict:
-    """diffusers' configuration of the checkpoint's autoencoder."""
-    channels = header.shape(VAE + "encoder.conv_in.weight")[0]
-    return {
-        "block_out_channels": [channels * multiple for multiple in (1, 2, 4, 4)],
-        "down_block_types": ["DownEncoderBlock2D"] * 4,
-        "up_block_types": ["UpDecoderBlock2D"] * 4,
-        "layers_per_block": 2,
-        "latent_channels": 4,
-    }

@@ -4,7 +4,7 @@ import torch
 from accelerate.utils import gather
 from diffusers import DDPMScheduler
 
-from extensions.common_checks import TIMESTEPS
+from extensions.trainer.checks import TIMESTEPS
 
 
 def scheduler(zero_terminal_snr: bool) -> DDPMScheduler:

@@ -6,8 +6,8 @@ from diffusers.optimization import get_scheduler as diffusers_scheduler
 from transformers import get_scheduler as transformers_scheduler
 from transformers.optimization import Adafactor, AdafactorSchedule
 
-from extensions.errors import UserError
-from extensions.reference.flags import literals
+from extensions.base.errors import UserError
+from extensions.flags.literals import literals
 
 # Upstream's names, which ignore case; any other name is one of torch.optim or a dotted one.
 NAMES = {

@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from extensions import calls
-from extensions.checkpoint import TE2_SDXL, TE_SD2, UNET
-from extensions.reference import layout
+from extensions.model import text_names
+from extensions.model.checkpoint import TE2_SDXL, TE_SD2, UNET
 from extensions.reference.models import TE1_PREFIX, Loaded
+from extensions.trainer import hook_points
 
 DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, None: None}
 ARCHITECTURE = {"sdxl": "stable-diffusion-xl-v1-base", "sd2": "stable-diffusion-v2"}
@@ -41,7 +41,10 @@ class Saver:
         print(f"saving {path}", flush=True)
         title = self.metadata(name)
         models = self.loaded.models
-        with calls.writing_checkpoint(str(path), title, models, optimizer_steps, self.dtype) as (temporary, metadata):
+        with hook_points.writing_checkpoint(str(path), title, models, optimizer_steps, self.dtype) as (
+            temporary,
+            metadata,
+        ):
             save_file(self.tensors(), temporary, metadata)
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -56,7 +59,7 @@ class Saver:
         if models.family == "sdxl":
             found |= {TE1_PREFIX + name: self.ready(tensor) for name, tensor in encoders[0].items()}
         prefix = TE2_SDXL if models.family == "sdxl" else TE_SD2
-        found |= {prefix + name: self.ready(tensor) for name, tensor in layout.to_open_clip(encoders[-1]).items()}
+        found |= {prefix + name: self.ready(tensor) for name, tensor in text_names.to_open_clip(encoders[-1]).items()}
         return {name: self.kept(name, tensor) for name, tensor in self.loaded.carried.items()} | found
 
     def ready(self, tensor: torch.Tensor) -> torch.Tensor:

@@ -11,8 +11,8 @@ import torch
 from transformers import CLIPTokenizer
 
 from extensions import manager
-from extensions.encoding import encode_sd2, encode_sdxl
-from extensions.word_cache import bounded
+from extensions.text.encoding import encode_sd2, encode_sdxl
+from extensions.text.word_cache import bounded
 
 # The folders below --tokenizer_cache_dir, and the Hub's names without it; as upstream's.
 TOKENIZERS = {

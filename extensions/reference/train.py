@@ -6,9 +6,10 @@ import torch
 from accelerate.utils import set_seed
 from tqdm import tqdm
 
-from extensions import calls, loop, manager
+from extensions import loop, manager
 from extensions.reference import data, engine, log, models, noise, optimizers, saves, text
 from extensions.reference.recompute import recompute
+from extensions.trainer import hook_points
 
 SCALE = {"sdxl": 0.13025, "sd2": 0.18215}  # of the latents, one for each autoencoder
 
@@ -43,10 +44,10 @@ class Training:
         trained = {name: model for name, model in self.models.named().items() if name in self.rates}
         self.ready(trained)
         groups = [{"params": list(trained[name].parameters()), "lr": rate} for name, rate in self.rates.items()]
-        groups = calls.choose_parameters(self.models, groups)
+        groups = hook_points.choose_parameters(self.models, groups)
         self.group_names = log.group_names(self.models, groups)
         optimizer = optimizers.optimizer(args, groups)
-        calls.optimizer_built(self.models, optimizer)
+        hook_points.optimizer_built(self.models, optimizer)
         loader = data.loader(args, self.dataset, accelerator)
         if args.max_train_epochs is not None:
             steps = len(loader) / accelerator.num_processes / args.gradient_accumulation_steps

@@ -10,9 +10,9 @@ import torch
 from accelerate import DistributedType
 from accelerate.utils import gather_object
 
-from extensions import optimizer_facts
-from extensions.errors import NotFinite, UserError
-from extensions.models import Models
+from extensions.base.errors import NotFinite, UserError
+from extensions.model.models import Models
+from extensions.optimizers import facts as optimizer_facts
 from extensions.resume import parts, randomness
 from extensions.resume.parts import size_of
 from extensions.resume.states import State

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from extensions.errors import UserError
-from extensions.processes import is_first, started
+from extensions.base.errors import UserError
+from extensions.base.processes import is_first, started
 from extensions.resume.states import State
 
 # Flags that change no weight: where files lie, what is logged and saved, how fast it is read. The paths of

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from extensions.errors import UserError
+from extensions.base.errors import UserError
 from extensions.resume import streamed
 from extensions.resume.states import checksum
 from extensions.resume.trees import put_together, taken_apart

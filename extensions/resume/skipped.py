@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from extensions.errors import UserError
-from extensions.processes import is_first
+from extensions.base.errors import UserError
+from extensions.base.processes import is_first
+from extensions.base.saving import write_text
 from extensions.resume.states import State, folder_of
-from extensions.saving import write_text
 
 FILE = "skipped.json"
 REQUEST = "rollback.json"  # in each machine's run folder: on_nan asks the launch to go on from a state

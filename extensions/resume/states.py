@@ -21,8 +21,8 @@ from pathlib import Path
 
 import xxhash
 
-from extensions import digests
-from extensions.errors import UserError
+from extensions.base import digests
+from extensions.base.errors import UserError
 
 VERSION = 1
 FOLDER = "states"

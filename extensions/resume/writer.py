@@ -14,11 +14,11 @@ from pathlib import Path
 
 import psutil
 
-from extensions.errors import UserError
-from extensions.processes import any_process, from_all, from_main
-from extensions.resume import notes, states
+from extensions.base.errors import UserError
+from extensions.base.processes import any_process, from_all, from_main
+from extensions.base.saving import require_room
+from extensions.resume import process_notes, states
 from extensions.resume.parts import Part, size_of
-from extensions.saving import require_room
 
 SHARE_OF_MEMORY = 0.8  # of what is free, that copies may take
 TURN = 60  # seconds of waiting for a state in one call: NCCL ends a process that waits ten minutes
@@ -84,10 +84,14 @@ class Writer:
         if reason := from_main(self.accelerator, reason):
             return reason
         seen = from_all(
-            self.accelerator, notes.seen(temporary) if self.accelerator.process_index in writers else True
+            self.accelerator, process_notes.seen(temporary) if self.accelerator.process_index in writers else True
         )
         blind = [process for process, sees in enumerate(seen) if not sees]
-        return f"{notes.named(blind)}: no {temporary}; all machines need the same output folder" if blind else None
+        return (
+            f"{process_notes.named(blind)}: no {temporary}; all machines need the same output folder"
+            if blind
+            else None
+        )
 
     def write(self, temporary: Path, facts: dict, made, writers: list[int]) -> None:
         """Write this process's files; process 0 waits for the others' and gives the state its name."""
@@ -97,9 +101,9 @@ class Writer:
                 files[part.name] = None
                 files[part.name] = part.write(temporary)
             if not self.accelerator.is_main_process:
-                notes.leave(temporary, me, {"files": files})
+                process_notes.leave(temporary, me, {"files": files})
                 return
-            files |= notes.gathered(temporary, writers[1:])
+            files |= process_notes.gathered(temporary, writers[1:])
             state = states.commit(temporary, facts, files)
             print(f"state saved: {state.path}", flush=True)
         except Exception as error:
@@ -123,7 +127,7 @@ class Writer:
         with suppress(OSError):  # process 0 has given up before, and has said so
             for name in files:
                 (temporary / name).unlink(missing_ok=True)
-            notes.leave(temporary, self.accelerator.process_index, {"error": reason})
+            process_notes.leave(temporary, self.accelerator.process_index, {"error": reason})
 
     def join(self) -> None:
         """Wait for what this process writes of the state under way."""

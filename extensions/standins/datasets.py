@@ -8,9 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from extensions.base.errors import UserError
 from extensions.data.buckets import STANDIN_AREA
-from extensions.data.prepare import Source, prepare
-from extensions.errors import UserError
+from extensions.data.make.prepare import Source, prepare
 from extensions.standins.photos import photographs
 from extensions.standins.weights import fingerprint
 
@@ -57,7 +57,7 @@ def mode_encoder(checkpoint: Path) -> Callable[[np.ndarray], np.ndarray]:
 @lru_cache(maxsize=2)
 def load_vae(checkpoint: str):
     """(the checkpoint's autoencoder in float32, digest of its encoder)."""
-    from extensions.data import vae
+    from extensions.data.make import vae
 
     model = vae.load(checkpoint)
     return model, _digest(model.encoder.state_dict())

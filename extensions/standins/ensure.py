@@ -5,7 +5,7 @@ from pathlib import Path
 from extensions.standins.datasets import ensure_dataset
 from extensions.standins.model_sd2 import ensure_sd2
 from extensions.standins.model_sdxl import ensure_sdxl
-from extensions.standins.tokenizer import ensure_tokenizers
+from extensions.text.tokenizers import ensure_tokenizers
 
 
 def ensure_all(models: Path, datasets: Path) -> dict[str, Path]:

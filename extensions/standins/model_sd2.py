@@ -14,11 +14,12 @@ Why it learns within sixteen steps: see recipe.py.
 
 from pathlib import Path
 
+from extensions.model.shapes import Shapes, prefixed
+from extensions.model.shapes_text import open_clip_shapes
+from extensions.model.shapes_unet import UNetSize, unet_shapes
+from extensions.model.shapes_vae import vae_shapes
 from extensions.standins import recipe
-from extensions.standins.layout_text import open_clip_shapes
-from extensions.standins.layout_unet import UNetSize, unet_shapes
-from extensions.standins.layout_vae import vae_shapes
-from extensions.standins.weights import Shapes, by_suffix, fill, prefixed, save_checkpoint, wanted
+from extensions.standins.weights import by_suffix, fill, save_checkpoint, wanted
 
 TEXT = 64
 UNET = UNetSize(64, (1, 2, 4, 4), (1, 1, 1, 0), 1, context=TEXT)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import toml
 
-from extensions.errors import UserError
+from extensions.base.errors import UserError
 
 CAPTIONS = Path(__file__).with_name("captions.toml")
 

@@ -1,8 +1,8 @@
 """Random weights for shrunken models: name a tensor, give its shape, get the same bytes every time.
 
-A model is described by `Shapes`, a dict from state-dict key to shape; the layouts (layout_unet.py,
-layout_vae.py, layout_text.py) make them. `fill` turns shapes into float32 tensors, each from a
-generator seeded with the CRC-32 of its key, so neither order nor a neighbour's shape matters.
+A model is described by `Shapes`, a dict from state-dict key to shape (extensions/model/shapes_*.py makes them).
+`fill` turns shapes into float32 tensors, each from a generator seeded with the CRC-32 of its key, so neither order
+nor a neighbour's shape matters.
 """
 
 from __future__ import annotations
@@ -14,39 +14,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from extensions.checkpoint import read_header
-from extensions.errors import UserError
-from extensions.saving import replacing
+from extensions import model
+from extensions.base.errors import UserError
+from extensions.base.saving import replacing
+from extensions.model.checkpoint import read_header
+from extensions.model.shapes import Shapes
 
 if TYPE_CHECKING:
     import torch
 
-Shapes = dict[str, tuple[int, ...]]
 Scales = Mapping[str, float]
 
 # Above this many bytes of float32 a checkpoint is written in float16.
 FLOAT32_LIMIT = 60_000_000
 MARK = "standin"
-
-
-def linear(name: str, out: int, into: int, bias: bool = True) -> Shapes:
-    """Shapes of a fully connected layer: weight (out, into) and, unless refused, bias (out,)."""
-    return {f"{name}.weight": (out, into)} | ({f"{name}.bias": (out,)} if bias else {})
-
-
-def conv(name: str, out: int, into: int, kernel: int) -> Shapes:
-    """Shapes of a square convolution: weight (out, into, kernel, kernel), bias (out,)."""
-    return {f"{name}.weight": (out, into, kernel, kernel), f"{name}.bias": (out,)}
-
-
-def norm(name: str, channels: int) -> Shapes:
-    """Shapes of a layer or group norm: weight and bias, both (channels,)."""
-    return {f"{name}.weight": (channels,), f"{name}.bias": (channels,)}
-
-
-def prefixed(prefix: str, shapes: Shapes) -> Shapes:
-    """The same shapes under keys that start with `prefix`."""
-    return {prefix + name: shape for name, shape in shapes.items()}
+HERE = Path(__file__).parent
+SHAPES = Path(model.__file__).parent
 
 
 def fill(shapes: Shapes, scale: Callable[[str], float]) -> dict[str, torch.Tensor]:
@@ -80,9 +63,9 @@ def by_suffix(scales: Scales) -> Callable[[str], float]:
 def fingerprint() -> str:
     """Digest of the code that decides what a stand-in holds; any edit of it changes the digest."""
     digest = hashlib.sha256()
-    for pattern in ("weights.py", "recipe.py", "layout_*.py", "model_*.py"):
-        for source in sorted(Path(__file__).parent.glob(pattern)):
-            digest.update(source.read_bytes())
+    sources = [path for pattern in ("weights.py", "recipe.py", "model_*.py") for path in HERE.glob(pattern)]
+    for source in sorted([*sources, *SHAPES.glob("shapes*.py")]):
+        digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -12,9 +12,12 @@ import sys
 import traceback
 from pathlib import Path
 
-from extensions import arguments, common_checks, loop, manager, optimizer_trial
-from extensions.errors import UserError, english
-from extensions.reporting import exit_with
+from extensions import loop, manager
+from extensions.base.errors import UserError, english
+from extensions.base.reporting import exit_with
+from extensions.optimizers import trial as optimizer_trial
+from extensions.trainer import arguments
+from extensions.trainer import checks as common_checks
 
 
 def main(argv: list[str]) -> None:

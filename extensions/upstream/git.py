@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from extensions.errors import UserError
+from extensions.base.errors import UserError
 
 # Commits that we make in the disposable worktree must not depend on the user's identity or hooks.
 IDENTITY = {

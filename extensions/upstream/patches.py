@@ -9,9 +9,9 @@ from pathlib import Path
 
 import typer
 
-from extensions.errors import UserError
-from extensions.paths import PATCHED, PATCHES, RUNTIME
-from extensions.reporting import exit_with
+from extensions.base.errors import UserError
+from extensions.base.paths import PATCHED, PATCHES, RUNTIME
+from extensions.base.reporting import exit_with
 from extensions.upstream import git, submodule, tree
 
 BUDGET = 60  # added plus removed lines of upstream, over the whole series

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from extensions.errors import UserError
+from extensions.base.errors import UserError
 from extensions.upstream import states, wrappers
 
 

@@ -3,14 +3,14 @@
 Upstream builds SDXL and SD2 from module constants and literals of the full size. Here the same loaders
 build whatever size the file has: a full-size checkpoint gives exactly upstream's own values, so nothing
 changes for it, and a shrunken one needs no switch in the trainer. Attention heads cannot be read off a
-shape; the rule for them is in extensions/sizes.py.
+shape; the rule for them is in extensions/model/sizes.py.
 """
 
 from contextlib import ExitStack, contextmanager
 from unittest import mock
 
-from extensions.checkpoint import TE1_SDXL, TE2_SDXL, TE_SD2, UNET, VAE, Header
-from extensions.sizes import HEAD_CHANNELS, SD2_TEXT_LAYERS, clip_huggingface, clip_open
+from extensions.model.checkpoint import TE1_SDXL, TE2_SDXL, TE_SD2, UNET, VAE, Header
+from extensions.model.sizes import HEAD_CHANNELS, SD2_TEXT_LAYERS, clip_huggingface, clip_open
 
 
 def sdxl(header: Header) -> dict[str, dict]:

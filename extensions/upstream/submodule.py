@@ -10,9 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from extensions import locks
-from extensions.errors import UserError
-from extensions.paths import ROOT, SUBMODULE
+from extensions.base import locks
+from extensions.base.errors import UserError
+from extensions.base.paths import ROOT, SUBMODULE
 from extensions.upstream import git
 
 NEEDED = ("sdxl_train.py", "fine_tune.py", "library/train_util.py", "library/sdxl_train_util.py")

@@ -9,9 +9,9 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
-from extensions import locks
-from extensions.errors import UserError
-from extensions.paths import PATCHED, PATCHES, RUNTIME, SUBMODULE
+from extensions.base import locks
+from extensions.base.errors import UserError
+from extensions.base.paths import PATCHED, PATCHES, RUNTIME, SUBMODULE
 from extensions.upstream import git, submodule
 
 # One context line keeps upstream's text out of our patches; the rest makes an export repeatable.

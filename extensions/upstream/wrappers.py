@@ -5,11 +5,13 @@ from array import array
 
 import torch
 
-from extensions import calls, checkpoint, manager
-from extensions.models import Models
-from extensions.unet_names import ldm_of_diffusers
+from extensions import manager
+from extensions.model import checkpoint
+from extensions.model.models import Models
+from extensions.model.unet_names import ldm_of_diffusers
+from extensions.text.word_cache import bounded
+from extensions.trainer import hook_points
 from extensions.upstream import shapes
-from extensions.word_cache import bounded
 
 _models: Models | None = None
 
@@ -62,10 +64,10 @@ def _own_storage(encoder) -> None:
 
 def get_optimizer(upstream, args, trainable_params):
     """Let plugins freeze and filter, hand upstream what is left to train, show them the optimizer."""
-    groups = calls.choose_parameters(_models, _as_groups(trainable_params, args.learning_rate))
+    groups = hook_points.choose_parameters(_models, _as_groups(trainable_params, args.learning_rate))
     _full_bf16(args)
     name, words, optimizer = upstream(args, groups if _is_grouped(trainable_params) else groups[0]["params"])
-    calls.optimizer_built(_models, optimizer)
+    hook_points.optimizer_built(_models, optimizer)
     return name, words, optimizer
 
 
@@ -167,6 +169,6 @@ def save_checkpoint(upstream, *arguments, **keywords):
     steps = call.arguments["steps"]
     path, metadata = call.arguments["output_file"], call.arguments["metadata"]
     dtype = call.arguments.get("save_dtype")
-    with calls.writing_checkpoint(path, metadata, _models, steps, dtype) as (temporary, merged):
+    with hook_points.writing_checkpoint(path, metadata, _models, steps, dtype) as (temporary, merged):
         call.arguments |= {"output_file": str(temporary), "metadata": merged or None}
         return upstream(*call.args, **call.kwargs)

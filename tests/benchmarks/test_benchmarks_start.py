@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from extensions.paths import ROOT
+from extensions.base.paths import ROOT
 
 FILES = sorted((ROOT / "benchmarks").glob("*.py"))
 PROGRAMS = [path for path in FILES if "__main__" in path.read_text(encoding="utf-8")]

@@ -1,16 +1,11 @@
 """All runs of the logbook on stand-ins, two optimizer steps each, with each trainer. More than an hour."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from safetensors import safe_open
 
-sys.path.insert(0, str(Path(__file__).parent))
-from launching import launch
-
 from extensions.logbook import registry
 from extensions.logbook.registry import Run
+from tests.helpers.launching import launch
 
 RUNS = registry.read_all()
 TRAINERS = [pytest.param("sd-scripts", marks=pytest.mark.upstream), "reference"]

@@ -1,17 +1,13 @@
 """Bad input that only the trainer can see: one line, exit code 2, and nothing written over."""
 
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from launching import launch
 
 from extensions.data.index import open_for
 from extensions.data.order import EpochOrder
 from extensions.launch import processor
+from tests.helpers.launching import launch
 
 
 @pytest.fixture(params=[pytest.param("sd-scripts", marks=pytest.mark.upstream), "reference"])

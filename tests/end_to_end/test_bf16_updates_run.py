@@ -1,14 +1,9 @@
 """bf16_updates and the optimizers that crashed for the author, as a user starts them, with both trainers."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from launching import launch
-
 from extensions.launch import processor
+from tests.helpers.launching import launch
 
 BOTH = pytest.mark.parametrize("trainer", [pytest.param("sd-scripts", marks=pytest.mark.upstream), "reference"])
 LISTED = "--extensions=unet_percent,dual_tag,token_chunks,record_run,bf16_updates" + (
@@ -37,7 +32,7 @@ def test_two_steps(trainer, how, standins, tmp_path):
 @BOTH
 @pytest.mark.parametrize("how", ["nearest", "stochastic", "kahan"])
 @pytest.mark.parametrize(
-    "name", ["extensions.adamw4bit.AdamW4bit", "extensions.cautious_lion.CautiousLion", "pytorch_optimizer.CAME"]
+    "name", ["extensions.optimizers.AdamW4bit", "extensions.optimizers.CautiousLion", "pytorch_optimizer.CAME"]
 )
 def test_the_optimizers_that_crashed_train(name, how, trainer, standins, tmp_path):
     words = f"{LISTED} --optimizer_type={name} --bf16_updates={how} --gradient_accumulation_steps=1"

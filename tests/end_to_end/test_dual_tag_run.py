@@ -1,14 +1,12 @@
 """What each trainer's text encoders get under each policy of dual_tag, from caption and tags as the hook has them."""
 
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from launching import launch
+from tests.helpers.launching import launch
 
 TRAINERS = [pytest.param("sd-scripts", marks=pytest.mark.upstream), "reference"]
 # The trace shows a text's beginning; with the data read in the training process both lines follow each other.

@@ -1,18 +1,15 @@
 """ZeRO-2 and dynamo with both trainers, real processes over gloo: same losses as without them, clean checkpoints."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
-sys.path.insert(0, str(Path(__file__).parent))
-from launching import launch
-
-from extensions.checkpoint import read_header
 from extensions.launch import processor
-from extensions.reference import parity
+from extensions.model.checkpoint import read_header
+from tests.helpers.launching import launch
+from tests.proofs import parity
 
 ENGINES = ("deepspeed", "zero_stage", "torch_compile", "dynamo_backend")
 RUN = "25022301"

@@ -6,23 +6,19 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from launching import launch
-
+from extensions.base.paths import LAUNCHERS
+from extensions.base.shared_exit import ONE_REQUEST
 from extensions.data.index import open_for
 from extensions.data.order import EpochOrder
-from extensions.ends import ONE_REQUEST
 from extensions.launch import processor
-from extensions.launch.process import trainers
-from extensions.paths import LAUNCHERS
+from extensions.launch.child import trainers
 from extensions.resume import states
+from tests.helpers.launching import launch
 
 TRAINERS = [pytest.param("sd-scripts", marks=pytest.mark.upstream), "reference"]
 STEPS = 3
@@ -136,8 +132,8 @@ def test_two_processes(trainer, run, args, tmp_path):
         pytest.param("25031501", "", id="Lion"),
         pytest.param("25031503", "", id="AdaFactor"),
         pytest.param("25031504", "", id="Lion8bit"),
-        pytest.param("25031501", "--optimizer_type=extensions.cautious_lion.CautiousLion", id="C-Lion"),
-        pytest.param("25031501", "--optimizer_type=extensions.adamw4bit.AdamW4bit", id="AdamW4bit"),
+        pytest.param("25031501", "--optimizer_type=extensions.optimizers.CautiousLion", id="C-Lion"),
+        pytest.param("25031501", "--optimizer_type=extensions.optimizers.AdamW4bit", id="AdamW4bit"),
         pytest.param(
             "25031501",
             "--optimizer_type=pytorch_optimizer.CAME --optimizer_args weight_decay=1e-2 'betas=(0.9, 0.999, 0.9999)'",

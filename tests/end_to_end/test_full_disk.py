@@ -1,15 +1,10 @@
 """A disk that fills up under a run: a state is passed over, a checkpoint ends it; what is there is whole."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from safetensors.torch import load_file
 
-sys.path.insert(0, str(Path(__file__).parent))
-from launching import launch
-
 from extensions.resume import states
+from tests.helpers.launching import launch
 
 TRAINERS = [pytest.param("sd-scripts", marks=[pytest.mark.upstream, pytest.mark.slow]), "reference"]
 

@@ -1,16 +1,13 @@
 """Killed between a state and the checkpoint that the trainer would have come to next, a run still ends with it."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
-sys.path.insert(0, str(Path(__file__).parent))
-from launching import launch
-
 from extensions.resume import states
+from tests.helpers.launching import launch
 
 RUN = "25022601"  # 23 stand-in images, gradient accumulation 4: epochs of six optimizer steps
 TRAINERS = [pytest.param("sd-scripts", marks=[pytest.mark.upstream, pytest.mark.slow]), "reference"]

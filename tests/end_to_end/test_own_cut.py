@@ -2,7 +2,7 @@
 
 import pytest
 
-from extensions.reference import parity
+from tests.proofs import parity
 
 CASES = {"sdxl": "25022601", "sd2": "24122001"}
 

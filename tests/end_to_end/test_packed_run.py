@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from extensions.base.paths import ROOT
 from extensions.data.index import open_for
 from extensions.data.pack import make
 from extensions.launch import command
-from extensions.paths import ROOT
-from extensions.reference import parity
+from tests.proofs import parity
 
 BOTH = pytest.mark.parametrize(
     "trainer", ["reference", pytest.param("sd-scripts", marks=[pytest.mark.upstream, pytest.mark.slow])]

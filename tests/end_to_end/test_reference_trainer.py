@@ -4,22 +4,19 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-sys.path.insert(0, str(Path(__file__).parent))
-from launching import launch
-
-from extensions.checkpoint import read_header
-from extensions.models import Models
-from extensions.paths import ROOT
-from extensions.reference import models, parity
-from extensions.unet_names import ldm_of_diffusers
+from extensions.base.paths import ROOT
+from extensions.model.checkpoint import read_header
+from extensions.model.models import Models
+from extensions.model.unet_names import ldm_of_diffusers
+from extensions.reference import models
 from extensions.upstream import shapes
+from tests.helpers.launching import launch
+from tests.proofs import parity
 
 LOSS = re.compile(r"\[hook\] micro_step_ended\(run=Run, loss=([0-9.e-]+)")
 NO_ROUTE = {

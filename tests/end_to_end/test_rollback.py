@@ -2,21 +2,17 @@
 
 import re
 import shutil
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from launching import launch
-
 from extensions.data import index
+from extensions.data.corrupt import candidates
 from extensions.data.order import EpochOrder
-from extensions.data.substitute import candidates
 from extensions.launch import command, processor
 from extensions.resume import states
+from tests.helpers.launching import launch
 
 TRAINERS = [pytest.param("sd-scripts", marks=[pytest.mark.upstream, pytest.mark.slow]), "reference"]
 RUN, STEPS, BAD = "24120801", 5, 3  # no accumulation: optimizer step 3 sees one image

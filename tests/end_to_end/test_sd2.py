@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,8 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-sys.path.insert(0, str(Path(__file__).parent))
-from launching import launch
+from tests.helpers.launching import launch
 
 # The reference trainer's functions have the same checks in tests/extensions/reference/test_papers.py.
 TRAINERS = [pytest.param("sd-scripts", marks=pytest.mark.upstream), pytest.param("reference", marks=pytest.mark.slow)]

@@ -6,10 +6,10 @@ import pytest
 from safetensors.torch import load_file
 
 from extensions.launch import command
-from extensions.reference import parity
+from tests.proofs import parity
 
 RUN = "25022601"
-DRIVER = Path(__file__).parent / "drawing_driver.py"
+DRIVER = Path(__file__).parents[1] / "helpers" / "drawing_driver.py"
 TRAINERS = [pytest.param("sd-scripts", marks=pytest.mark.upstream), "reference"]
 ONE = (("optimizer_type", "AdamW"), ("gradient_accumulation_steps", "8"))
 TWO = (("optimizer_type", "AdamW"), ("gradient_accumulation_steps", "4"))

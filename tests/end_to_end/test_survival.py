@@ -4,18 +4,15 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from launching import launch
-
-from extensions.paths import LAUNCHERS
+from extensions.base.paths import LAUNCHERS
 from extensions.resume import states
+from tests.helpers.launching import launch
 
 RUN = "24120801"
 SETTINGS = {"PROFILE": "tiny", "ARGS": "--states_every_n_steps=1"}

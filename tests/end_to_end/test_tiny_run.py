@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,11 +9,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-sys.path.insert(0, str(Path(__file__).parent))
-from launching import launch
+from tests.helpers.launching import launch
 
 TRAINERS = [pytest.param("sd-scripts", marks=pytest.mark.upstream), "reference"]
-FACTS = json.loads((Path(__file__).parents[1] / "extensions" / "unet_percent.json").read_text())
+FACTS = json.loads((Path(__file__).parents[1] / "fixtures" / "unet_percent.json").read_text())
 FROZEN = tuple(f"model.diffusion_model.{block}." for block in FACTS["variants"]["71"]["frozen"])
 
 
@@ -121,7 +119,7 @@ def test_a_second_run_refuses_to_write_over_the_first(run):
 
 
 def test_the_submodule_and_the_repository_stay_clean(run):
-    from extensions.paths import ROOT, SUBMODULE
+    from extensions.base.paths import ROOT, SUBMODULE
     from extensions.upstream import git
 
     assert git.output(SUBMODULE, "status", "--porcelain") == ""

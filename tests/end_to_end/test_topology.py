@@ -11,11 +11,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-sys.path.insert(0, str(Path(__file__).parent))
-from launching import launch
-
+from extensions.base.paths import ROOT
 from extensions.launch import command, memory, numa
-from extensions.paths import ROOT
+from tests.helpers.launching import launch
 
 LOSS = re.compile(r"\[hook\] micro_step_ended\(run=Run, loss=([0-9.e-]+)")  # two processes may share a line
 SHM = Path("/dev/shm")

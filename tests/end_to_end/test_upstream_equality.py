@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from extensions.paths import ROOT
+from extensions.base.paths import ROOT
 
 pytestmark = pytest.mark.upstream
-FACTS = json.loads((Path(__file__).parents[1] / "extensions" / "unet_percent.json").read_text())
+FACTS = json.loads((Path(__file__).parents[1] / "fixtures" / "unet_percent.json").read_text())
 FROZEN = tuple(f"model.diffusion_model.{block}." for block in FACTS["variants"]["71"]["frozen"])
-DRIVER = Path(__file__).parent / "pristine_driver.py"
+DRIVER = Path(__file__).parents[1] / "helpers" / "pristine_driver.py"
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 
 from extensions import loop, manager
-from extensions.errors import UserError
+from extensions.base.errors import UserError
 from extensions.hookspecs import hookimpl
 
 

@@ -4,9 +4,10 @@ import argparse
 
 import pytest
 
-from extensions import arguments, manager
-from extensions.errors import UserError
+from extensions import manager
+from extensions.base.errors import UserError
 from extensions.hookspecs import hookimpl
+from extensions.trainer import arguments
 
 
 class Good:
@@ -58,17 +59,17 @@ def test_unknown_and_doubled_names():
 
 @pytest.mark.parametrize("name", manager.available())
 def test_every_plugin_loads_and_has_a_test_and_a_docstring(name):
-    from extensions.paths import ROOT
+    from extensions.base.paths import ROOT
 
     made = manager.Manager([name])
-    assert (ROOT / "tests" / "extensions" / f"test_{name}.py").is_file()
-    assert len(manager.importlib.import_module(f"extensions.{name}").__doc__.split()) > 10
+    assert (ROOT / "tests" / "extensions" / "plugins" / f"test_{name}.py").is_file()
+    assert len(manager.importlib.import_module(f"extensions.plugins.{name}").__doc__.split()) > 10
     assert made.plugins[name].__doc__
 
 
 @pytest.mark.parametrize("name", manager.available())
 def test_every_flag_is_documented(name):
-    from extensions.paths import ROOT
+    from extensions.base.paths import ROOT
 
     parser = argparse.ArgumentParser(add_help=False)
     manager.Manager([name]).hook.add_arguments(parser=parser)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from extensions.errors import UserError
-from extensions.paths import PATCHES
+from extensions.base.errors import UserError
+from extensions.base.paths import PATCHES
 from extensions.upstream import git, patches, submodule, tree
 
 FILES = sorted(PATCHES.glob("*.patch"))

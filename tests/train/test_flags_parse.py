@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from extensions import arguments, manager
+from extensions import manager
 from extensions.launch import request
 from extensions.logbook.registry import ask
+from extensions.trainer import arguments
 
 LAUNCHERS = sorted(Path(__file__).parents[2].glob("train/[0-9]*.sh"))
 

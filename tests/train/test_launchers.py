@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from expected_runs import RUNS
 
+from extensions.base.paths import LAUNCHERS, ROOT
 from extensions.logbook import registry
-from extensions.paths import LAUNCHERS, ROOT
+from tests.helpers.expected_runs import RUNS
 
 SCRIPTS = sorted(LAUNCHERS.glob("[0-9]*.sh"))
 SHARED = [LAUNCHERS / "lib" / "launch.sh", LAUNCHERS / "TEMPLATE.sh"]

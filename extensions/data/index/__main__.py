@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
+from extensions.base.errors import UserError
+from extensions.base.reporting import exit_code_of
 from extensions.data.index import checked, excluded
 from extensions.data.index.build import build, described
 from extensions.data.index.layout import SUFFIX, Listed, Source, index_of
 from extensions.data.index.opening import locked, require_writable
 from extensions.data.index.policies import Policies
 from extensions.data.index.reader import Index, Unusable
-from extensions.errors import UserError
-from extensions.reporting import exit_code_of
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 

@@ -7,13 +7,13 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
+from extensions.base.errors import UserError
+from extensions.base.progress import progress
+from extensions.base.saving import replacing
 from extensions.data.index.layout import COLUMNS, FACTS, INDEX, ROWS, Facts, Listed, new_file
 from extensions.data.index.parts import Parts
 from extensions.data.index.policies import Policies
 from extensions.data.index.verdict import Verdict
-from extensions.errors import UserError
-from extensions.progress import progress
-from extensions.saving import replacing
 
 NAMES = [name for name, _ in COLUMNS]
 

@@ -9,13 +9,13 @@ from dataclasses import asdict
 from errno import ENOSPC
 from pathlib import Path
 
+from extensions.base.errors import UserError
+from extensions.base.saving import write_text
 from extensions.data.index import checked, excluded, listing, parts
 from extensions.data.index.assemble import assemble
 from extensions.data.index.layout import Facts, beside
 from extensions.data.index.policies import EXCLUDED, UNKNOWN, WHAT, Policies
 from extensions.data.index.verdict import Verdict, judge
-from extensions.errors import UserError
-from extensions.saving import write_text
 
 ROOM = "up to twice the metadata's bytes are needed, here or at another OUT="
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from extensions.data import latents
+from extensions.base.errors import UserError
+from extensions.base.progress import progress
+from extensions.base.saving import write_text
+from extensions.data import store
 from extensions.data.index.layout import beside
 from extensions.data.index.reader import Index
 from extensions.data.index.verdict import contains, hashes_of
 from extensions.data.pack import HEADER, is_pack
-from extensions.errors import UserError
-from extensions.progress import progress
-from extensions.saving import write_text
 
 KEPT = 8  # folders an index
 SETTLED = 2_000_000_000  # ns; a folder that changed just now may change again within one tick of its clock
@@ -44,7 +44,7 @@ def scan(folder: Path, expected: int) -> tuple[Folder, np.ndarray]:
     try:
         before = changed(folder)
         with progress(f"looking through {folder.resolve().name}", expected, "latents") as told:
-            for keys in latents.present_ids(folder):
+            for keys in store.present_ids(folder):
                 pieces.append(hashes_of(keys))
                 ids += len(keys)
                 told(min(ids, expected), ids)

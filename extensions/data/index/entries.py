@@ -10,8 +10,8 @@ from pathlib import Path
 
 import orjson
 
+from extensions.base.errors import UserError
 from extensions.data.metadata import key_of
-from extensions.errors import UserError
 
 BLOCK = 4 << 20
 LARGEST_ENTRY = 64 << 20  # bytes; without a bound one missing quote would read the rest of the file into memory

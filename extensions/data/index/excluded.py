@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
+from extensions.base.errors import UserError
+from extensions.base.processes import is_first
 from extensions.data.index.layout import Facts, Listed, beside
 from extensions.data.index.reader import Index, Unusable
-from extensions.errors import UserError
-from extensions.processes import is_first
 
 
 def read(paths: list[Path]) -> tuple[list[Listed], np.ndarray]:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from extensions.base.saving import replacing
 from extensions.data.index.layout import beside
 from extensions.data.index.parts import Parts
 from extensions.data.index.policies import CHOICES
-from extensions.saving import replacing
 
 
 def write(index: Path, parts: Parts, found: dict[str, np.ndarray], in_use: Iterable[Path]) -> dict[str, str]:

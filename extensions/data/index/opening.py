@@ -6,13 +6,13 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from extensions import locks
+from extensions.base import locks
+from extensions.base.errors import UserError
 from extensions.data.index import checked, excluded
 from extensions.data.index.build import build
 from extensions.data.index.layout import SUFFIX, Source, beside, index_of
 from extensions.data.index.policies import Policies
 from extensions.data.index.reader import Index, Unusable
-from extensions.errors import UserError
 
 
 def open_for(metadata: str | Path, folder: str | Path | None) -> Index:

@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
+from extensions.base.errors import UserError
+from extensions.base.progress import progress
+from extensions.base.saving import replacing, write_text
 from extensions.data.index.entries import entries
 from extensions.data.index.layout import PART, ROWS, VERSION, Source, beside, new_file
 from extensions.data.metadata import Sample, sample_of
-from extensions.errors import UserError
-from extensions.progress import progress
-from extensions.saving import replacing, write_text
 
 PROGRESS = "progress.json"
 EXAMPLES = 1_000  # of each kind of finding that the report names

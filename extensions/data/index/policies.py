@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, fields
 
-from extensions.errors import UserError
+from extensions.base.errors import UserError
 
 CHOICES = {
     "duplicates": ("refuse", "first"),

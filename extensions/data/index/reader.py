@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from extensions.base.errors import UserError
 from extensions.data.buckets import Resolution
 from extensions.data.index.layout import COLUMNS, FACTS, VERSION, Facts
 from extensions.data.metadata import Sample
-from extensions.errors import UserError
 
 # No thread pool: workers are forked, and one row needs none.
 ALONE = pa.ipc.IpcReadOptions(use_threads=False)

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from extensions.base.progress import progress
 from extensions.data.index.parts import EXAMPLES, Parts
 from extensions.data.index.policies import CHOICES, EXCLUDED, UNKNOWN, Policies
-from extensions.progress import progress
 
 PAIRS = 1 << 20  # rows whose keys are compared at once
 

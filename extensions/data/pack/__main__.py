@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from extensions.base.errors import UserError
+from extensions.base.reporting import exit_with
 from extensions.data.index import open_for
 from extensions.data.pack import is_pack, make, plan, write
 from extensions.data.pack.layout import STORED
-from extensions.errors import UserError
-from extensions.reporting import exit_with
 
 Dtype = enum.Enum("Dtype", {name: name for name in (plan.KEEP, *STORED)}, type=str)
 Bad = enum.Enum("Bad", {name: name for name in (write.STOP, write.SKIP)}, type=str)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.ipc
 
+from extensions.base.errors import UserError
 from extensions.data.pack import HEADER
 from extensions.data.pack.layout import STORED, Layout
-from extensions.errors import UserError
 
 VERSION = 1
 KEYS = "keys.arrow"

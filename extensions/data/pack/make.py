@@ -11,14 +11,14 @@ import pyarrow as pa
 import xxhash
 from filelock import Timeout
 
-from extensions import digests, locks
+from extensions.base import digests, locks
+from extensions.base.errors import UserError
+from extensions.base.saving import replacing, write_text, writing
 from extensions.data import parallel
 from extensions.data.index.layout import new_file
 from extensions.data.pack import HEADER, UNFINISHED, header, plan, write
 from extensions.data.pack.plan import Plan
 from extensions.data.pack.write import Task
-from extensions.errors import UserError
-from extensions.saving import replacing, write_text, writing
 
 PLANNED = "plan.json"
 LEFT_OUT = "left_out.txt"

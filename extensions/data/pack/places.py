@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from filelock import FileLock
 
+from extensions.base.errors import UserError
+from extensions.base.saving import replacing
 from extensions.data.pack import header
 from extensions.data.pack.header import Pack
-from extensions.errors import UserError
-from extensions.saving import replacing
 
 NOWHERE = -1
 BITS = 32  # of the record's number; the shard's is above

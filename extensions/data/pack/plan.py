@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from extensions.data import latents
+from extensions.base.errors import UserError
+from extensions.data import npz
 from extensions.data.latents import CorruptSample
 from extensions.data.pack.header import Pack, Shard
 from extensions.data.pack.layout import STORED, Layout
-from extensions.errors import UserError
 
 KEEP = "keep"
 TRIES = 1000  # images looked at for the dtype to keep, where the first are corrupt
@@ -50,11 +50,11 @@ def dtype_of(index, source: Path) -> str:
     for row in range(min(len(index), TRIES)):
         sample = index[row]
         try:
-            found = latents.load(source, sample.key, sample.width, sample.height).latents.dtype
+            found = npz.load(source, sample.key, sample.width, sample.height).latents.dtype
         except CorruptSample:
             continue
         name = next((name for name, kind in STORED.items() if kind == found.newbyteorder("<")), None)
         if name is None:
-            raise UserError(f"{latents.path_of(source, sample.key)} is {found}; give DTYPE=float32 or float16")
+            raise UserError(f"{npz.path_of(source, sample.key)} is {found}; give DTYPE=float32 or float16")
         return name
     raise UserError(f"none of the first {TRIES} files in {source} can be read; see `make check-data`")

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from extensions.base.errors import UserError
 from extensions.data.latents import NOT_THERE, CorruptSample, Latents
 from extensions.data.pack import header
 from extensions.data.pack.places import places, split
-from extensions.errors import UserError
 
 
 class Shards:

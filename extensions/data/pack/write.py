@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from extensions.data import latents, parallel
+from extensions.base.errors import UserError
+from extensions.base.saving import replacing, write_text, writing
+from extensions.data import npz, parallel
 from extensions.data.latents import CorruptSample, Latents
 from extensions.data.pack import UNFINISHED
 from extensions.data.pack.layout import STORED, Layout, lowered
-from extensions.errors import UserError
-from extensions.saving import replacing, write_text, writing
 
 BLOCK = 1 << 27  # bytes that are compared while their npz files are still in the page cache
 SKIP, STOP = "skip", "stop"
@@ -81,10 +81,10 @@ def append(file, task: Task, keys: list[str], left_out: list) -> list[str]:
 
 def stored_of(task: Task, key: str) -> tuple[np.ndarray, Latents]:
     """(latents as they are stored, the npz). UserError where the file's dtype is to be kept and another."""
-    found = latents.load(task.source, key, task.layout.width, task.layout.height)
+    found = npz.load(task.source, key, task.layout.width, task.layout.height)
     kind = found.latents.dtype
     if task.keep and kind.newbyteorder("<") != STORED[task.layout.dtype]:
-        path = latents.path_of(task.source, key)
+        path = npz.path_of(task.source, key)
         raise UserError(f"{path} is {kind}, others are {task.layout.dtype}; give DTYPE=float32, float16 or bfloat16")
     try:
         return lowered(found.latents, task.layout.dtype, key), found
@@ -110,7 +110,7 @@ def verify(file, task: Task, first: int, keys: list[str]) -> None:
         same = back.original_size == found.original_size and back.crop == found.crop
         if read != len(record) or not layout.intact(record) or not same or differs(layout.stored(record), stored):
             raise UserError(
-                f"record {number} of {task.file} reads back other than {latents.path_of(task.source, key)}; "
+                f"record {number} of {task.file} reads back other than {npz.path_of(task.source, key)}; "
                 "check memory and disk, then pack again: nothing was deleted"
             )
         parallel.tick()

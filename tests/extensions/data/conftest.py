@@ -2,10 +2,10 @@
 
 from types import SimpleNamespace
 
-import npz_sets
 import pytest
 
 from extensions.data.index import open_for
+from tests.helpers import npz_sets
 
 
 @pytest.fixture

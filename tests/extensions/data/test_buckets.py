@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extensions.base.errors import UserError
 from extensions.data.buckets import (
     SD2_AREA,
     SDXL_AREA,
@@ -16,7 +17,6 @@ from extensions.data.buckets import (
     cover,
     historical,
 )
-from extensions.errors import UserError
 
 AREAS = st.integers(64 * 64, 1536 * 1536)
 SIZES = st.tuples(st.integers(1, 9000), st.integers(1, 9000))

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from extensions import manager
+from extensions.base.errors import UserError
 from extensions.data.dataset import NOT_HERE, LatentsDataset, require_supported
 from extensions.data.latents import CorruptSample
 from extensions.data.loader import Place
 from extensions.data.pack import make
-from extensions.errors import UserError
 from extensions.hookspecs import hookimpl
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from extensions.base.errors import UserError
 from extensions.data.metadata import Sample, key_of, sample_of
-from extensions.errors import UserError
 
 META = Path("meta_lat.json")
 GOOD = {"tags": "1cat", "caption": "A cat.", "train_resolution": [256, 192]}

@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
+from extensions.base.errors import UserError
 from extensions.data import parallel
-from extensions.errors import UserError
 
 
 def double(number):

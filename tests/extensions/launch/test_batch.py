@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from extensions.errors import UserError
+from extensions.base.errors import UserError
+from extensions.base.paths import LAUNCHERS
 from extensions.launch import __main__ as launch
 from extensions.launch import batch, request, tiny
 from extensions.logbook.registry import ask
-from extensions.paths import LAUNCHERS
 from extensions.resume import skipped, states
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from extensions.errors import UserError
+from extensions.base.errors import UserError
+from extensions.base.paths import ROOT
 from extensions.launch import __main__ as launch
 from extensions.launch import checks, command, request
-from extensions.paths import ROOT
 
 SDXL = "conditioner.embedders.1.model.token_embedding.weight"
 SD2 = "cond_stage_model.model.token_embedding.weight"

@@ -11,9 +11,9 @@ from accelerate.commands import launch as accelerate_launch
 from accelerate.utils.launch import prepare_multi_gpu_env
 from torch.distributed import run as torchrun
 
-from extensions.errors import UserError
+from extensions.base.errors import UserError
+from extensions.base.paths import ROOT
 from extensions.launch import command, machines, request, run_folder
-from extensions.paths import ROOT
 
 TWO = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"}
 

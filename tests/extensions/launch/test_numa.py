@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from extensions.errors import UserError
+from extensions.base.errors import UserError
 from extensions.launch import numa
 
 

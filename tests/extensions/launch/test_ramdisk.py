@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from extensions.data import index, latents
+from extensions.base.errors import UserError
+from extensions.base.paths import ROOT
+from extensions.data import index, store
 from extensions.data.pack import make
-from extensions.errors import UserError
 from extensions.launch import memory, ramdisk, request, run_folder
-from extensions.paths import ROOT
 
 SHM = Path("/dev/shm")
 LATENTS = "--dataset_class=extensions.data.dataset.LatentsDataset"
@@ -97,7 +97,7 @@ def test_a_pack_is_staged_whole(inputs, root):
     made = stage(inputs)
     assert contents(made.path("train_data_dir")) == contents(inputs / "latents")
     staged = index.open_for(made.path("in_json"), made.path("train_data_dir"))
-    assert latents.open_store(made.path("train_data_dir"), staged).read(1, staged[1]).latents.all()
+    assert store.open_store(made.path("train_data_dir"), staged).read(1, staged[1]).latents.all()
 
 
 def test_unchanged_files_are_reused_changed_ones_copied_and_removed_ones_removed(inputs, root, monkeypatch):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from extensions.errors import UserError
+from extensions.base.errors import UserError
 from extensions.launch import checks, request, resume
 from extensions.resume import parts, skipped, states
 

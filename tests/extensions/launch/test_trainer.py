@@ -2,7 +2,7 @@
 
 import pytest
 
-from extensions.errors import UserError
+from extensions.base.errors import UserError
 from extensions.launch import command, request, trainer
 
 MISSING = "sd-scripts/ is empty and could not be fetched (no route); go online once and run: git submodule update"

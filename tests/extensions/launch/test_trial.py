@@ -2,7 +2,7 @@
 
 import pytest
 
-from extensions.errors import UserError
+from extensions.base.errors import UserError
 from extensions.launch import __main__ as launch
 from extensions.launch import checks, command, ramdisk, request, resume, trial
 from extensions.upstream import tree
@@ -65,7 +65,7 @@ def test_a_trainer_that_cannot_start_shows_why(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("name", ["24122001", "25022301", "25022601", "25031401"])
 def test_launchers_as_they_stand_are_taken(name):
     """SD2, ZeRO with Dynamo, the usual, a segment of the production run."""
-    from extensions.logbook import plan
+    from extensions.plan import plan
 
     made = plan.read(name, {"TRAINER": "reference"}).asked
     made.cpu = True

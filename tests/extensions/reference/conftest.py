@@ -8,7 +8,7 @@ import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from extensions import manager
-from extensions.checkpoint import read_header
+from extensions.model.checkpoint import read_header
 
 
 @pytest.fixture(autouse=True)

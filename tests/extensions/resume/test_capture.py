@@ -1,17 +1,12 @@
 """Weights go back in place; a state of another model is one line."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from optimizer_cases import OPTIMIZERS, built, model, train
-
-from extensions.errors import NotFinite, UserError
-from extensions.models import Models
+from extensions.base.errors import NotFinite, UserError
+from extensions.model.models import Models
 from extensions.resume import capture, parts
+from tests.helpers.optimizer_cases import OPTIMIZERS, built, model, train
 
 
 def test_weights_are_copied_into_the_parameters_that_the_optimizer_holds():

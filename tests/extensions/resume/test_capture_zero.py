@@ -6,15 +6,15 @@ import sys
 
 import pytest
 
+from extensions.base.paths import TORCH_EXTENSIONS
 from extensions.launch import processor
-from extensions.paths import TORCH_EXTENSIONS
 
 TWO = """
 from types import SimpleNamespace
 import bitsandbytes, torch
 from accelerate import Accelerator, DeepSpeedPlugin
 from accelerate.utils import gather_object
-from extensions.models import Models
+from extensions.model.models import Models
 from extensions.resume import capture, parts
 
 plugin = DeepSpeedPlugin(zero_stage=2, gradient_accumulation_steps=1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from extensions import manager
-from extensions.errors import UserError
+from extensions.base.errors import UserError
 from extensions.resume import identity
 from extensions.resume.states import State
 

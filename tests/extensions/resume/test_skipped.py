@@ -1,17 +1,13 @@
 """What a roll-back leaves out: by row where the data are the same, by id where they are not."""
 
 import json
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from small_trainer import Keys
-
-from extensions.errors import UserError
+from extensions.base.errors import UserError
 from extensions.resume import skipped, states
+from tests.helpers.small_trainer import Keys
 
 
 def data(*keys, fingerprint="data"):

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from extensions.errors import UserError
-from extensions.resume import notes, states
+from extensions.base.errors import UserError
+from extensions.resume import process_notes, states
 
 # Each step is a state that process 1 fails to write in another way, then one that is written. ROOM: whether the disk
 # is asked before.
@@ -17,8 +17,8 @@ TWO = """
 import errno, pathlib, sys, time
 import torch
 from accelerate import Accelerator
-from extensions.resume import notes, parts, writer
-notes.VISIBLE = 0
+from extensions.resume import parts, process_notes, writer
+process_notes.VISIBLE = 0
 made = Accelerator(cpu=True)
 me, written = made.process_index, parts.Part.write
 states = writer.Writer(pathlib.Path(sys.argv[1]) / "states", 2, made)
@@ -42,9 +42,9 @@ save(4, 10)
 parts.Part.write = lambda part, folder: written(part, folder if me else folder / "not here")
 save(5, 10)                              # process 0 itself
 parts.Part.write = written
-seen, notes.seen = notes.seen, lambda folder: me == 0
+seen, process_notes.seen = process_notes.seen, lambda folder: me == 0
 save(6, 10)                              # a machine that does not share the disk
-notes.seen = seen
+process_notes.seen = seen
 save(7, 10_000)
 made.end_training()
 """
@@ -121,36 +121,38 @@ def test_a_slow_disk_ends_no_process_that_waits(tmp_path):
 
 
 def test_a_failure_is_seen_while_another_process_is_still_writing(tmp_path):
-    notes.leave(tmp_path, 3, {"error": "[Errno 28] No space left on device"})
+    process_notes.leave(tmp_path, 3, {"error": "[Errno 28] No space left on device"})
     with pytest.raises(UserError, match="process 3 could not write its files: .Errno 28. No space left"):
-        notes.gathered(tmp_path, [1, 2, 3])
+        process_notes.gathered(tmp_path, [1, 2, 3])
 
 
 def test_an_empty_note_is_what_a_full_disk_has_room_for(tmp_path):
     (tmp_path / "process-1.json").touch()
     with pytest.raises(UserError, match="process 1 could not write its files: no room on the disk"):
-        notes.gathered(tmp_path, [1])
+        process_notes.gathered(tmp_path, [1])
 
 
 @pytest.mark.disk_size("64k")
 def test_a_note_on_a_full_disk(small_disk):
     (small_disk / "filler").write_bytes(b"0" * (64 << 10))
-    notes.leave(small_disk, 1, {"error": "No space left on device"})
+    process_notes.leave(small_disk, 1, {"error": "No space left on device"})
     with pytest.raises(UserError, match="process 1 could not write its files"):
-        notes.gathered(small_disk, [1])
+        process_notes.gathered(small_disk, [1])
 
 
 def test_a_wait_is_told_once_and_ends_when_all_have_said(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(notes, "TOLD_AFTER", 0.1)
+    monkeypatch.setattr(process_notes, "TOLD_AFTER", 0.1)
 
     def late():
         time.sleep(0.5)
         for process in (1, 2):
-            notes.leave(tmp_path, process, {"files": {f"optimizer-{process}.safetensors": {"bytes": process}}})
+            process_notes.leave(
+                tmp_path, process, {"files": {f"optimizer-{process}.safetensors": {"bytes": process}}}
+            )
 
     thread = threading.Thread(target=late)
     thread.start()
-    found = notes.gathered(tmp_path, [1, 2])
+    found = process_notes.gathered(tmp_path, [1, 2])
     thread.join()
     assert found == {f"optimizer-{n}.safetensors": {"bytes": n} for n in (1, 2)} and not list(tmp_path.iterdir())
     said = capsys.readouterr().out
@@ -158,7 +160,7 @@ def test_a_wait_is_told_once_and_ends_when_all_have_said(tmp_path, monkeypatch, 
 
 
 def test_a_process_that_says_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(notes, "PATIENCE", 0.1)
+    monkeypatch.setattr(process_notes, "PATIENCE", 0.1)
     (tmp_path / "process-1.json").write_text(json.dumps({"files": {}}))
     with pytest.raises(UserError, match="process 3 did not write within 0.1 s"):
-        notes.gathered(tmp_path, [1, 3])
+        process_notes.gathered(tmp_path, [1, 3])

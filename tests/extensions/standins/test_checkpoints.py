@@ -8,12 +8,12 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.loaders import single_file_utils as single_file
-from published_unets import SD2_UNET, SDXL_UNET
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from extensions.standins import model_sd2, model_sdxl
+from tests.helpers.published_unets import SD2_UNET, SDXL_UNET
 
 REAL_TEXT = dict(num_attention_heads=16, vocab_size=49408)
 

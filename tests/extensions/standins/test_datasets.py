@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from extensions.errors import UserError
+from extensions.base.errors import UserError
 from extensions.standins.datasets import ensure_dataset
 from extensions.standins.ensure import ensure_all
 from extensions.standins.photos import photographs

@@ -5,8 +5,8 @@ import argparse
 import pytest
 import torch
 
-from extensions.errors import UserError
-from extensions.models import Models
+from extensions.base.errors import UserError
+from extensions.model.models import Models
 from extensions.upstream import seams, wrappers
 
 pytestmark = pytest.mark.upstream

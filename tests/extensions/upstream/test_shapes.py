@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from extensions.checkpoint import Header
+from extensions.model.checkpoint import Header
 from extensions.upstream import shapes
 
 pytestmark = pytest.mark.upstream
@@ -80,7 +80,7 @@ def test_full_size_sdxl_builds_upstreams_own_model(full_sdxl, modules):
 
 
 def test_constants_are_put_back(full_sdxl, modules, standins):
-    from extensions.checkpoint import read_header
+    from extensions.model.checkpoint import read_header
 
     before = (modules[3].MODEL_CHANNELS, modules[3].Transformer2DModel, modules[0].CLIPTextConfig)
     with shapes.sized_for_sdxl(read_header(standins["sdxl"])):

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from extensions.errors import UserError
-from extensions.paths import ROOT
+from extensions.base.errors import UserError
+from extensions.base.paths import ROOT
 from extensions.upstream import git, submodule
 
 FILES = [*submodule.NEEDED, "large.bin"]

@@ -1,0 +1,23 @@
+"""Where things stand in the repository; one place, so that no other file counts parents."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SUBMODULE = ROOT / "sd-scripts"
+PATCHES = ROOT / "patches"
+LAUNCHERS = ROOT / "train"
+RUNTIME = ROOT / "sd-scripts-runtime"
+CONFIGS = RUNTIME / "configs"
+PATCHED = RUNTIME / "patched"
+LOGS = Path(os.environ.get("LOGS") or RUNTIME / "logs" / "train")  # LOGS: another disk, or a test's folder
+CHECKS = LOGS.parent / "check-data"  # one folder a check
+TORCH_EXTENSIONS = RUNTIME / "cache" / "torch_extensions"  # one folder a kind of processor
+COMPILED = RUNTIME / "cache" / "compiled"  # one folder a run, in it one a kind of processor
+STANDIN_MODELS = RUNTIME / "models" / "standins"
+STANDIN_DATASETS = RUNTIME / "datasets" / "standins"
+
+
+def shown(path: Path) -> str:
+    """A path for a person: relative to the repository where it lies below it."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -1,0 +1,1 @@
+"""Offline work on data sets: images to latents, checks. The training never imports it."""

@@ -1,0 +1,69 @@
+"""A folder of `<id>.npz` latents, as the historical data keep them."""
+
+import errno
+from pathlib import Path
+
+import numpy as np
+
+from extensions.base.errors import UserError
+from extensions.data.latents import NOT_THERE, CorruptSample, Latents
+
+
+def path_of(folder: Path, key: str) -> Path:
+    """Where the latents of an image lie."""
+    return folder / f"{key}.npz"
+
+
+def load(folder: Path, key: str, width: int, height: int) -> Latents:
+    """Read one npz, the latents in the file's own dtype. width, height: of the bucket, in pixels.
+
+    CorruptSample: damaged, not finite, or of another size. UserError: missing or not readable.
+    """
+    path = path_of(folder, key)
+    try:
+        latents, original, crop = arrays_of(path)
+    except OSError as error:
+        if error.errno in NOT_THERE:
+            raise missing(path, key, error) from None
+        raise corrupt(path, key, error) from None
+    except Exception as error:  # a damaged archive raises whatever zipfile, zlib or numpy stumble over
+        raise corrupt(path, key, error) from None
+    if latents.shape != (4, height // 8, width // 8):
+        raise CorruptSample(f"{path}: latents are {latents.shape}, train_resolution {width}x{height} says otherwise")
+    if not np.isfinite(latents).all():
+        raise CorruptSample(f"{path}: latents hold NaN or infinity; make them again or take {key!r} out")
+    return Latents(latents, original, crop)
+
+
+def arrays_of(path: Path) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]:
+    """(latents, original size, crop's left and top) as they stand in the file. Any exception where it is damaged."""
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        latents, original, crop = archive["latents"], archive["original_size"], archive["crop_ltrb"]
+    if latents.dtype.kind != "f":
+        raise ValueError(f"latents are {latents.dtype}")
+    return latents, (int(original[0]), int(original[1])), (int(crop[0]), int(crop[1]))
+
+
+def missing(path: Path, key: str, error: OSError) -> UserError:
+    """The error for a file that is not there or cannot be opened."""
+    if error.errno == errno.ENOENT:
+        return UserError(f"{path} is missing, but the metadata list {key!r}; make it again or take it out")
+    return UserError(f"{path} cannot be read ({error.strerror}), but the metadata list {key!r}; mend that")
+
+
+def corrupt(path: Path, key: str, error: Exception) -> CorruptSample:
+    """The error for a damaged file; its reason on one line, however the library words it."""
+    reason = " ".join(str(error).split())[:120] or type(error).__name__
+    return CorruptSample(f"{path} is corrupt ({reason}); make it again or take {key!r} out of the metadata")
+
+
+class NpzStore:
+    """A folder of npz files."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def read(self, row: int, sample) -> Latents:
+        """The latents of a row of the index, which is `sample`, as float32."""
+        found = load(self.folder, sample.key, sample.width, sample.height)
+        return Latents(found.latents.astype(np.float32, copy=False), found.original_size, found.crop)

@@ -1,0 +1,1 @@
+"""What flags mean, said once: strings in, typed settings out, no torch."""

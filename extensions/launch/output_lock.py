@@ -1,0 +1,62 @@
+"""One launch at a time in an output folder: two would resume from, and remove, each other's half-written states.
+
+flock itself and not filelock, which keeps the descriptor to itself: the training process must inherit it.
+"""
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from extensions.base.errors import UserError
+from extensions.launch.request import Request
+
+FILE = ".launch.lock"
+SECONDS = 5.0  # a launch that was killed takes a moment to be gone
+
+
+@contextlib.contextmanager
+def in_output(request: Request) -> Iterator[None]:
+    """Hold the output folder; the training process holds it too, and keeps it should the launcher be killed.
+
+    UserError where another launch has it. A file system without locks, or a folder that cannot be written (which is
+    checked elsewhere), is gone on with. Machine 0 alone writes there, so that it alone holds it.
+    """
+    file = None if request.machines.rank else opened(request.output / FILE)
+    if file is None:
+        yield
+        return
+    try:
+        take(file, request.output)
+        request.held = (file,)
+        yield
+    finally:
+        os.close(file)
+
+
+def opened(path: Path) -> int | None:
+    """The descriptor of the lock's file."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError:
+        return None
+
+
+def take(file: int, output: Path) -> None:
+    """Lock it. It is the process's until the last copy of the descriptor is closed, however that ends."""
+    until = time.monotonic() + SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise UserError(
+                    f"another launch trains into {output}; stop it first, or give another OUTPUT"
+                ) from None
+            time.sleep(0.2)
+        except OSError:  # a file system without locks
+            return

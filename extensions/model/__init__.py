@@ -1,0 +1,1 @@
+"""What a checkpoint and its models are: names, shapes, sizes."""

@@ -1,0 +1,1 @@
+"""One plugin a file, one class `Plugin` each, and nothing else."""

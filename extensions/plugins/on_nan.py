@@ -1,0 +1,142 @@
+"""NaN or infinity in loss or gradients: the run ends before the update that would spoil the weights.
+
+    --on_nan=stop       say the optimizer step, the samples and the last good state, and end with exit code 76
+    --on_nan=rollback   the same, and the launch goes on from the last good state without those samples
+    --on_nan_limit=N    at most so many roll-backs in one launch
+
+Gradients are looked at on every process before the optimizer steps (one pass over them: 10 GB in fp32, some
+hundredths of a second on a GPU); under ZeRO each process sees its share, and one number is exchanged. Which of the
+samples of the global batch is at fault is not known, so a roll-back leaves out all of them: those that were read, the
+stand-ins of corrupt ones among them (`--bad_sample=skip`).
+"""
+
+import json
+import math
+from pathlib import Path
+from types import MethodType
+
+import torch
+
+from extensions.base.errors import NotFinite, UserError
+from extensions.base.processes import any_process, from_all, from_main
+from extensions.base.saving import write_text
+from extensions.hookspecs import hookimpl
+from extensions.resume import process_notes, skipped, states, writer
+
+
+class Plugin:
+    """Looks at loss and gradients; changes nothing of a sound training."""
+
+    claims = ("what NaN does",)
+
+    def __init__(self):
+        self.run, self.loss_is_bad = None, False
+
+    @hookimpl
+    def add_arguments(self, parser):
+        group = parser.add_argument_group("on_nan")
+        group.add_argument(
+            "--on_nan",
+            choices=("stop", "rollback"),
+            default="stop",
+            help="NaN in loss or gradients: end the run, or go on from the last state without those samples",
+        )
+        group.add_argument(
+            "--on_nan_limit", type=int, default=skipped.LIMIT, help="at most so many roll-backs in one launch"
+        )
+
+    @hookimpl
+    def check_arguments(self, args):
+        plugins = (args.extensions or "").split(",")
+        if args.on_nan == "rollback" and "save_states" not in plugins:
+            raise UserError("--on_nan=rollback needs states to go back to; add save_states to --extensions")
+        if args.on_nan == "rollback" and not getattr(args, "run_folder", None):
+            raise UserError("--on_nan=rollback is a launcher's work, asked for in the run folder; add record_run")
+        if args.on_nan_limit < 1:
+            raise UserError(f"--on_nan_limit={args.on_nan_limit} allows no roll-back; give --on_nan=stop instead")
+
+    @hookimpl(trylast=True)
+    def optimizer_built(self, optimizer):
+        """Look before every step, whatever another plugin has made of it."""
+        inner = optimizer.step
+
+        def step(_optimizer, *arguments, **keywords):
+            self.look(optimizer)
+            return inner(*arguments, **keywords)
+
+        optimizer.step = MethodType(step, optimizer)
+
+    def look(self, optimizer) -> None:
+        """NotFinite on every process when a gradient of one is not finite."""
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if self.run is not None and any_process(self.run.accelerator, not finite(gradients)):
+            self.end("gradients")
+
+    @hookimpl
+    def training_begins(self, run):
+        self.run = run
+
+    @hookimpl
+    def micro_step_ended(self, loss):
+        self.loss_is_bad |= not math.isfinite(loss)
+
+    @hookimpl(tryfirst=True)
+    def optimizer_step_ended(self, run):
+        """The loss, where gradients never pass the optimizer (fused backward passes); before a state is saved."""
+        if any_process(run.accelerator, self.loss_is_bad):
+            self.end("loss", run.optimizer_steps - 1)
+
+    def end(self, what: str, done: int | None = None) -> None:
+        """Say what is known, ask for a roll-back where wanted, and raise NotFinite. done: optimizer steps before."""
+        run = self.run
+        done = run.optimizer_steps if done is None else done
+        keys = trained_keys(run)
+        args, output = run.args, Path(run.args.output_dir)
+        writer.settle()
+        run.accelerator.wait_for_everyone()
+        last = from_main(run.accelerator, next(iter(states.found(states.folder_of(output))[0]), None))
+        good = f"last good state: {last.path}" if last else "no state was saved yet"
+        if args.on_nan == "rollback" and last and keys:
+            good += self.ask_to_go_back(last, {"optimizer_step": done + 1, "samples": keys})
+        run.accelerator.end_training()
+        raise NotFinite(
+            f"{what} not finite at optimizer step {done + 1:,}; its samples: {', '.join(keys) or 'not known'}; {good}"
+        )
+
+    def ask_to_go_back(self, last: states.State, request: dict) -> str:
+        """Leave the request where the launch of each machine finds it: all go back, or none.
+
+        request: {"optimizer_step": the one that failed, "samples": its ids}. Returns what to add to the run's last
+        line: why there is no roll-back, or nothing.
+        """
+        run, args = self.run, self.run.args
+        blind = [p for p, sees in enumerate(from_all(run.accelerator, process_notes.seen(last.path))) if not sees]
+        if blind:
+            return f", but {process_notes.named(blind)} cannot read it: all machines need the same output folder"
+        done = request["optimizer_step"] - 1
+        if run.accelerator.is_main_process:
+            metadata = run.places.dataset.metadata
+            rows = dict.fromkeys(metadata.rows_of(request["samples"]).values(), done)
+            skipped.write(Path(args.output_dir), last, skipped.listed(run.places.skipped | rows, metadata))
+        if run.accelerator.is_local_main_process:  # a machine has a run folder of its own
+            text = json.dumps(request | {"state": str(last.path)}, indent=1)
+            write_text(Path(args.run_folder) / skipped.REQUEST, text)
+        run.accelerator.wait_for_everyone()  # no machine is to begin again before the others are asked
+        return ""
+
+
+def finite(gradients: list[torch.Tensor]) -> bool:
+    """Whether no gradient holds NaN or infinity. One number a tensor is made on its device, then one is read."""
+    if not gradients:
+        return True
+    return bool(torch.stack(torch._foreach_norm(gradients, math.inf)).isfinite().all())
+
+
+def trained_keys(run) -> list[str]:
+    """Ids that all processes have read for the optimizer step under way, each once, in the order of the data.
+
+    Not the planned ones: another image may have taken a corrupt one's place. Every process calls this. Empty without
+    resume_at_step.
+    """
+    micro_steps = zip(*from_all(run.accelerator, run.keys), strict=True)
+    return list(dict.fromkeys(key for batches in micro_steps for batch in batches for key in batch))

@@ -1,0 +1,234 @@
+"""Where a run stands: the order of its data, the step at which it starts, the step at which it stops.
+
+    --initial_step=N             the counter starts at N
+    --skip_until_initial_step    so do the data: what the first N steps saw is passed over
+    --stop_at_step=M             save and end at step M of a longer schedule
+    --resume_mode=weights        weights of the base model, a new optimizer: what the production segments did
+    --resume_mode=exact          everything of the training state --resume_from; N is the state's
+
+All numbers are optimizer steps. Upstream's own step resume (of its LoRA trainer) counts micro-steps here and
+optimizer steps there; with accumulation 4 a start at 240,000 of 778,000 leaves nothing to train.
+
+The data come in the order of `extensions/data/order.py`, which is computed for any step as fast as for the first.
+"""
+
+import warnings
+from pathlib import Path
+
+from accelerate.scheduler import AcceleratedScheduler
+from torch.optim.lr_scheduler import LambdaLR
+
+from extensions.base.errors import UserError
+from extensions.base.processes import from_main
+from extensions.data import DATASET
+from extensions.data.loader import Places, PlacesLoader
+from extensions.hookspecs import hookimpl
+from extensions.resume import capture, identity, pending_checkpoints, randomness, same_start, skipped, states
+
+
+class Plugin:
+    """Moves counter, schedule and data to a step, or puts a whole training state back."""
+
+    claims = ("which batches are trained",)
+
+    def __init__(self):
+        self.models, self.state, self.loader = None, None, None
+        self.streams: dict | None = None  # random streams of the state, until the first batch is read
+
+    @hookimpl
+    def add_arguments(self, parser):
+        group = parser.add_argument_group("resume_at_step")
+        group.add_argument("--initial_step", type=int, help="optimizer steps that count as done")
+        group.add_argument(
+            "--skip_until_initial_step",
+            action="store_true",
+            help="pass over the data of the steps that are done",
+        )
+        group.add_argument("--stop_at_step", type=int, help="save and end at this optimizer step")
+        group.add_argument(
+            "--resume_mode",
+            choices=("weights", "exact"),
+            default="weights",
+            help="weights: the base model's, with a new optimizer; exact: everything of --resume_from",
+        )
+        group.add_argument("--resume_from", type=Path, help="the training state (a folder) to go on from exactly")
+        group.add_argument(
+            "--resume_allow",
+            default="",
+            help=f"what may differ from the state's run: any of {', '.join(identity.WHAT)}, comma-separated",
+        )
+
+    @hookimpl(tryfirst=True)  # before a plugin that changes the flags
+    def check_arguments(self, args):
+        self.launched = identity.of_launch(args)
+        if args.dataset_class != DATASET:
+            raise UserError(f"resume_at_step orders the data of one data set; give --dataset_class={DATASET}")
+        self.stop, self.skip = args.stop_at_step, args.skip_until_initial_step
+        self.start = args.initial_step or 0
+        if self.start < 0:
+            raise UserError(f"--initial_step={self.start} is negative; give the number of optimizer steps done")
+        if args.resume_mode == "exact":
+            self.check_exact(args)
+        elif args.resume_from:
+            raise UserError(f"--resume_from={args.resume_from} needs --resume_mode=exact; add it, or drop the state")
+        only_owes = self.stop == self.start and self.owes_last(args)
+        if self.stop is not None and self.stop <= self.start and not only_owes:
+            raise UserError(
+                f"--stop_at_step={self.stop} is not after optimizer step {self.start}, where the run starts"
+            )
+        if self.skip and not self.start:
+            raise UserError("--skip_until_initial_step without --initial_step has nothing to skip; drop it")
+
+    def check_exact(self, args):
+        """Read the state's description; its step is where the run starts."""
+        if not args.resume_from:
+            raise UserError("--resume_mode=exact needs --resume_from=<state folder>, or RESUME=auto")
+        self.allowed = set(filter(None, args.resume_allow.split(",")))
+        if odd := self.allowed - set(identity.WHAT):
+            raise UserError(f"--resume_allow={sorted(odd)[0]} is unknown; there is {', '.join(identity.WHAT)}")
+        self.state = states.read(args.resume_from)
+        if args.initial_step not in (None, self.state.optimizer_steps):
+            raise UserError(
+                f"--initial_step={args.initial_step}, but {self.state.path} was saved after optimizer step "
+                f"{self.state.optimizer_steps}; drop --initial_step"
+            )
+        identity.require_lineage(self.state, args)
+        identity.require_same(self.state, self.launched, self.allowed)
+        self.start = self.state.optimizer_steps
+
+    @hookimpl
+    def models_loaded(self, models):
+        self.models = models
+
+    @hookimpl
+    def first_optimizer_step(self, run):
+        same_start.require(run.accelerator, self.start, self.state, run.dataloader.dataset.fingerprint)
+        run.places = self.places(run, run.dataloader.dataset)
+        run.made_with = identity.of_run(self.launched, run)
+        if self.state:
+            # All else was compared, and told, before anything was loaded.
+            identity.require_same(self.state, {"data": run.made_with["data"]}, self.allowed)
+        left = self.end(run) - self.start
+        if left < 0 or not left and not from_main(run.accelerator, self.owes_last(run.args)):
+            raise UserError(
+                f"optimizer step {self.start} is not before the end of the run ({self.end(run)} "
+                "optimizer steps); nothing is left to train"
+            )
+        if self.start and not self.state:
+            self.forward_schedule(run)
+        if self.start:
+            print(f"resume_at_step: starting at optimizer step {self.start:,}", flush=True)
+        return self.start
+
+    def places(self, run, dataset) -> Places:
+        """The order of this process's data."""
+        accelerator, accumulation = run.accelerator, run.args.gradient_accumulation_steps
+        of_process = (dataset, accelerator.process_index, accelerator.num_processes, accumulation)
+        if self.state:
+            passed_over = skipped.of_state(self.state, Path(run.args.output_dir), dataset)
+            return Places(*of_process, passed_over, self.start - self.state.facts["data_steps"])
+        return Places(*of_process, {}, 0 if self.skip else self.start)
+
+    def forward_schedule(self, run):
+        """The schedule counts optimizer steps too; accelerate's wrapper advances it for every process.
+
+        Where its rate follows from the count alone, which all of upstream's do, the count is set.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "scheduler before optimizer": on purpose here
+            wrapper = run.lr_scheduler
+            if isinstance(wrapper, AcceleratedScheduler) and isinstance(wrapper.scheduler, LambdaLR):
+                wrapper.scheduler.last_epoch = self.start * run.accelerator.num_processes - 1
+                wrapper.scheduler.step()
+                return
+            for _ in range(self.start):
+                run.lr_scheduler.step()
+
+    @hookimpl
+    def training_begins(self, run):
+        if self.state:
+            self.streams = capture.restore(run, self.models, self.state)
+            run.micro_steps, run.samples = self.state.facts["micro_steps"], self.state.facts["samples"]
+            print(f"resume_at_step: everything of {self.state.path} is restored", flush=True)
+
+    @hookimpl
+    def epoch_range(self, run, epochs):
+        """From the epoch of the next optimizer step; from the last one where its checkpoint, or the run's, is owed.
+
+        Such an epoch has no batches left, and the trainer comes to what it does at an epoch's end.
+        """
+        done, steps = self.start - run.places.ahead, run.places.steps
+        first = done // steps
+        if done and not done % steps and (self.ended(run) or self.owes_epoch(run, first)):
+            first -= 1
+        return self.until_stop(run, range(first, max(epochs, first + 1)))
+
+    def until_stop(self, run, epochs):
+        for epoch in epochs:
+            yield epoch
+            if self.ended(run):
+                return
+
+    def owes_last(self, args) -> bool:
+        """Whether the run that is gone on with owes its last checkpoint."""
+        last = pending_checkpoints.last_name(args.output_name)
+        return self.state is not None and pending_checkpoints.owed(self.state, Path(args.output_dir), last)
+
+    def owes_epoch(self, run, epoch: int) -> bool:
+        """The same of an epoch, from 1, alike on every process. Upstream saves none of the last one."""
+        args, every = run.args, run.args.save_every_n_epochs
+        if self.state is None or not every or epoch % every or epoch >= run.epochs:
+            return False
+        name = pending_checkpoints.epoch_name(args.output_name, epoch)
+        return from_main(run.accelerator, pending_checkpoints.owed(self.state, Path(args.output_dir), name))
+
+    def end(self, run) -> int:
+        """The optimizer step at which this launch ends."""
+        return run.args.max_train_steps if self.stop is None else min(self.stop, run.args.max_train_steps)
+
+    def ended(self, run) -> bool:
+        # Upstream's loop counts epochs, and leaves only the inner loop when the last step is done.
+        return run.optimizer_steps >= self.end(run)
+
+    @hookimpl
+    def optimizer_step_ended(self, run):
+        if self.ended(run):
+            self.leave_no_half_epoch(run)
+
+    def leave_no_half_epoch(self, run) -> None:
+        """A run that ends amid an epoch has no checkpoint of that epoch to save; it is saved as the last."""
+        if (run.optimizer_steps - run.places.ahead) % run.places.steps:
+            run.args.save_every_n_epochs = None
+
+    @hookimpl
+    def epoch_batches(self, run, epoch):
+        run.dataloader.dataset.metadata.require_untouched()
+        done = max(0, self.start - run.places.ahead - epoch * run.places.steps)
+        if done:
+            print(f"resume_at_step: {done:,} optimizer steps of epoch {epoch + 1} are done", flush=True)
+        run.places.begin(epoch, done)
+        if self.loader is None:
+            args = run.args
+            dataset, workers = run.dataloader.dataset, args.max_data_loader_n_workers
+            self.loader = PlacesLoader(dataset, run.places, workers, args.persistent_data_loader_workers)
+        return self.batches(run)
+
+    def batches(self, run):
+        if self.ended(run):  # at the start already: only a checkpoint is owed
+            self.leave_no_half_epoch(run)
+            return
+        batches = iter(self.loader)
+        if self.streams is not None:
+            # Trainer and plugins have drawn numbers of their own since, which the unbroken run has not.
+            randomness.restore(self.streams)
+            self.streams = None
+        for batch in batches:
+            run.keys.append(batch["image_keys"])
+            yield batch
+            if self.ended(run):
+                return
+
+    @hookimpl
+    def run_ended(self):
+        if self.loader is not None:
+            self.loader.close()

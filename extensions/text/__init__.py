@@ -1,0 +1,1 @@
+"""What a text becomes: tokenizers, encoding, the words that a tokenizer remembers."""

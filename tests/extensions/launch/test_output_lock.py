@@ -1,0 +1,62 @@
+"""Two launches do not train into one output folder. Real processes."""
+
+import subprocess
+import sys
+
+import pytest
+
+from extensions.base.errors import UserError
+from extensions.launch import child, output_lock, request
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from extensions.launch import child, output_lock, request
+made = request.read(["25022601", "sdxl_train.py", f"--output_dir={sys.argv[1]}"], {})
+with output_lock.in_output(made):
+    nap = "import time; print('held', flush=True); time.sleep(60)"
+    child.run([sys.executable, "-c", nap], {}, Path(sys.argv[1]) / "log", made.held)
+"""
+
+
+def asked(output, **environment):
+    return request.read(["25022601", "sdxl_train.py", f"--output_dir={output}"], environment)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(output_lock, "SECONDS", 0.3)
+
+
+def test_another_launch_is_refused_until_the_first_and_what_it_started_are_gone(tmp_path, quick):
+    first = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert first.stdout.readline() == "held\n"
+    trainer = child.psutil.Process(first.pid).children()[0]
+    for end in (first.kill, trainer.kill):  # the launcher dies, its training process goes on, then that ends too
+        with pytest.raises(UserError, match="another launch trains into .*; stop it first") as caught, held(tmp_path):
+            pass
+        assert "\n" not in str(caught.value)
+        end()
+        first.wait()
+    with held(tmp_path):
+        pass
+
+
+def held(output, **environment):
+    return output_lock.in_output(asked(output, **environment))
+
+
+def test_it_is_free_again_after_an_error(tmp_path, quick):
+    with pytest.raises(KeyError), held(tmp_path):
+        raise KeyError
+    with held(tmp_path):
+        pass
+
+
+def test_other_machines_and_folders_that_cannot_be_written_are_left_to_others(tmp_path, quick):
+    others = dict(NNODES="2", NODE_RANK="1", MASTER_ADDR="127.0.0.1")
+    with held(tmp_path), held(tmp_path, **others):
+        pass
+    (tmp_path / "file").touch()
+    with held(tmp_path / "file" / "below"):
+        pass

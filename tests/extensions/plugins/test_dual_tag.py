@@ -1,0 +1,301 @@
+"""Caption and tags: neither is ever lost, every draw is the sample's own, every flag does what it says."""
+
+import argparse
+import random
+import types
+
+import pytest
+import torch
+from accelerate.data_loader import prepare_data_loader
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extensions import manager
+from extensions.base.errors import UserError
+from extensions.data.dataset import LatentsDataset
+from extensions.plugins import dual_tag
+
+ANY = st.text(max_size=60) | st.text(alphabet="ab ,{}|\n\u2028(é猫", max_size=40)
+WORDS = st.text(alphabet="abcé猫_():;^\"'/-{}|", min_size=1, max_size=8)
+TAGS = st.lists(WORDS, min_size=1, max_size=30)
+DEFAULTS = {
+    "dual_tag": "concat",
+    "dual_tag_order": None,
+    "dual_tag_drop_caption": 0.0,
+    "dual_tag_drop_tags": 0.0,
+    "dual_tag_drop_each_tag": 0.0,
+    "dual_tag_shuffle": False,
+    "dual_tag_keep_first": 0,
+    "caption_dropout_rate": 0.0,
+    "caption_separator": ",",
+    "enable_wildcard": False,
+    "dataset_class": "a.B",
+}
+MANY = 4000
+
+
+def compose(caption, tags, seed=0, **flags):
+    args = argparse.Namespace(**DEFAULTS | flags)
+    return dual_tag.Plugin().compose_text(caption=caption, tags=tags, draw=random.Random(seed), args=args)
+
+
+def many(caption, tags, **flags):
+    return [compose(caption, tags, seed, **flags) for seed in range(MANY)]
+
+
+def share(texts, wanted) -> float:
+    return sum(wanted(text) for text in texts) / len(texts)
+
+
+def about(rate):
+    """Five standard deviations of a share of MANY draws."""
+    return pytest.approx(rate, abs=5 * (rate * (1 - rate) / MANY) ** 0.5)
+
+
+def test_concat_in_both_orders():
+    assert compose("A cat on a mat.", "1cat, mat") == "A cat on a mat., 1cat, mat"
+    assert compose("A cat on a mat.", "1cat, mat", dual_tag_order="caption_first") == "A cat on a mat., 1cat, mat"
+    assert compose("A cat on a mat.", "1cat, mat", dual_tag_order="tags_first") == "1cat, mat, A cat on a mat."
+
+
+@pytest.mark.parametrize("empty", ["", " \n", ",", " ,,\n, "])
+@pytest.mark.parametrize("wildcard", [False, True])
+@pytest.mark.parametrize("policy", dual_tag.POLICIES)
+def test_the_other_part_is_never_lost(policy, wildcard, empty):
+    for seed in range(8):
+        flags = {"seed": seed, "dual_tag": policy, "enable_wildcard": wildcard}
+        assert compose(empty, "1cat, mat", **flags) == "1cat, mat"
+        assert compose("A cat.", empty, **flags) == "A cat."
+        drops = {"dual_tag_drop_caption": 0.5, "dual_tag_drop_tags": 0.5} if policy == "concat" else {}
+        assert compose(empty, "1cat, mat", **flags | drops) == "1cat, mat"
+        assert compose("A cat.", empty, **flags | drops) == "A cat."
+    assert compose("{|}", "1cat", dual_tag=policy, enable_wildcard=True) == "1cat"
+    assert compose(empty, empty, dual_tag=policy) == ""
+
+
+def test_policies():
+    assert compose("c", "t", dual_tag="tags") == "t"
+    assert compose("c", "t", dual_tag="caption") == "c"
+    texts = many("c", "t", dual_tag="pick")
+    assert set(texts) == {"c", "t"} and share(texts, lambda text: text == "c") == about(0.5)
+
+
+def test_wildcards_are_the_captions_only():
+    texts = {compose("a {red|blue} cat\na dog", "x_{y|z}", s, enable_wildcard=True) for s in range(60)}
+    assert texts == {"a red cat, x_{y|z}", "a blue cat, x_{y|z}", "a dog, x_{y|z}"}
+
+
+@pytest.mark.parametrize(
+    ("caption", "wanted"),
+    [
+        ("a {{red|blue}} cat", {"a {red|blue} cat"}),
+        ("a {red} cat", {"a {red} cat"}),
+        ("{a|b} {{c}} {d|}", {"a {c} d", "b {c} d", "a {c}", "b {c}"}),
+        ("an open { brace, a } closed | one", {"an open { brace, a } closed | one"}),
+    ],
+)
+def test_braces(caption, wanted):
+    assert {compose(caption, "", seed, enable_wildcard=True) for seed in range(60)} == wanted
+    assert compose(caption, "") == caption
+
+
+def test_without_wildcards_every_line_of_a_caption_is_used():
+    assert compose("a cat\r\non a mat\u2028asleep", "1cat") == "a cat on a mat asleep, 1cat"
+
+
+def test_a_new_line_separates_tags():
+    assert compose("", "1cat\nmat,\n\nlooking at viewer,, :3") == "1cat, mat, looking at viewer, :3"
+
+
+@pytest.mark.parametrize(
+    ("separator", "text"), [(",", "c, a, b"), (" | ", "c | a | b"), (", ", "c, a, b"), ("", "c a b"), (" ", "c a b")]
+)
+def test_separators(separator, text):
+    tags = separator.join(["a", "b"]) if separator else "a b"
+    assert compose("c", tags, caption_separator=separator) == text
+    shuffled = {compose("", tags, s, dual_tag_shuffle=True, caption_separator=separator) for s in range(20)}
+    between = text[1 : text.index("a")]
+    assert shuffled == {f"a{between}b", f"b{between}a"}
+
+
+@given(ANY, ANY, st.sampled_from(dual_tag.POLICIES), st.booleans(), st.booleans())
+def test_any_text_is_one_line_and_repeatable(caption, tags, policy, wildcard, shuffle):
+    flags = {"dual_tag": policy, "enable_wildcard": wildcard, "dual_tag_shuffle": shuffle and policy != "caption"}
+    text = compose(caption, tags, **flags)
+    assert len(text.splitlines()) <= 1
+    assert text == compose(caption, tags, **flags)
+    if not wildcard and policy == "concat":
+        # Nothing but blanks and separators is lost or made up.
+        assert sorted(text.replace(",", " ").split()) == sorted(f"{caption} {tags}".replace(",", " ").split())
+
+
+@given(TAGS, st.integers(0, 5), st.integers(0, 5))
+def test_shuffle_is_of_the_tags_after_the_first(tags, keep, seed):
+    text = compose("a, b, and c", ", ".join(tags), seed, dual_tag_shuffle=True, dual_tag_keep_first=keep)
+    assert text.startswith("a, b, and c, ")
+    found = text.removeprefix("a, b, and c, ").split(", ")
+    assert found[:keep] == tags[:keep] and sorted(found) == sorted(tags)
+
+
+def test_shuffle_reaches_every_order():
+    texts = many("", "a, b, c", dual_tag_shuffle=True)
+    assert len(set(texts)) == 6
+    assert all(share(texts, lambda text, one=one: text == one) == about(1 / 6) for one in set(texts))
+
+
+def test_each_tag_is_dropped_with_its_probability():
+    texts = many("a, b", "t, u, v, w", dual_tag_drop_each_tag=0.3, dual_tag_keep_first=1)
+    assert all(text.startswith("a, b, t") for text in texts)
+    for tag in "uvw":
+        assert share(texts, lambda text, tag=tag: tag not in text) == about(0.3)
+    # Independent of each other: two go together as often as the product says.
+    assert share(texts, lambda text: "u" not in text and "v" not in text) == about(0.09)
+
+
+def test_one_tag_stays_where_all_would_go():
+    texts = many("", "t, u, v", dual_tag_drop_each_tag=1)
+    assert set(texts) == {"t", "u", "v"}
+    assert set(many("", "t, u, v", dual_tag_drop_each_tag=1, dual_tag_keep_first=1)) == {"t"}
+
+
+def test_parts_are_dropped_with_their_probabilities_and_never_both():
+    texts = many("c", "t", dual_tag_drop_caption=0.3, dual_tag_drop_tags=0.2)
+    assert set(texts) == {"c, t", "c", "t"}
+    assert share(texts, lambda text: text == "t") == about(0.3)
+    assert share(texts, lambda text: text == "c") == about(0.2)
+
+
+def test_the_whole_text_is_dropped_as_upstream_drops_it():
+    texts = many("c", "t", caption_dropout_rate=0.1)
+    assert set(texts) == {"", "c, t"} and share(texts, lambda text: text == "") == about(0.1)
+    assert many("c", "", caption_dropout_rate=1) == [""] * MANY
+
+
+@given(st.integers(0, 500))
+def test_a_draw_does_not_depend_on_the_others_being_on(seed):
+    tags = "t, u, v, w, x, y"
+    shuffled = compose("", tags, seed, dual_tag_shuffle=True).split(", ")
+    thinned = compose("", tags, seed, dual_tag_drop_each_tag=0.4).split(", ")
+    both = compose("", tags, seed, dual_tag_shuffle=True, dual_tag_drop_each_tag=0.4).split(", ")
+    assert both == [tag for tag in shuffled if tag in thinned]
+    flags = {"dual_tag_drop_caption": 0.3, "dual_tag_drop_tags": 0.3}
+    parts = compose("c", tags, seed, **flags)
+    with_all = compose("c", tags, seed, **flags, dual_tag_shuffle=True, dual_tag_order="tags_first")
+    assert ("c" in parts, "t" in parts) == ("c" in with_all, "t" in with_all)
+    no_caption = compose("c", tags, seed, dual_tag_drop_caption=0.3)
+    assert ("c" in no_caption) == ("c" in parts)
+    picked = compose("c", "t", seed, dual_tag="pick")
+    assert picked == compose("c", "t", seed, dual_tag="pick", dual_tag_shuffle=True, enable_wildcard=True)
+    dropped = compose("c", "t", seed, caption_dropout_rate=0.5) == ""
+    assert dropped == (compose("c", "t", seed, caption_dropout_rate=0.5, dual_tag="pick") == "")
+
+
+# --- over a data set ------------------------------------------------------------------------------
+
+ALL_DRAWS = {
+    "dual_tag_shuffle": True,
+    "dual_tag_drop_each_tag": 0.2,
+    "dual_tag_drop_caption": 0.2,
+    "dual_tag_drop_tags": 0.2,
+    "caption_dropout_rate": 0.1,
+    "enable_wildcard": True,
+}
+
+
+@pytest.fixture
+def dataset(standins, monkeypatch):
+    """The stand-in photographs under dual_tag with every draw on; texts only."""
+    monkeypatch.setattr(manager, "_current", manager.Manager(["dual_tag"]))
+    args = argparse.Namespace(
+        **DEFAULTS | ALL_DRAWS, in_json=standins["meta_sdxl"], train_data_dir=standins["data_sdxl"],
+        skip_cache_check=True, train_batch_size=2, seed=5,
+    )  # fmt: skip
+    monkeypatch.setattr(manager, "_args", args)
+    made = LatentsDataset(None, None, None, False)
+    made.tokenize_strategy = types.SimpleNamespace(tokenize=lambda texts: [])
+    return made
+
+
+def loader(dataset, workers, shuffle=True):
+    return torch.utils.data.DataLoader(
+        dataset, batch_size=1, shuffle=shuffle, collate_fn=lambda items: items[0], num_workers=workers,
+        persistent_workers=workers > 0,
+    )  # fmt: skip
+
+
+def texts_of(batches) -> dict[str, str]:
+    return {key: text for batch in batches for key, text in zip(batch["image_keys"], batch["captions"], strict=True)}
+
+
+def epochs(dataset, loader) -> list[dict[str, str]]:
+    found = []
+    for epoch in (1, 2, 3):
+        dataset.begin_epoch(epoch)
+        found.append(texts_of(loader))
+    return found
+
+
+def test_texts_change_by_epoch_and_not_by_workers(dataset):
+    alone = epochs(dataset, loader(dataset, 0))
+    assert epochs(dataset, loader(dataset, 2)) == alone
+    assert all(len(texts) == len(dataset.metadata) for texts in alone)
+    assert all(sum(a[key] != b[key] for key in a) > len(a) / 2 for a, b in zip(alone, alone[1:], strict=False))
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_texts_do_not_depend_on_the_processes(dataset, processes):
+    wanted = epochs(dataset, loader(dataset, 0))
+    options = {"num_processes": processes, "put_on_device": False}
+    ranks = [
+        prepare_data_loader(loader(dataset, 0, shuffle=False), process_index=rank, **options)
+        for rank in range(processes)
+    ]
+    for epoch, texts in enumerate(wanted, start=1):
+        dataset.begin_epoch(epoch)
+        apart = [texts_of(rank) for rank in ranks]
+        assert all(0 < len(mine) < len(texts) for mine in apart)
+        assert all(texts[key] == text for mine in apart for key, text in mine.items())
+        assert set().union(*apart) == set(texts)
+
+
+def test_texts_survive_a_start_in_the_middle_and_follow_the_seed(dataset):
+    _, wanted, _ = epochs(dataset, loader(dataset, 0))
+    dataset.begin_epoch(2)
+    later = texts_of(dataset[index] for index in range(5, len(dataset)))
+    assert later and all(wanted[key] == text for key, text in later.items())
+    dataset.seed = 6
+    other = texts_of(dataset[index] for index in range(len(dataset)))
+    assert sum(other[key] != text for key, text in wanted.items()) > len(wanted) / 2
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+BOTH_DROPS = {"dual_tag_drop_caption": 0.6, "dual_tag_drop_tags": 0.5}
+REFUSED = [
+    ({"dual_tag": None}, "dual_tag is listed without --dual_tag"),
+    ({"dataset_class": None}, "dual_tag needs --dataset_class"),
+    ({"caption_separator": "and"}, "--caption_separator='and'"),
+    ({"dual_tag_drop_caption": 1.5}, "--dual_tag_drop_caption=1.5"),
+    ({"dual_tag_drop_tags": -0.1}, "--dual_tag_drop_tags=-0.1"),
+    ({"dual_tag_drop_each_tag": float("nan")}, "--dual_tag_drop_each_tag=nan"),
+    ({"caption_dropout_rate": 2.0}, "--caption_dropout_rate=2.0"),
+    ({"dual_tag_keep_first": -1, "dual_tag_shuffle": True}, "--dual_tag_keep_first=-1"),
+    (BOTH_DROPS, "more than 1 together"),
+    ({"dual_tag": "pick", "dual_tag_order": "tags_first"}, "--dual_tag_order has no effect with --dual_tag=pick"),
+    ({"dual_tag": "pick", "dual_tag_drop_caption": 0.1}, "--dual_tag_drop_caption has no effect"),
+    ({"dual_tag": "tags", "dual_tag_drop_tags": 0.1}, "--dual_tag_drop_tags has no effect with --dual_tag=tags"),
+    ({"dual_tag": "caption", "dual_tag_shuffle": True}, "--dual_tag_shuffle changes tags"),
+    ({"dual_tag": "caption", "dual_tag_drop_each_tag": 0.1}, "--dual_tag_drop_each_tag changes tags"),
+    ({"dual_tag": "caption", "dual_tag_keep_first": 1}, "--dual_tag_keep_first changes tags"),
+    ({"dual_tag_keep_first": 1}, "--dual_tag_keep_first has no effect without"),
+]
+
+
+@pytest.mark.parametrize(("flags", "says"), REFUSED, ids=[says for _, says in REFUSED])
+def test_contradictions_are_one_line(flags, says):
+    plugin = dual_tag.Plugin()
+    plugin.check_arguments(args=argparse.Namespace(**DEFAULTS))
+    plugin.check_arguments(args=argparse.Namespace(**DEFAULTS | ALL_DRAWS | {"dual_tag_keep_first": 2}))
+    with pytest.raises(UserError) as caught:
+        plugin.check_arguments(args=argparse.Namespace(**DEFAULTS | flags))
+    assert says in str(caught.value) and "\n" not in str(caught.value)

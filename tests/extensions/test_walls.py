@@ -1,0 +1,124 @@
+"""Who may import whom: the floors of the house, room by room, and the rooms that know no torch.
+
+A room is a folder of extensions/, or one of the three files at the top. It may import the rooms that FLOORS gives it,
+itself, and what is no part of the project. Imports inside of functions count, too.
+"""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from extensions.base.paths import ROOT
+
+HOUSE = ROOT / "extensions"
+TOP = {"hookspecs", "manager", "loop"}
+GROUND = {"base", "hookspecs"}
+SECOND = GROUND | {"model", "text", "optimizers", "manager"}
+THIRD = SECOND | {"flags", "loop", "data", "resume"}
+FOURTH = THIRD | {"trainer", "standins"}
+FIFTH = FOURTH | {"reference", "upstream"}
+# What each room may import besides itself.
+FLOORS = {
+    "base": set(),
+    "hookspecs": set(),
+    "manager": GROUND,
+    "model": GROUND,
+    "text": GROUND,
+    "optimizers": GROUND,
+    "flags": SECOND,
+    "loop": SECOND,
+    "data": SECOND | {"flags"},
+    "resume": SECOND | {"flags"},
+    "plugins": THIRD,
+    "trainer": THIRD,
+    "standins": THIRD,
+    "reference": FOURTH,
+    "upstream": FOURTH,
+    "launch": FIFTH - {"plugins"},
+    "logbook": {"launch", "flags", "resume", "base"},
+    "plan": FIFTH | {"launch", "logbook"},
+}
+# Files that the planner and the launcher read: no torch, not even by what they import.
+NO_TORCH = ("base", "flags", "model.checkpoint", "model.full_size", "model.unet_blocks", "optimizers.facts")
+
+
+def rooms() -> set[str]:
+    folders = {path.name for path in HOUSE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    return folders | {path.stem for path in HOUSE.glob("[!_]*.py")}
+
+
+def room_of(module: str) -> str | None:
+    """The room of a dotted name; None for what is no part of extensions/."""
+    package, _, rest = module.partition(".")
+    return rest.partition(".")[0] or None if package == "extensions" else None
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names that a file imports, each as deep as it names a module."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def files() -> list[Path]:
+    return sorted(path for path in HOUSE.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def own(path: Path) -> str:
+    """The room that a file is in."""
+    first = path.relative_to(HOUSE).parts[0]
+    return first.removesuffix(".py")
+
+
+def crossings() -> list[str]:
+    """Every import that goes through a wall."""
+    found = []
+    for path in files():
+        here = own(path)
+        if here == "__init__":
+            continue
+        for module in sorted(imports(path)):
+            there = room_of(module)
+            if there is None or there == here and here != "plugins":
+                continue
+            if there not in FLOORS[here]:
+                found.append(f"{path.relative_to(ROOT)} imports {module}")
+    return found
+
+
+def test_every_room_has_a_floor():
+    assert rooms() == set(FLOORS)
+
+
+def test_the_top_is_what_patches_and_plugin_writers_name():
+    assert {path.stem for path in HOUSE.glob("[!_]*.py")} == TOP
+
+
+def test_no_import_goes_through_a_wall():
+    assert crossings() == []
+
+
+def test_extensions_import_neither_tests_nor_benchmarks():
+    outside = {"tests", "benchmarks"}
+    assert [path for path in files() if {m.partition(".")[0] for m in imports(path)} & outside] == []
+
+
+@pytest.mark.parametrize("room", NO_TORCH)
+def test_no_torch_at_import(room):
+    folder = HOUSE / room.replace(".", "/")
+    names = (
+        [f"extensions.{room}.{p.stem}" for p in folder.glob("[!_]*.py")]
+        if folder.is_dir()
+        else [f"extensions.{room}"]
+    )
+    program = (
+        "import sys, importlib; [importlib.import_module(n) for n in sys.argv[1:]]; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, *names], cwd=ROOT, check=False).returncode == 0

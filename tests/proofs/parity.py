@@ -1,0 +1,185 @@
+"""make parity: the patched sd-scripts and the reference trainer, side by side, micro-step by micro-step.
+
+Same checkpoint, data, seed and flags, float32, one process. Held to: the same hooks in the same order,
+every micro-step's loss within 1e-4 relative, every final weight within 1e-5 absolute. The recorded
+learning rates move a weight by little more than that in so few steps, so that the last alone could hardly
+fail: the norm of the difference must be below 1 % of the norm of the movement, too. Sums in another
+order differ by some 1e-7 in float32; near a gradient of 0 Adam's division makes a whole update of that.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from safetensors.torch import load_file
+
+from extensions.base.errors import UserError
+from extensions.base.paths import LAUNCHERS, ROOT
+from extensions.base.reporting import exit_code_of
+from extensions.launch import command, request, tiny
+from extensions.logbook import registry
+from extensions.upstream import tree
+
+LOSSES = 1e-4  # relative
+WEIGHTS = 1e-5  # absolute
+MOVEMENT = 0.01  # norm of the difference over norm of the movement
+MICRO_STEPS = 24
+HOOK = re.compile(r"\[hook\] (\w+)\(")
+LOSS = re.compile(r"\[hook\] micro_step_ended\(run=\w+, loss=([^,]+),")  # two processes may share a line
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: a run of the logbook, flags taken from it and put into it (name and values), and its processes."""
+
+    what: str
+    run: str
+    without: tuple[str, ...] = ()
+    more: tuple[tuple[str, ...], ...] = ()
+    processes: int = 1
+
+
+CHUNKED = "dual_tag,token_chunks,resume_at_step,save_states,on_nan,record_run"  # the launchers of SD2 have no chunks
+CASES = (
+    Case("plain 100 %, no plugins", "24120801", ("extensions", "dual_tag")),
+    Case("71 %, dual tags, chunks, GA 4, TE rates", "25022601"),
+    Case("text encoders only", "24121901"),
+    Case("U-Net only", "24121401"),
+    Case("SD2, v-prediction, min-SNR, and chunks", "24122001", (), (("extensions", CHUNKED), ("dual_tag", "concat"))),
+    Case("AdaFactor, relative step", "25031502"),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a case came to. loss: greatest relative difference; weight: greatest absolute one; movement: a ratio."""
+
+    micro_steps: int
+    loss: float
+    weight: float
+    movement: float
+
+    @property
+    def holds(self) -> bool:
+        return self.loss <= LOSSES and self.weight <= WEIGHTS and self.movement <= MOVEMENT
+
+
+def prepared(case: Case, output: Path) -> request.Request:
+    """The case's run on stand-ins, in float32, long enough for the micro-steps, data read in the process."""
+    environment = {"PATH": os.environ["PATH"], "LAUNCH_FACTS": "1"}
+    launcher = ["bash", str(LAUNCHERS / f"{registry.known(case.run)}.sh")]
+    facts = subprocess.run(launcher, env=environment, capture_output=True, text=True, check=True).stdout
+    asked = request.read(facts.split("\0")[:-1], {"PROFILE": "tiny"})
+    asked.flags.drop("full_bf16")
+    accumulation = asked.flags.number("gradient_accumulation_steps", 1)
+    # An epoch of the stand-in set ends with an incomplete accumulation, so one more optimizer step.
+    asked.tiny_steps = MICRO_STEPS // accumulation + (accumulation > 1)
+    tiny.apply(asked)
+    asked.flags.drop(
+        *case.without,
+        "save_every_n_epochs",
+        "save_every_n_steps",
+        "persistent_data_loader_workers",
+        "skip_cache_check",
+    )
+    asked.flags.put("mixed_precision", "no")
+    asked.flags.put("save_precision", "float")
+    asked.flags.put("max_data_loader_n_workers", "0")
+    asked.flags.put("output_dir", str(output))
+    asked.flags.put("logging_dir", str(output / "tensorboard"))
+    for name, *values in case.more:
+        asked.flags.put(name, *values)
+    asked.gpus = case.processes
+    return asked
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one trainer did: names of the hooks in order, losses of the micro-steps, its last checkpoint."""
+
+    hooks: list[str]
+    losses: list[float]
+    weights: dict[str, torch.Tensor]
+
+
+def train(case: Case, folder: Path, patched: Path | None) -> Trained:
+    """Run one trainer, the reference without `patched`. UserError with its last words when it fails."""
+    output = folder / ("sd-scripts" if patched else "reference")
+    asked = prepared(case, output)
+    words = command.build(asked, patched)
+    environment = os.environ | command.environment(asked) | {"EXTENSIONS_TRACE": "1"}
+    done = subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"run {case.run} fails with {output.name}: {done.stderr.strip().splitlines()[-1]}")
+    losses = [float(loss) for loss in LOSS.findall(done.stderr)]
+    return Trained(HOOK.findall(done.stderr), losses, load_file(output / "last.safetensors"))
+
+
+def both(case: Case, folder: Path, patched: Path) -> tuple[Trained, Trained]:
+    """(sd-scripts, reference), at the same time: each computes with one thread."""
+    with ThreadPoolExecutor(2) as pool:
+        theirs, ours = pool.map(lambda trainer: train(case, folder, trainer), (patched, None))
+    return theirs, ours
+
+
+def compare(case: Case, folder: Path, patched: Path) -> Outcome:
+    """Both trainers on one case. UserError when they do not even call the same hooks or save the same tensors."""
+    base = load_file(prepared(case, folder).path("pretrained_model_name_or_path"))
+    theirs, ours = both(case, folder, patched)
+    if theirs.hooks != ours.hooks or len(ours.losses) < MICRO_STEPS:
+        raise UserError(f"run {case.run}: {first_difference(theirs.hooks, ours.hooks)}")
+    if theirs.weights.keys() != ours.weights.keys():
+        raise UserError(f"run {case.run}: other tensors: {sorted(theirs.weights.keys() ^ ours.weights.keys())[:3]}")
+    names = [name for name in base if name in ours.weights]
+    difference = {name: (ours.weights[name] - theirs.weights[name]).double() for name in names}
+    moved = {name: theirs.weights[name].double() - base[name].double() for name in names}
+    return Outcome(
+        micro_steps=len(ours.losses),
+        loss=max(abs(a - b) / abs(b) for a, b in zip(ours.losses, theirs.losses, strict=True)),
+        weight=max(tensor.abs().max().item() for tensor in difference.values()),
+        movement=norm(difference) / norm(moved),
+    )
+
+
+def first_difference(theirs: list[str], ours: list[str]) -> str:
+    """Where two sequences of hook calls part."""
+    for number, (a, b) in enumerate(zip_longest(theirs, ours, fillvalue="nothing")):
+        if a != b:
+            return f"hook call {number} is {a} in sd-scripts, {b} in the reference trainer"
+    return f"only {theirs.count('micro_step_ended')} micro-steps"
+
+
+def norm(tensors: dict[str, torch.Tensor]) -> float:
+    """Euclidean norm of all elements."""
+    return sum(tensor.square().sum().item() for tensor in tensors.values()) ** 0.5
+
+
+def main(names: list[str]) -> int:
+    """Print the table for all cases, or for those of the runs that are named; 1 when a row does not hold."""
+    patched = tree.ensure()
+    cases = [case for case in CASES if not names or case.run in names]
+    table = Table("case", "run", "micro-steps", "loss, relative", "weights, absolute", "of the movement", "")
+    outcomes = []
+    for case in cases:
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = compare(case, Path(folder), patched)
+        outcomes.append(outcome)
+        figures = (f"{outcome.loss:.1e}", f"{outcome.weight:.1e}", f"{outcome.movement:.1e}")
+        table.add_row(case.what, case.run, str(outcome.micro_steps), *figures, "holds" if outcome.holds else "FAILS")
+        print(f"{case.run}: {'holds' if outcome.holds else 'FAILS'}", flush=True)
+    Console(width=120).print(table)
+    print(f"bounds: losses {LOSSES:g}, weights {WEIGHTS:g}, of the movement {MOVEMENT:g}")
+    return 0 if all(outcome.holds for outcome in outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code_of(main, sys.argv[1:]))
