@@ -5,11 +5,19 @@ SHELL := /usr/bin/env bash
 
 BASE_PYTHON ?= python3
 PYTHON := .venv/bin/python
+# What is installed: to run, for stand-ins, for tests. Exact versions, each from its lock file.
 INSTALLED := .venv/.installed
+STANDINS := .venv/.standins
+DEV := .venv/.dev
 export PYTHON
+ifeq ($(PROFILE),tiny)
+RUNNING := $(STANDINS)
+else
+RUNNING := $(INSTALLED)
+endif
 
 .PHONY: help setup latents index check-data pack train batch chain tricks runs show diff plan plan-check parity \
-	patched check-patches diff-upstream save-patches port-patches lint test test-all ramdisk-clean clean
+	patched check-patches diff-upstream save-patches port-patches lint test test-all lock ramdisk-clean clean
 
 help:
 	@awk 'BEGIN {FS = " ## "} \
@@ -17,7 +25,7 @@ help:
 	  /^[a-z-]+:.* ## / {sub(/:.*/, "", $$1); printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## Training
-train: $(INSTALLED) ## RUN=25022601 [PROFILE=tiny] [TRAINER=reference] [GPUS=n] [ARGS="--flag=x"] [RESUME=auto|parent] [FORCE=1] [DRY_RUN=1]; no RUN: list
+train: $(RUNNING) ## RUN=25022601 [PROFILE=tiny] [TRAINER=reference] [GPUS=n] [ARGS="--flag=x"] [RESUME=auto|parent] [FORCE=1] [DRY_RUN=1]; no RUN: list
 	@if [[ -z "$(RUN)" ]]; then $(PYTHON) -m extensions.logbook runs; \
 	else launcher="$$($(PYTHON) -m extensions.logbook path "$(RUN)")" && exec "$$launcher"; fi
 
@@ -30,10 +38,10 @@ show: $(INSTALLED) ## RUN=25022601: one run's header, facts and flags
 diff: $(INSTALLED) ## A=25022501 B=25022601: the flags that differ
 	@$(PYTHON) -m extensions.logbook diff "$(A)" "$(B)"
 
-chain: $(INSTALLED) ## SESSION=2503c PROFILE=tiny [TRAINER=reference] [FORCE=1]: all segments, each from its parent's exact state; FORCE=1 (tiny alone) begins anew
+chain: $(RUNNING) ## SESSION=2503c PROFILE=tiny [TRAINER=reference] [FORCE=1]: all segments, each from its parent's exact state; FORCE=1 (tiny alone) begins anew
 	@$(PYTHON) -m extensions.logbook.chain "$(SESSION)"
 
-batch: $(INSTALLED) ## RUN=25022601 STEP=123 [PROFILE=tiny]: the samples and texts that an optimizer step saw or will see
+batch: $(RUNNING) ## RUN=25022601 STEP=123 [PROFILE=tiny]: the samples and texts that an optimizer step saw or will see
 	@[[ -n "$(STEP)" ]] || { echo "error: give STEP=<optimizer step, from 1>" >&2; exit 2; }
 	@launcher="$$($(PYTHON) -m extensions.logbook path "$(RUN)")" && STEP="$(STEP)" exec "$$launcher"
 
@@ -71,28 +79,29 @@ diff-upstream: $(INSTALLED) ## everything that we change in upstream
 save-patches: $(INSTALLED) ## commits made in sd-scripts-runtime/patched/ go back to patches/
 	@$(PYTHON) -m extensions.upstream.patches save
 
-parity: $(INSTALLED) ## sd-scripts and the reference trainer side by side: losses, weights, hook calls (some minutes)
+parity: $(STANDINS) ## sd-scripts and the reference trainer side by side: losses, weights, hook calls (some minutes)
 	@$(PYTHON) -m tests.proofs.parity
 
-tricks: $(INSTALLED) ## [TRICKS="zero dynamo"] prove the logbook's tricks at tiny size, each with both trainers (long)
+tricks: $(DEV) ## [TRICKS="zero dynamo"] prove the logbook's tricks at tiny size, each with both trainers (long)
 	@$(PYTHON) -m tests.proofs.tricks $(TRICKS)
 
 port-patches: $(INSTALLED) ## UPSTREAM=<ref>: try the series on another upstream commit
 	@$(PYTHON) -m extensions.upstream.patches port "$(UPSTREAM)"
 
 ## The house
-setup: $(INSTALLED) ## install everything into .venv (every verb does it by itself)
+setup: $(INSTALLED) ## [TORCH=2.11.0 | TORCH=https://…/whl/cu126] install what running needs into .venv (every verb does it by itself)
 
-lint: $(INSTALLED) ## ruff and shellcheck
+lint: $(DEV) ## ruff, mypy and shellcheck
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+	@.venv/bin/mypy
 	@.venv/bin/shellcheck -x train/*.sh train/lib/*.sh sd-scripts-runtime/configs/*.sh .ci/run
 
 # Two at a time, a file together: the runs that a file's tests look at are trained once. In the order of the
 # folders, which begins with the long end-to-end files: the short ones fill the end of both processes.
-test: $(INSTALLED) ## the tests of every day
+test: $(DEV) ## the tests of every day
 	@$(PYTHON) -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
-test-all: $(INSTALLED) ## all tests, the 39 runs with each trainer among them (well over an hour)
+test-all: $(DEV) ## all tests, the 39 runs with each trainer among them (well over an hour)
 	@$(PYTHON) -m pytest
 
 ramdisk-clean: $(INSTALLED) ## remove what RAMDISK=1 has staged
@@ -102,14 +111,38 @@ ramdisk-clean: $(INSTALLED) ## remove what RAMDISK=1 has staged
 clean: ## remove the patched trees and the stand-ins; logs, models and outputs stay
 	@rm -rf sd-scripts-runtime/{patched*,check-patches*,port-patches*,models/standins,datasets/standins}
 
-# torch first and alone: its index pages are slow, and the rest then finds it installed.
-$(INSTALLED): pyproject.toml
-	@command -v $(BASE_PYTHON) > /dev/null || { echo "error: no $(BASE_PYTHON); install Python 3.10 to 3.12 or give BASE_PYTHON=" >&2; exit 2; }
-	@$(BASE_PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' \
-	  || { echo "error: $(BASE_PYTHON) is not Python 3.10 to 3.12; give BASE_PYTHON=python3.11" >&2; exit 2; }
+lock: ## [UPGRADE="name …"] write the lock files from the ranges of pyproject.toml; what they hold stays where it can (needs uv)
+	@command -v uv > /dev/null || { echo "error: make lock needs uv: pip install uv" >&2; exit 2; }
+	@$(COMPILE) pyproject.toml -o requirements.lock && sed -i -E '/^(nvidia-|cuda-|triton)/d' requirements.lock
+	@$(COMPILE) --group pyproject.toml:standins -c requirements.lock -o extensions/standins/requirements.lock
+	@$(COMPILE) --group pyproject.toml:dev -c requirements.lock -o tests/requirements.lock
+	@sed -i -E '/^(nvidia-|cuda-|triton)/d' tests/requirements.lock
+
+# For every Python that the project runs on; torch's own libraries are left to torch.
+COMPILE = uv pip compile --universal --python-version 3.10 --no-header --no-annotate --quiet $(addprefix --upgrade-package ,$(UPGRADE))
+
+# torch first and alone: its index pages are slow, and the rest then finds it installed. TORCH: another version of it,
+# or the address of an index of builds for another CUDA.
+torch_words = $(if $(TORCH),$(if $(findstring ://,$(TORCH)),torch torchvision --index-url "$(TORCH)","torch==$(TORCH)" torchvision),$$(grep -E '^torch(vision)?==' requirements.lock))
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@command -v $(BASE_PYTHON) > /dev/null || { echo "error: no $(BASE_PYTHON); install Python 3.10 to 3.13 or give BASE_PYTHON=" >&2; exit 2; }
+	@$(BASE_PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' \
+	  || { echo "error: $(BASE_PYTHON) is not Python 3.10 to 3.13; give BASE_PYTHON=python3.11" >&2; exit 2; }
 	@echo "setting up .venv (once; some minutes) …"
 	@[[ -x $(PYTHON) ]] || $(BASE_PYTHON) -m venv .venv
 	@$(PYTHON) -m pip install -qq --upgrade pip
-	@$(PYTHON) -m pip install -qq "$$(grep -o 'torch==[0-9.]*' pyproject.toml | head -1)" "$$(grep -o 'torchvision==[0-9.]*' pyproject.toml)"
-	@$(PYTHON) -m pip install -qq --editable '.[dev]'
+	@$(PYTHON) -m pip install -qq $(torch_words)
+	@grep -vE '^torch(vision)?==' requirements.lock > .venv/rest.lock && $(PYTHON) -m pip install -qq -r .venv/rest.lock
+	@$(PYTHON) -m pip install -qq --no-deps --editable .
+	@touch $@
+
+$(STANDINS): $(INSTALLED) extensions/standins/requirements.lock
+	@echo "setting up what stand-ins are made of (once) …"
+	@$(PYTHON) -m pip install -qq -r extensions/standins/requirements.lock
+	@touch $@
+
+$(DEV): $(STANDINS) tests/requirements.lock
+	@echo "setting up what the tests need (once) …"
+	@grep -vE '^torch(vision)?==' tests/requirements.lock > .venv/dev.lock && $(PYTHON) -m pip install -qq -r .venv/dev.lock
 	@touch $@
