@@ -1,8 +1,38 @@
-"""Every hook, in the order in which a run calls them.
+"""Specifies every hook, and draws where a run calls it.
 
-A plugin is a file of this package with a class `Plugin`; a method of it that is marked with
-`@hookimpl` and named like one of these functions is called at that moment. It may take any subset
-of the arguments, by name. Both trainers call the same hooks with the same meaning.
+    start       parse the flags
+                  check_arguments                       refuse what cannot work
+                open the data set
+                  corrupt_samples_passed                how many unreadable samples may be passed over
+                load the models
+                  models_loaded
+                  select_parameters                     what trains
+                make the optimizer
+                  optimizer_built
+                prepare (DDP, DeepSpeed)
+                  first_optimizer_step                  where the run stands
+                  training_begins
+    loop        for each epoch of epoch_range
+                  for each batch of epoch_batches       read ahead, in the data loader's workers:
+                  |                                       compose_text      of each sample
+                  |                                       tokenize          of each batch
+                  |   encode_tokens                     texts to hidden states
+                  |   noise, U-Net, loss, backward
+                  |   every --gradient_accumulation_steps: optimizer step
+                  |   |   save where --save_every_n_steps says so
+                  |   |     checkpoint_metadata
+                  |   |     checkpoint_saved
+                  |   micro_step_ended
+                  |   optimizer_step_ended              where there was one
+                  save where --save_every_n_epochs says so
+                  epoch_ended
+    end           training_ends
+                save the last checkpoint
+                  run_ended                             also after an error
+
+A plugin is a class `Plugin`; a method of it that is marked with `@hookimpl` and named like one of these functions is
+called at that moment, in the order in which the run lists its plugins. It may take any subset of the arguments, by
+name. Both trainers call the same hooks with the same meaning. extensions/README.md has an example.
 
 Counting, everywhere: a *micro-step* is one forward and backward pass on one process; an *optimizer
 step* is one update of the weights (gradient accumulation x micro-steps); *samples* are images over
@@ -23,15 +53,18 @@ hookimpl = pluggy.HookimplMarker(NAMESPACE)
 
 
 @hookspec
-def add_arguments(parser):
-    """Add the plugin's own flags to the trainer's parser (`argparse.ArgumentParser`)."""
-
-
-@hookspec
 def check_arguments(args):
     """Refuse what cannot work. Called once the flags are parsed, before data or model are read.
 
     args: the trainer's `argparse.Namespace`. Raise `UserError` with one line.
+    """
+
+
+@hookspec(firstresult=True)
+def corrupt_samples_passed(args):
+    """How many corrupt samples the data set may pass over in the place of one, as `int`. First result; else 0.
+
+    Asked once, when the data set is opened. 0: the first one ends the run.
     """
 
 

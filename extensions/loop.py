@@ -1,16 +1,58 @@
-"""What the patched lines of a trainer call: five one-line calls, each a fan-out to the plugins.
+"""Calls the plugins for the patched lines of a trainer: five one-line calls, each a fan-out.
 
 With no plugin each of them gives the trainer back exactly what it had, so that the patched trainer
 equals upstream bit for bit.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+from __future__ import annotations
 
-from accelerate import DistributedType
+import argparse
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from accelerate import Accelerator, DistributedType
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
 from extensions import manager
 from extensions.base.errors import UserError
+
+
+class Schedule(Protocol):
+    """A learning-rate schedule, as PyTorch's and accelerate's are."""
+
+    def step(self) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class Places(Protocol):
+    """The batches of this process, at any optimizer step: `data.loader.Places`."""
+
+    dataset: Any
+    skipped: dict[int, int]
+    ahead: int
+    steps: int
+
+    def begin(self, epoch: int, first: int) -> None: ...
+
+    def images(self, optimizer_steps: int, micro_steps: int) -> int: ...
+
+
+@dataclass
+class Position:
+    """Where the data of a run stand whose order is known at every optimizer step (`data/order.py`).
+
+    identity: what a training state of this run says of it (`resume.identity.of_run`). keys: the ids of each batch
+    that this process has read for the optimizer step under way.
+    """
+
+    places: Places
+    identity: dict[str, Any] = field(default_factory=dict)
+    keys: list[list[str]] = field(default_factory=list)
 
 
 @dataclass
@@ -20,23 +62,19 @@ class Run:
     optimizer_steps: updates of the weights so far, counted from the start of the whole run (a resumed
     one begins at its start step). micro_steps: forward and backward passes of this process; samples: images
     over all processes; both counted on from a training state, otherwise in this launch. epochs: of the whole
-    run, known when the first one begins. places: where the data stand (`data.loader.Places`), and
-    made_with: what a state of this run says of it (`resume.identity.of_run`), where resume_at_step is listed; keys,
-    too: the ids of each batch that this process has read for the optimizer step under way.
+    run, known when the first one begins. position: of its data; None where the trainer's own loader shuffles them.
     """
 
-    args: Any
-    accelerator: Any
-    optimizer: Any
-    lr_scheduler: Any
-    dataloader: Any
+    args: argparse.Namespace
+    accelerator: Accelerator
+    optimizer: Optimizer
+    lr_scheduler: Schedule
+    dataloader: DataLoader
     optimizer_steps: int = 0
     micro_steps: int = 0
     samples: int = 0
     epochs: int = 0
-    places: Any = None
-    made_with: dict | None = None
-    keys: list[list[str]] = field(default_factory=list)
+    position: Position | None = None
 
     @property
     def optimizer_steps_per_epoch(self) -> int:
@@ -45,7 +83,7 @@ class Run:
         return -(-len(self.dataloader) // accumulation)
 
     def learning_rates(self) -> list[float | None]:
-        """The current learning rate of each parameter group, in the optimizer's order.
+        """Return the current learning rate of each parameter group, in the optimizer's order.
 
         AdaFactor's relative step keeps a tensor there, and None before its first update.
         """
@@ -56,8 +94,15 @@ class Run:
 _run: Run | None = None
 
 
-def begin(args, accelerator, optimizer, lr_scheduler, dataloader, progress_bar) -> int:
-    """The loop's counter at the start, in optimizer steps; tells the plugins that training begins."""
+def begin(
+    args: argparse.Namespace,
+    accelerator: Accelerator,
+    optimizer: Optimizer,
+    lr_scheduler: Schedule,
+    dataloader: DataLoader,
+    progress_bar,
+) -> int:
+    """Return the loop's counter at the start, in optimizer steps; tells the plugins that training begins."""
     global _run
     require_one_accumulation(args, accelerator)
     require_deepspeed(args, accelerator)
@@ -69,8 +114,8 @@ def begin(args, accelerator, optimizer, lr_scheduler, dataloader, progress_bar) 
     return _run.optimizer_steps
 
 
-def require_one_accumulation(args, accelerator) -> None:
-    """UserError where accelerate accumulates over other micro-steps than the launcher says.
+def require_one_accumulation(args: argparse.Namespace, accelerator: Accelerator) -> None:
+    """Raise UserError where accelerate accumulates over other micro-steps than the launcher says.
 
     A value in an accelerate or DeepSpeed configuration beats the command line without a word.
     """
@@ -81,8 +126,8 @@ def require_one_accumulation(args, accelerator) -> None:
         )
 
 
-def require_deepspeed(args, accelerator) -> None:
-    """UserError where --deepspeed was asked for and accelerate has started something else.
+def require_deepspeed(args: argparse.Namespace, accelerator: Accelerator) -> None:
+    """Raise UserError where --deepspeed was asked for and accelerate has started something else.
 
     It does so without a word where it is told to use the CPU: each process then trains by itself.
     """
@@ -93,8 +138,9 @@ def require_deepspeed(args, accelerator) -> None:
         )
 
 
-def epochs(count: int):
-    """The epochs of the loop: `range(count)`, or what a plugin makes of it; their ends are told."""
+def epochs(count: int) -> Iterator[int]:
+    """Yield the epochs of the loop: `range(count)`, or what a plugin makes of it; their ends are told."""
+    assert _run is not None  # `begin` comes first
     _run.epochs = count
     hook = manager.current().hook
     chosen = hook.epoch_range(run=_run, epochs=count)
@@ -104,17 +150,18 @@ def epochs(count: int):
     hook.training_ends(run=_run)
 
 
-def batches(dataloader, epoch: int):
-    """The batches of an epoch: the data loader itself, or what a plugin makes of it."""
-    begin_epoch = getattr(getattr(dataloader, "dataset", None), "begin_epoch", None)
-    if begin_epoch:
-        begin_epoch(epoch + 1)
+def batches(dataloader: DataLoader, epoch: int) -> Iterable[dict]:
+    """Return the batches of an epoch: the data loader itself, or what a plugin makes of it."""
+    dataset = getattr(dataloader, "dataset", None)
+    if dataset is not None and hasattr(dataset, "begin_epoch"):  # ours; upstream's own data sets count by themselves
+        dataset.begin_epoch(epoch + 1)
     chosen = manager.current().hook.epoch_batches(run=_run, epoch=epoch)
     return dataloader if chosen is None else chosen
 
 
 def micro_step_ended(optimizer_steps: int, loss: float, batch: dict) -> None:
     """Count a micro-step; where the trainer's counter moved, an optimizer step too."""
+    assert _run is not None
     updated = optimizer_steps != _run.optimizer_steps
     _run.samples += images(_run, batch)
     _run.optimizer_steps = optimizer_steps
@@ -123,16 +170,17 @@ def micro_step_ended(optimizer_steps: int, loss: float, batch: dict) -> None:
     hook.micro_step_ended(run=_run, loss=loss, batch=batch)
     if updated:
         hook.optimizer_step_ended(run=_run)
-        _run.keys.clear()
+        if _run.position:
+            _run.position.keys.clear()
 
 
 def images(run: Run, batch: dict) -> int:
     """Of the micro-step under way, over all processes. A trainer's own loader tells this one's number only."""
-    if run.places is None:
+    if run.position is None:
         return len(batch["captions"]) * run.accelerator.num_processes
-    return run.places.images(run.optimizer_steps, run.micro_steps)
+    return run.position.places.images(run.optimizer_steps, run.micro_steps)
 
 
 def current() -> Run | None:
-    """This process's run; None before `begin`."""
+    """Return this process's run; None before `begin`."""
     return _run

@@ -1,5 +1,10 @@
 """Loads the plugins that a run lists, and refuses the unknown, the wrong and the clashing.
 
+A plugin is a file of extensions/plugins/, or a module of anybody's under its dotted name, with a class `Plugin`. What
+it declares stands on the class, to be read without making one: `flags` (extensions.flags.declared.Flag), `needs`,
+`claims`, `reads`, `neutral` (extensions/README.md says what each means). A module imports torch inside its methods,
+because the launcher reads declarations and waits for weeks.
+
 There is one manager a process. The trainers ask it with `current()`; before `install()` it is empty,
 so that a patched file that is imported by a test behaves as upstream's own.
 """
@@ -7,8 +12,11 @@ so that a patched file that is imported by a test behaves as upstream's own.
 import importlib
 import os
 import sys
+from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pluggy
 
@@ -18,21 +26,83 @@ from extensions.base.errors import UserError
 FOLDER = Path(__file__).parent / "plugins"
 
 
+def listed(text: str | None) -> list[str]:
+    """Split `--extensions` into names, between commas, without blanks around them; nobody else does.
+
+    UserError for a name that stands twice.
+    """
+    names = [name for part in (text or "").split(",") if (name := part.strip())]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"--extensions lists {twice[0]} twice; list it once")
+    return names
+
+
 def available() -> list[str]:
-    """Names of the plugins of this package: the files of extensions/plugins/."""
+    """Return names of the plugins of this package: the files of extensions/plugins/."""
     return sorted(file.stem for file in FOLDER.glob("[!_]*.py"))
 
 
-class Manager:
-    """The plugins of one run. `hook` is pluggy's relay: `manager.hook.<name>(argument=…)`."""
+@cache
+def declared(name: str) -> type:
+    """Return the class `Plugin` of that name. UserError, with near names, where there is none."""
+    known = available()
+    if name not in known and "." not in name:
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+        raise UserError(f"--extensions: no plugin named {name!r}; {hint}; one of your own has a dotted name")
+    module = f"extensions.plugins.{name}" if name in known else name
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise UserError(f"--extensions: {name!r} is no name of a module; give one such as package.module")
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        raise UserError(f"--extensions: no module {error.name} for the plugin {name}; is it on PYTHONPATH?") from None
+    if not hasattr(found, "Plugin"):
+        raise UserError(f"--extensions: {module} has no class Plugin; see extensions/README.md")
+    return found.Plugin
 
-    def __init__(self, names: list[str] = ()):
+
+def flags_of(names: Iterable[str]) -> list:
+    """Return the flags that these plugins declare, in order."""
+    return [flag for name in names for flag in getattr(declared(name), "flags", ())]
+
+
+def is_neutral(name: str) -> bool:
+    """Tell whether a plugin changes no weight; one that is not to be had any more counts as one that does."""
+    try:
+        return getattr(declared(name), "neutral", False)
+    except UserError:
+        return False
+
+
+def owner_of_flag(flag: str) -> str | None:
+    """Return the plugin of this package that has the flag (without dashes), listed or not; None where none has."""
+    return next((name for name in available() if flag in {each.name for each in flags_of([name])}), None)
+
+
+def reader_of(flag: str, names: Iterable[str] | None = None) -> str | None:
+    """Return the plugin, among `names` or all of this package, that gives a flag of the trainer its meaning."""
+    names = available() if names is None else names
+    return next((name for name in names if flag in getattr(declared(name), "reads", ())), None)
+
+
+class Manager:
+    """The plugins of one run.
+
+    `hook` is pluggy's relay, `manager.hook.<name>(argument=…)`, in the order of the list; a method that is marked
+    tryfirst or trylast comes before or after all that are not.
+    """
+
+    def __init__(self, names: Iterable[str] = ()):
         self._pluggy = pluggy.PluginManager(hookspecs.NAMESPACE)
         self._pluggy.add_hookspecs(hookspecs)
         self.names = list(names)
-        self.plugins = {}
-        for name in self.names:
-            self.register(name, load(name))
+        self.plugins: dict[str, Any] = {}
+        loaded = {name: declared(name)() for name in self.names}
+        for name in reversed(self.names):  # pluggy calls the last one first
+            self.register(name, loaded[name])
         if os.environ.get("EXTENSIONS_TRACE") == "1":
             self._pluggy.add_hookcall_monitoring(_trace, lambda *_: None)
 
@@ -41,9 +111,7 @@ class Manager:
         return self._pluggy.hook
 
     def register(self, name: str, plugin) -> None:
-        """Add one plugin. UserError: listed twice, unknown hook, wrong signature, or a thing claimed twice."""
-        if name in self.plugins:
-            raise UserError(f"--extensions lists {name} twice; list it once")
+        """Add one plugin before the others. UserError: unknown hook, wrong signature, or a thing claimed twice."""
         self._refuse_clash(name, plugin)
         try:
             self._pluggy.register(plugin, name=name)
@@ -58,29 +126,16 @@ class Manager:
             both = set(getattr(plugin, "claims", ())) & set(getattr(other, "claims", ()))
             if both:
                 raise UserError(
-                    f"plugins {other_name} and {name} both decide {', '.join(sorted(both))}; "
+                    f"plugins {name} and {other_name} both decide {', '.join(sorted(both))}; "
                     "take one of them out of --extensions"
                 )
 
-
-def load(name: str):
-    """A new instance of the plugin `name`. UserError with near names when there is none."""
-    known = available()
-    if name not in known:
-        near = get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
-        raise UserError(f"--extensions: no plugin named {name!r}; {hint}")
-    return importlib.import_module(f"extensions.plugins.{name}").Plugin()
-
-
-def owner_of_flag(flag: str, parser_class) -> str | None:
-    """The plugin that would add `flag`, listed or not; None where no plugin knows it."""
-    for name in available():
-        parser = parser_class(add_help=False)
-        Manager([name]).hook.add_arguments(parser=parser)
-        if flag in parser._option_string_actions:  # argparse has no public way to ask
-            return name
-    return None
+    def require_needs(self) -> None:
+        """Raise UserError for a plugin that is listed without another one that it needs."""
+        for name, plugin in self.plugins.items():
+            for other, why in getattr(plugin, "needs", {}).items():
+                if other not in self.plugins:
+                    raise UserError(f"{name} needs {other}, {why}; add it to --extensions")
 
 
 def _trace(hook_name, _impls, arguments):
@@ -95,18 +150,21 @@ def _short(value) -> str:
 
 _current = Manager()
 _args = None
+_defaults: dict[str, Any] = {}
 
 
 def current() -> Manager:
-    """This process's manager."""
+    """Return this process's manager."""
     return _current
 
 
-def install(names: list[str]) -> Manager:
-    """Load the plugins of `--extensions` and make them this process's."""
+def install(names: Iterable[str]) -> Manager:
+    """Load the plugins of `--extensions` and make them this process's. UserError where one needs another."""
     global _current
-    _current = Manager(names)
-    return _current
+    loaded = Manager(names)
+    loaded.require_needs()
+    _current = loaded
+    return loaded
 
 
 def set_args(args) -> None:
@@ -116,7 +174,18 @@ def set_args(args) -> None:
 
 
 def args():
-    """The run's parsed flags. RuntimeError before the trainer has parsed them."""
+    """Return the run's parsed flags. RuntimeError before the trainer has parsed them."""
     if _args is None:
         raise RuntimeError("the trainer's flags are not parsed yet")
     return _args
+
+
+def set_defaults(defaults: dict[str, Any]) -> None:
+    """Remember the values of flags that nobody gives, which training states compare by."""
+    global _defaults
+    _defaults = defaults
+
+
+def defaults() -> dict[str, Any]:
+    """Return {flag: its value where it is not given}; empty before the trainer's parser is made."""
+    return _defaults

@@ -1,4 +1,4 @@
-"""Which attention a launch computes with: one of three flags of upstream's, settled before anything is built.
+"""Settles the attention that a launch computes with: one of three flags of upstream's, before anything is built.
 
 All three are the same function. The launchers name theirs, so ARGS must be able to name another; and xformers is
 an extra package, compiled for one version of PyTorch, which may be missing or installed and of no use.
@@ -23,26 +23,24 @@ if torch.cuda.is_available():
 """
 
 
-def give_way(flags: Flags, extra: Flags) -> list[str]:
-    """Take the launcher's attention out of `flags` where `extra`, from ARGS, names another; a note for each."""
+def give_way(flags: Flags, extra: Flags) -> tuple[Flags, list[str]]:
+    """Drop the launcher's attention from the flags where `extra`, from ARGS, names another; and a note for each."""
     asked = [name for name in NAMES if name in extra]
-    gone = flags.drop(*(name for name in NAMES if name not in asked)) if asked else []
-    return [f"ARGS: --{asked[0]} replaces --{name}" for name in gone]
+    gone = [name for name in NAMES if asked and name in flags and name not in asked]
+    return flags.without(*gone), [f"ARGS: --{asked[0]} replaces --{name}" for name in gone]
 
 
-def settle(flags: Flags, cpu: bool) -> list[str]:
-    """Make an xformers that cannot be used PyTorch's own attention, which is the same function; a note of it.
+def settle(flags: Flags, cpu: bool) -> tuple[Flags, list[str]]:
+    """Put PyTorch's own attention, which is the same function, for an xformers of no use; the flags and a note.
 
     Costs some seconds where xformers is asked for on a GPU, and nothing elsewhere.
     """
     if "xformers" not in flags:
-        return []
+        return flags, []
     fault = "xformers computes on GPUs only" if cpu else fault_of_xformers()
     if not fault:
-        return []
-    flags.drop("xformers")
-    flags.put("sdpa")
-    return [f"{fault}: --xformers becomes --sdpa"]
+        return flags, []
+    return flags.without("xformers").with_("sdpa"), [f"{fault}: --xformers becomes --sdpa"]
 
 
 def fault_of_xformers() -> str:

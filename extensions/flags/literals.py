@@ -1,4 +1,4 @@
-"""Values of flags that are Python literals."""
+"""Reads values of flags that are Python literals."""
 
 import ast
 
@@ -6,7 +6,7 @@ from extensions.base.errors import UserError
 
 
 def literals(flag: str, words: list[str] | None) -> dict:
-    """{key: value} of `--optimizer_args weight_decay=0.01 betas=.9,.99`. UserError for what is no literal."""
+    """Return {key: value} of `--optimizer_args weight_decay=0.01 betas=.9,.99`. UserError for what is no literal."""
     found = {}
     for word in words or []:
         key, equals, value = word.partition("=")

@@ -1,4 +1,4 @@
-"""Flags that say nothing without another flag, and pairs of which only one can hold.
+"""Lists flags that say nothing without another flag, and pairs of which only one can hold.
 
 Upstream refuses some of them once data and models are loaded, with a traceback; of most it is silent.
 """
@@ -37,7 +37,7 @@ EXCLUDE = (
 
 
 def check(flags: Flags) -> None:
-    """UserError for the first flag without effect, and the first pair."""
+    """Raise UserError for the first flag without effect, and the first pair."""
     for switch, (names, instead) in NEED_A_SWITCH.items():
         given = [name for name in names if name in flags] if switch not in flags else []
         if given:

@@ -1,21 +1,75 @@
-"""Numbers and switches from the caller's environment and the launcher's facts."""
+"""Checks the value of a flag or a variable: each kind is a function of the text, and raises ValueError saying why."""
+
+import re
+from collections.abc import Callable
 
 from extensions.base.errors import UserError
 
 
+def whole(least: int) -> Callable[[str], int]:
+    """Return a whole number from `least` up."""
+
+    def number(text: str) -> int:
+        if not re.fullmatch(r"[+-]?\d+", str(text).strip()) or int(text) < least:
+            raise ValueError(f"not a whole number from {least} up")
+        return int(text)
+
+    return number
+
+
+def probability(text: str) -> float:
+    """Return a number from 0 to 1."""
+    value = real(text)
+    if not 0 <= value <= 1:
+        raise ValueError("not a probability from 0 to 1")
+    return value
+
+
+def percent(text: str) -> float:
+    """Return a share of the U-Net's parameters that train: above 0, up to 100."""
+    value = real(text)
+    if not 0 < value <= 100:
+        raise ValueError("not a percentage above 0 and up to 100 (to train text encoders only: --learning_rate=0)")
+    return value
+
+
+def real(text: str) -> float:
+    """Return a finite number."""
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        value = float("nan")
+    if not abs(value) < float("inf"):
+        raise ValueError("not a number")
+    return value
+
+
+def regex(text: str) -> re.Pattern:
+    """Return a regular expression."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+
+
 def switch(name: str, text: str) -> bool:
-    """1 or 0 from the environment. UserError for anything else."""
+    """Return 1 or 0 from the environment. UserError for anything else."""
     if text not in ("0", "1"):
         raise UserError(f"{name}={text} is neither 1 nor 0")
     return text == "1"
 
 
 def count(name: str, text: str, least: int) -> int:
-    """A whole number from the environment. UserError for anything else or anything smaller."""
+    """Return a whole number from the environment. UserError for anything else or anything smaller."""
+    return parsed(name, text, whole(least))
+
+
+def parsed(name: str, text: str, kind: Callable[[str], object]):
+    """Return the value of `name=text`, a flag's with its dashes or a variable's.
+
+    UserError in one line where it is none.
+    """
     try:
-        value = int(text)
-    except ValueError:
-        value = least - 1
-    if value < least:
-        raise UserError(f"{name}={text} is not a whole number from {least} up")
-    return value
+        return kind(text)
+    except ValueError as error:
+        raise UserError(f"{name}={text} is {error}") from None

@@ -1,4 +1,4 @@
-"""What becomes of a sample whose latents are corrupt: the run stops, or passes over it.
+"""Stops the run at a sample whose latents are corrupt, or passes over it.
 
     --bad_sample=stop             the first corrupt sample ends the run (also without this plugin)
     --bad_sample=skip             the next readable image of the same bucket takes its place (data/corrupt.py)
@@ -18,14 +18,36 @@ from pathlib import Path
 from extensions.base.errors import UserError
 from extensions.base.processes import any_process, from_all
 from extensions.data import DATASET
-from extensions.data.corrupt import LIMIT, SKIP, STOP, tries
+from extensions.flags import values
+from extensions.flags.declared import Flag
 from extensions.hookspecs import hookimpl
 
 LIST = "bad_samples.txt"
+STOP, SKIP = "stop", "skip"
+LIMIT = 100  # corrupt samples, unless --bad_sample_limit is given
 
 
 class Plugin:
     """Counts, tells and lists what the data set skipped."""
+
+    neutral = True
+    flags = (
+        Flag(
+            "bad_sample",
+            str,
+            "corrupt latents end the run, or are passed over",
+            default=STOP,
+            choices=(STOP, SKIP),
+            neutral=True,
+        ),
+        Flag(
+            "bad_sample_limit",
+            values.whole(1),
+            f"with skip: more corrupt ids than this end the run ({LIMIT})",
+            unit="ids",
+            neutral=True,
+        ),
+    )
 
     def __init__(self):
         self.limit, self.folder, self.process = 0, None, 0
@@ -35,24 +57,16 @@ class Plugin:
         self.replaced = 0
 
     @hookimpl
-    def add_arguments(self, parser):
-        group = parser.add_argument_group("bad_sample")
-        group.add_argument(
-            "--bad_sample", choices=(STOP, SKIP), default=STOP, help="corrupt latents end the run, or are passed over"
-        )
-        group.add_argument(
-            "--bad_sample_limit", type=int, help=f"with skip: more corrupt ids than this end the run ({LIMIT})"
-        )
-
-    @hookimpl
     def check_arguments(self, args):
         if args.bad_sample == STOP and args.bad_sample_limit is not None:
             raise UserError("--bad_sample_limit has no effect with --bad_sample=stop; give --bad_sample=skip")
-        if args.bad_sample_limit is not None and args.bad_sample_limit < 1:
-            raise UserError(f"--bad_sample_limit={args.bad_sample_limit}: give 1 or more, or --bad_sample=stop")
         if args.bad_sample == SKIP and args.dataset_class != DATASET:
             raise UserError(f"--bad_sample=skip needs --dataset_class={DATASET}: other data sets do not skip")
-        self.limit, self.folder = tries(args), getattr(args, "run_folder", None)
+        self.limit, self.folder = limit(args), args.run_folder
+
+    @hookimpl
+    def corrupt_samples_passed(self, args):
+        return limit(args)
 
     @hookimpl
     def training_begins(self, run):
@@ -71,7 +85,7 @@ class Plugin:
 
     @hookimpl
     def optimizer_step_ended(self, run):
-        """Every process calls it and hears the same. One number travels, and ids where there are new ones."""
+        """Return every process calls it and hears the same. One number travels, and ids where there are new ones."""
         if not self.limit or not any_process(run.accelerator, bool(self.untold)):
             return
         self.everywhere.update(*from_all(run.accelerator, self.untold))
@@ -102,3 +116,10 @@ class Plugin:
                 f"{self.replaced} times{where}",
                 flush=True,
             )
+
+
+def limit(args) -> int:
+    """Return how many corrupt samples may be passed over; 0: the first one ends the run."""
+    if args.bad_sample != SKIP:
+        return 0
+    return LIMIT if args.bad_sample_limit is None else args.bad_sample_limit

@@ -1,4 +1,4 @@
-"""Which text a sample is trained on: natural-language caption, booru tags, or both.
+"""Composes the text that a sample is trained on: natural-language caption, booru tags, or both.
 
     --dual_tag=concat   caption, then tags ("Dual Tag (concat …)" of the logbook);
                         --dual_tag_order=tags_first: tags, then caption
@@ -30,12 +30,14 @@ import random
 import re
 
 from extensions.base.errors import UserError
+from extensions.data import DATASET
+from extensions.flags import values
+from extensions.flags.declared import Flag
 from extensions.hookspecs import hookimpl
 
 POLICIES = ("concat", "pick", "tags", "caption")
 ORDERS = ("caption_first", "tags_first")
 BRACES = re.compile(r"\{\{|\}\}|\{([^{}|]*(?:\|[^{}|]*)+)\}")
-RATES = ("dual_tag_drop_caption", "dual_tag_drop_tags", "dual_tag_drop_each_tag", "caption_dropout_rate")
 OF_CONCAT = ("dual_tag_order", "dual_tag_drop_caption", "dual_tag_drop_tags")
 OF_TAGS = ("dual_tag_drop_each_tag", "dual_tag_shuffle", "dual_tag_keep_first")
 
@@ -51,7 +53,10 @@ class Draws:
 
 
 def cleaned(text: str, mark: str) -> str:
-    """The text as one line of single spaces, without separators at its ends. mark: the separator, "" for blanks."""
+    """Return the text as one line of single spaces, without separators at its ends.
+
+    mark: the separator, "" for blanks.
+    """
     text = " ".join(text.split())
     while mark and text.startswith(mark):
         text = text.removeprefix(mark).lstrip()
@@ -61,13 +66,13 @@ def cleaned(text: str, mark: str) -> str:
 
 
 def separated(tags: str, mark: str) -> list[str]:
-    """The tags that are not empty, in order; a new line separates as the mark does."""
+    """Return the tags that are not empty, in order; a new line separates as the mark does."""
     pieces = [piece for line in tags.splitlines() for piece in (line.split(mark) if mark else line.split())]
     return [tag for piece in pieces if (tag := " ".join(piece.split()))]
 
 
 def one_line_of(caption: str, draws: Draws) -> str:
-    """A random line of a caption that has several, with every {a|b} replaced by one alternative."""
+    """Return a random line of a caption that has several, with every {a|b} replaced by one alternative."""
     lines = [line for line in caption.splitlines() if line.strip()]
     line = draws.of("line").choice(lines) if lines else ""
     draw = draws.of("wildcard")
@@ -75,7 +80,7 @@ def one_line_of(caption: str, draws: Draws) -> str:
 
 
 def drawn_tags(tags: list[str], args, draws: Draws) -> list[str]:
-    """The first tags as they are, the others shuffled and thinned out as the flags say."""
+    """Return the first tags as they are, the others shuffled and thinned out as the flags say."""
     first, others = tags[: args.dual_tag_keep_first], tags[args.dual_tag_keep_first :]
     places = list(range(len(others)))
     if args.dual_tag_shuffle:
@@ -89,7 +94,7 @@ def drawn_tags(tags: list[str], args, draws: Draws) -> list[str]:
 
 
 def chosen(caption: str, tags: str, args, draws: Draws) -> list[str]:
-    """The parts to train on, in order."""
+    """Return the parts to train on, in order."""
     if not caption or not tags:
         return [caption or tags]
     if args.dual_tag == "pick":
@@ -105,28 +110,31 @@ def chosen(caption: str, tags: str, args, draws: Draws) -> list[str]:
     return [tags, caption] if args.dual_tag_order == "tags_first" else [caption, tags]
 
 
+def share(name: str, what: str) -> Flag:
+    """Return a flag of dual_tag that is a probability."""
+    return Flag(f"dual_tag_{name}", values.probability, what, default=0.0, unit="0 to 1")
+
+
 class Plugin:
     """Composes the text of each sample."""
 
     claims = ("the text of a sample",)
-
-    @hookimpl
-    def add_arguments(self, parser):
-        group = parser.add_argument_group("dual_tag")
-        group.add_argument(
-            "--dual_tag", choices=POLICIES, help="which text to train on (see extensions/plugins/dual_tag.py)"
-        )
-        group.add_argument("--dual_tag_order", choices=ORDERS, help="concat: what is first; default: the caption")
-        for name, what in (
-            ("drop_caption", "concat: share of samples that lose their caption and keep their tags"),
-            ("drop_tags", "concat: share of samples that lose their tags and keep their caption"),
-            ("drop_each_tag", "probability of each tag to be dropped"),
-        ):
-            group.add_argument(f"--dual_tag_{name}", type=float, default=0.0, help=f"{what}, 0 to 1")
-        group.add_argument("--dual_tag_shuffle", action="store_true", help="shuffle the tags, not the caption")
-        group.add_argument(
-            "--dual_tag_keep_first", type=int, default=0, help="so many first tags are neither shuffled nor dropped"
-        )
+    reads = ("enable_wildcard", "caption_dropout_rate")
+    flags = (
+        Flag("dual_tag", str, "which text to train on (see extensions/plugins/dual_tag.py)", choices=POLICIES),
+        Flag("dual_tag_order", str, "concat: what is first; default: the caption", choices=ORDERS),
+        share("drop_caption", "concat: share of samples that lose their caption and keep their tags"),
+        share("drop_tags", "concat: share of samples that lose their tags and keep their caption"),
+        share("drop_each_tag", "probability of each tag to be dropped"),
+        Flag("dual_tag_shuffle", bool, "shuffle the tags, not the caption"),
+        Flag(
+            "dual_tag_keep_first",
+            values.whole(0),
+            "so many first tags are neither shuffled nor dropped",
+            default=0,
+            unit="tags",
+        ),
+    )
 
     @hookimpl
     def check_arguments(self, args):
@@ -134,7 +142,7 @@ class Plugin:
             raise UserError(f"dual_tag is listed without --dual_tag; give one of {', '.join(POLICIES)}")
         if args.dataset_class is None:
             raise UserError(
-                "dual_tag needs --dataset_class=extensions.data.dataset.LatentsDataset: "
+                f"dual_tag needs --dataset_class={DATASET}: "
                 "upstream's own dataset joins caption and tags before a plugin sees them"
             )
         if any(letter.isalnum() for letter in args.caption_separator):
@@ -155,12 +163,9 @@ class Plugin:
 
 
 def check_values(args) -> None:
-    """UserError for a number that is out of its range."""
-    for name in RATES:
-        if not 0 <= getattr(args, name) <= 1:
-            raise UserError(f"--{name}={getattr(args, name)}: give a probability from 0 to 1")
-    if args.dual_tag_keep_first < 0:
-        raise UserError(f"--dual_tag_keep_first={args.dual_tag_keep_first}: give 0 or more tags")
+    """Raise UserError for a number that is out of its range."""
+    if not 0 <= args.caption_dropout_rate <= 1:
+        raise UserError(f"--caption_dropout_rate={args.caption_dropout_rate}: give a probability from 0 to 1")
     if args.dual_tag_drop_caption + args.dual_tag_drop_tags > 1 + 1e-9:
         raise UserError(
             "--dual_tag_drop_caption and --dual_tag_drop_tags are more than 1 together, and no sample loses both; "
@@ -169,7 +174,7 @@ def check_values(args) -> None:
 
 
 def check_policy(args) -> None:
-    """UserError for a flag that the policy, or the lack of another flag, would leave without effect."""
+    """Raise UserError for a flag that the policy, or the lack of another flag, would leave without effect."""
     for name in OF_CONCAT:
         if args.dual_tag != "concat" and getattr(args, name):
             raise UserError(f"--{name} has no effect with --dual_tag={args.dual_tag}; drop it or use concat")

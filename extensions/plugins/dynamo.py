@@ -1,4 +1,4 @@
-"""--torch_compile for full fine-tuning: models compiled in place.
+"""Compiles the models in place for full fine-tuning (--torch_compile).
 
 accelerate's way, which upstream takes, wraps each model: training text encoders dies (the wrapper has no
 length), names in checkpoints get `_orig_mod.`, and under DeepSpeed nothing is compiled at all. `Module.compile`
@@ -16,11 +16,16 @@ or not, with or without gradient, widths). Compiled code is kept in the run's ow
 the first launch of a run waits (`extensions/launch/command.py`).
 """
 
-import torch
-import torch._dynamo
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from extensions.base.errors import UserError
+from extensions.flags.declared import Flag
 from extensions.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    import torch
 
 SCOPES = ("blocks", "model")
 # The repeated blocks: of upstream's and diffusers' U-Nets alike, and of transformers' CLIP.
@@ -32,24 +37,26 @@ class Plugin:
     """Compiles when everything is prepared, and says at the end what was compiled."""
 
     claims = ("how models are compiled",)
+    reads = ("torch_compile", "dynamo_backend")
+    flags = (
+        Flag(
+            "compile_scope",
+            str,
+            "compile the repeated transformer blocks, or each model as one graph",
+            default=SCOPES[0],
+            choices=SCOPES,
+        ),
+    )
 
     def __init__(self):
         self.models, self.backend, self.scope = None, None, SCOPES[0]
 
     @hookimpl
-    def add_arguments(self, parser):
-        group = parser.add_argument_group("dynamo")
-        group.add_argument(
-            "--compile_scope",
-            choices=SCOPES,
-            default=SCOPES[0],
-            help="compile the repeated transformer blocks, or each model as one graph",
-        )
-
-    @hookimpl
     def check_arguments(self, args):
         if not args.torch_compile:
             raise UserError("dynamo is listed without --torch_compile; add the flag, or take dynamo off the list")
+        import torch._dynamo
+
         known = torch._dynamo.list_backends(exclude_tags=())
         self.backend, self.scope = args.dynamo_backend.lower(), args.compile_scope
         if self.backend not in known:
@@ -62,6 +69,8 @@ class Plugin:
 
     @hookimpl
     def training_begins(self, run):
+        import torch._dynamo
+
         torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
         modules = compiled_modules(self.models, self.scope)
         for module in modules:
@@ -70,19 +79,21 @@ class Plugin:
 
     @hookimpl
     def optimizer_step_ended(self, run):
-        """A model that silently trains uncompiled is what this plugin exists against."""
+        """Return a model that silently trains uncompiled is what this plugin exists against."""
         if self.backend and not graphs():
             raise UserError(f"--torch_compile: {self.backend} compiled nothing; take --torch_compile out")
 
     @hookimpl
     def run_ended(self, error):
         if error is None and self.backend and graphs():
+            import torch._dynamo
+
             breaks = sum(torch._dynamo.utils.counters["graph_break"].values())
             print(f"dynamo: {graphs()} graphs compiled on this process, {breaks} graph breaks", flush=True)
 
 
 def compiled_modules(models, scope: str) -> list[torch.nn.Module]:
-    """The modules of a scope. UserError where a model has no block of a known kind."""
+    """Return the modules of a scope. UserError where a model has no block of a known kind."""
     named = models.named()
     if scope == "model":
         return list(named.values())
@@ -95,4 +106,6 @@ def compiled_modules(models, scope: str) -> list[torch.nn.Module]:
 
 def graphs() -> int:
     """Graphs that dynamo has compiled in this process."""
+    import torch._dynamo
+
     return torch._dynamo.utils.counters["stats"]["unique_graphs"]

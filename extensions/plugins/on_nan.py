@@ -1,4 +1,4 @@
-"""NaN or infinity in loss or gradients: the run ends before the update that would spoil the weights.
+"""Ends the run at NaN or infinity in loss or gradients, before the update that would spoil the weights.
 
     --on_nan=stop       say the optimizer step, the samples and the last good state, and end with exit code 76
     --on_nan=rollback   the same, and the launch goes on from the last good state without those samples
@@ -10,50 +10,67 @@ samples of the global batch is at fault is not known, so a roll-back leaves out 
 stand-ins of corrupt ones among them (`--bad_sample=skip`).
 """
 
+from __future__ import annotations
+
 import json
 import math
 from pathlib import Path
 from types import MethodType
+from typing import TYPE_CHECKING
 
-import torch
-
+from extensions import manager
 from extensions.base.errors import NotFinite, UserError
 from extensions.base.processes import any_process, from_all, from_main
 from extensions.base.saving import write_text
+from extensions.flags import values
+from extensions.flags.declared import Flag
 from extensions.hookspecs import hookimpl
-from extensions.resume import process_notes, skipped, states, writer
+from extensions.resume import process_notes, skipped, states
+
+if TYPE_CHECKING:
+    import torch
+
+    from extensions.loop import Run
+
+STATES = "states_every_n_steps"  # the flag of whoever saves states
 
 
 class Plugin:
     """Looks at loss and gradients; changes nothing of a sound training."""
 
     claims = ("what NaN does",)
+    neutral = True
+    flags = (
+        Flag(
+            "on_nan",
+            str,
+            "NaN in loss or gradients: end the run, or go on from the last state without those samples",
+            default="stop",
+            choices=("stop", "rollback"),
+            neutral=True,
+        ),
+        Flag(
+            "on_nan_limit",
+            values.whole(1),
+            "at most so many roll-backs in one launch",
+            default=skipped.LIMIT,
+            neutral=True,
+        ),
+    )
 
     def __init__(self):
-        self.run, self.loss_is_bad = None, False
-
-    @hookimpl
-    def add_arguments(self, parser):
-        group = parser.add_argument_group("on_nan")
-        group.add_argument(
-            "--on_nan",
-            choices=("stop", "rollback"),
-            default="stop",
-            help="NaN in loss or gradients: end the run, or go on from the last state without those samples",
-        )
-        group.add_argument(
-            "--on_nan_limit", type=int, default=skipped.LIMIT, help="at most so many roll-backs in one launch"
-        )
+        self.run: Run | None = None
+        self.loss_is_bad = False
 
     @hookimpl
     def check_arguments(self, args):
-        plugins = (args.extensions or "").split(",")
-        if args.on_nan == "rollback" and "save_states" not in plugins:
-            raise UserError("--on_nan=rollback needs states to go back to; add save_states to --extensions")
-        if args.on_nan == "rollback" and not getattr(args, "run_folder", None):
-            raise UserError("--on_nan=rollback is a launcher's work, asked for in the run folder; add record_run")
-        if args.on_nan_limit < 1:
-            raise UserError(f"--on_nan_limit={args.on_nan_limit} allows no roll-back; give --on_nan=stop instead")
+        if args.on_nan == "rollback" and not hasattr(args, STATES):
+            owner = manager.owner_of_flag(STATES)
+            raise UserError(f"--on_nan=rollback needs states to go back to; add {owner} to --extensions")
+        if args.on_nan == "rollback" and not args.run_folder:
+            raise UserError(
+                "--on_nan=rollback is a launcher's work, asked for in the run folder; start it by make train"
+            )
 
     @hookimpl(trylast=True)
     def optimizer_built(self, optimizer):
@@ -70,7 +87,7 @@ class Plugin:
         """NotFinite on every process when a gradient of one is not finite."""
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if self.run is not None and any_process(self.run.accelerator, not finite(gradients)):
-            self.end("gradients")
+            self.end(self.run, "gradients")
 
     @hookimpl
     def training_begins(self, run):
@@ -82,42 +99,44 @@ class Plugin:
 
     @hookimpl(tryfirst=True)
     def optimizer_step_ended(self, run):
-        """The loss, where gradients never pass the optimizer (fused backward passes); before a state is saved."""
+        """Check the loss where no gradient passes the optimizer (fused backward passes), before a state is saved."""
         if any_process(run.accelerator, self.loss_is_bad):
-            self.end("loss", run.optimizer_steps - 1)
+            self.end(run, "loss", run.optimizer_steps - 1)
 
-    def end(self, what: str, done: int | None = None) -> None:
+    def end(self, run: Run, what: str, done: int | None = None) -> None:
         """Say what is known, ask for a roll-back where wanted, and raise NotFinite. done: optimizer steps before."""
-        run = self.run
         done = run.optimizer_steps if done is None else done
         keys = trained_keys(run)
         args, output = run.args, Path(run.args.output_dir)
+        from extensions.resume import writer
+
         writer.settle()
         run.accelerator.wait_for_everyone()
         last = from_main(run.accelerator, next(iter(states.found(states.folder_of(output))[0]), None))
         good = f"last good state: {last.path}" if last else "no state was saved yet"
         if args.on_nan == "rollback" and last and keys:
-            good += self.ask_to_go_back(last, {"optimizer_step": done + 1, "samples": keys})
+            good += self.ask_to_go_back(run, last, {"optimizer_step": done + 1, "samples": keys})
         run.accelerator.end_training()
         raise NotFinite(
             f"{what} not finite at optimizer step {done + 1:,}; its samples: {', '.join(keys) or 'not known'}; {good}"
         )
 
-    def ask_to_go_back(self, last: states.State, request: dict) -> str:
+    def ask_to_go_back(self, run: Run, last: states.State, request: dict) -> str:
         """Leave the request where the launch of each machine finds it: all go back, or none.
 
         request: {"optimizer_step": the one that failed, "samples": its ids}. Returns what to add to the run's last
         line: why there is no roll-back, or nothing.
         """
-        run, args = self.run, self.run.args
+        args, position = run.args, run.position
+        assert position is not None  # where the samples are known, so are their places
         blind = [p for p, sees in enumerate(from_all(run.accelerator, process_notes.seen(last.path))) if not sees]
         if blind:
             return f", but {process_notes.named(blind)} cannot read it: all machines need the same output folder"
         done = request["optimizer_step"] - 1
         if run.accelerator.is_main_process:
-            metadata = run.places.dataset.metadata
+            metadata = position.places.dataset.metadata
             rows = dict.fromkeys(metadata.rows_of(request["samples"]).values(), done)
-            skipped.write(Path(args.output_dir), last, skipped.listed(run.places.skipped | rows, metadata))
+            skipped.write(Path(args.output_dir), last, skipped.listed(position.places.skipped | rows, metadata))
         if run.accelerator.is_local_main_process:  # a machine has a run folder of its own
             text = json.dumps(request | {"state": str(last.path)}, indent=1)
             write_text(Path(args.run_folder) / skipped.REQUEST, text)
@@ -126,17 +145,21 @@ class Plugin:
 
 
 def finite(gradients: list[torch.Tensor]) -> bool:
-    """Whether no gradient holds NaN or infinity. One number a tensor is made on its device, then one is read."""
+    """Tell whether no gradient holds NaN or infinity. One number a tensor is made on its device, then one is read."""
     if not gradients:
         return True
+    import torch
+
     return bool(torch.stack(torch._foreach_norm(gradients, math.inf)).isfinite().all())
 
 
-def trained_keys(run) -> list[str]:
+def trained_keys(run: Run) -> list[str]:
     """Ids that all processes have read for the optimizer step under way, each once, in the order of the data.
 
     Not the planned ones: another image may have taken a corrupt one's place. Every process calls this. Empty without
     resume_at_step.
     """
-    micro_steps = zip(*from_all(run.accelerator, run.keys), strict=True)
+    if run.position is None:
+        return []
+    micro_steps = zip(*from_all(run.accelerator, run.position.keys), strict=True)
     return list(dict.fromkeys(key for batches in micro_steps for batch in batches for key in batch))

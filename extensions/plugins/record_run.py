@@ -1,4 +1,4 @@
-"""What a run leaves behind about itself: metrics.jsonl, trainable counts, the checkpoint's identity.
+"""Records what a run leaves behind about itself: metrics.jsonl, trainable counts, the checkpoint's identity.
 
 metrics.jsonl has one line an optimizer step, written by process 0 and flushed at once, so that a killed
 run keeps all but its last line. `loss` is the mean over process 0's micro-steps of that optimizer step
@@ -9,41 +9,36 @@ import json
 import resource
 import time
 from pathlib import Path
+from typing import TextIO
 
-import torch
-
-from extensions.base.saving import write_text
+from extensions.base import manifest
 from extensions.hookspecs import hookimpl
+from extensions.model.models import Models
 
 IDENTITY = ("run", "started", "parent", "trainer", "sd_scripts_commit", "patch_series_sha256", "project_commit")
 
 
 def peak_memory() -> int:
-    """Bytes: of this process's GPU where there is one, else its resident set."""
+    """Return bytes: of this process's GPU where there is one, else its resident set."""
+    import torch
+
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def update_manifest(folder: Path, **facts) -> None:
-    """Add facts to the run's manifest.json."""
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    write_text(path, json.dumps(manifest | facts, indent=1, ensure_ascii=False) + "\n")
-
-
 class Plugin:
     """Records; changes nothing of the training."""
 
-    def __init__(self):
-        self.folder, self.models, self.metrics = None, None, None
-        self.losses, self.began = [], 0.0
-        self.samples = 0  # at the start of this launch: the run's count goes on from a training state
+    neutral = True
+    models: Models
 
-    @hookimpl
-    def add_arguments(self, parser):
-        group = parser.add_argument_group("record_run")
-        group.add_argument("--run_folder", type=Path, help="where the run's record goes; the launcher gives it")
+    def __init__(self):
+        self.folder: Path | None = None
+        self.metrics: TextIO | None = None
+        self.losses: list[float] = []
+        self.began = 0.0
+        self.samples = 0  # at the start of this launch: the run's count goes on from a training state
 
     @hookimpl
     def check_arguments(self, args):
@@ -61,17 +56,17 @@ class Plugin:
         if not run.accelerator.is_main_process:
             return
         dtypes = self.dtypes()
-        for name, (trainable, total) in counts.items():
-            print(f"trainable: {name}: {trainable:,} of {total:,} parameters, in {dtypes[name]}", flush=True)
+        for name, (count, total) in counts.items():
+            print(f"trainable: {name}: {count:,} of {total:,} parameters, in {dtypes[name]}", flush=True)
         if self.folder:
             self.folder.mkdir(parents=True, exist_ok=True)
             images = getattr(run.dataloader.dataset, "num_train_images", None) if run.dataloader else None
             trainable = {name: count for name, (count, _) in counts.items()}
-            update_manifest(self.folder, trainable_parameters=trainable, images=images)
+            manifest.update(self.folder, trainable_parameters=trainable, images=images)
             self.metrics = open(self.folder / "metrics.jsonl", "a", encoding="utf-8", buffering=1)
 
     def trainable(self) -> dict[str, tuple[int, int]]:
-        """{"U-Net": (trainable parameters, all parameters), …}."""
+        """Return {"U-Net": (trainable parameters, all parameters), …}."""
         return {
             name: (
                 sum(p.numel() for p in model.parameters() if p.requires_grad),
@@ -81,12 +76,12 @@ class Plugin:
         }
 
     def dtypes(self) -> dict[str, str]:
-        """{"U-Net": "bfloat16", …}: what the weights are kept in, which is not what products are made in."""
+        """Return {"U-Net": "bfloat16", …}: what the weights are kept in, which is not what products are made in."""
         kept = {name: {str(p.dtype) for p in model.parameters()} for name, model in self.models.named().items()}
         return {name: " and ".join(sorted(found)).replace("torch.", "") for name, found in kept.items()}
 
     def group_names(self, optimizer) -> list[str]:
-        """The model that each parameter group belongs to. ZeRO replaces parameters: then numbers."""
+        """Return the model that each parameter group belongs to. ZeRO replaces parameters: then numbers."""
         owner = {id(p): name for name, model in self.models.named().items() for p in model.parameters()}
         groups = enumerate(optimizer.param_groups)
         return [owner.get(id(group["params"][0]), f"group {i}") for i, group in groups]
@@ -116,10 +111,9 @@ class Plugin:
 
     @hookimpl
     def checkpoint_metadata(self, optimizer_steps):
-        manifest = {}
-        if self.folder and (self.folder / "manifest.json").is_file():
-            manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
-        identity = {f"sdxl_trainer.{key}": str(manifest[key]) for key in IDENTITY if manifest.get(key)}
+        record = manifest.read(self.folder)
+        known = {key: getattr(record, key) for key in IDENTITY} if record else {}
+        identity = {f"sdxl_trainer.{key}": str(value) for key, value in known.items() if value}
         return identity | {"sdxl_trainer.optimizer_steps": str(optimizer_steps)}
 
     @hookimpl

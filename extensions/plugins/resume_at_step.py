@@ -1,4 +1,4 @@
-"""Where a run stands: the order of its data, the step at which it starts, the step at which it stops.
+"""Starts a run at an optimizer step and stops it at one, and keeps the order of its data exact between.
 
     --initial_step=N             the counter starts at N
     --skip_until_initial_step    so do the data: what the first N steps saw is passed over
@@ -12,51 +12,56 @@ optimizer steps there; with accumulation 4 a start at 240,000 of 778,000 leaves 
 The data come in the order of `extensions/data/order.py`, which is computed for any step as fast as for the first.
 """
 
+from __future__ import annotations
+
 import warnings
 from pathlib import Path
-
-from accelerate.scheduler import AcceleratedScheduler
-from torch.optim.lr_scheduler import LambdaLR
+from typing import TYPE_CHECKING
 
 from extensions.base.errors import UserError
 from extensions.base.processes import from_main
 from extensions.data import DATASET
-from extensions.data.loader import Places, PlacesLoader
+from extensions.flags import values
+from extensions.flags.declared import Flag
 from extensions.hookspecs import hookimpl
-from extensions.resume import capture, identity, pending_checkpoints, randomness, same_start, skipped, states
+from extensions.resume import identity, pending_checkpoints, same_start, skipped, states
+
+if TYPE_CHECKING:
+    from extensions.data.loader import Places, PlacesLoader
+    from extensions.model.models import Models
 
 
 class Plugin:
     """Moves counter, schedule and data to a step, or puts a whole training state back."""
 
     claims = ("which batches are trained",)
+    models: Models
+    flags = (
+        Flag("initial_step", values.whole(0), "that count as done", unit="optimizer steps", neutral=True),
+        Flag("skip_until_initial_step", bool, "pass over the data of the steps that are done", neutral=True),
+        Flag("stop_at_step", values.whole(0), "save and end at this one", unit="optimizer step", neutral=True),
+        Flag(
+            "resume_mode",
+            str,
+            "weights: the base model's, with a new optimizer; exact: everything of --resume_from",
+            default="weights",
+            choices=("weights", "exact"),
+            neutral=True,
+        ),
+        Flag("resume_from", Path, "the training state (a folder) to go on from exactly", neutral=True),
+        Flag(
+            "resume_allow",
+            str,
+            f"what may differ from the state's run: any of {', '.join(identity.WHAT)}, comma-separated",
+            default="",
+            neutral=True,
+        ),
+    )
 
     def __init__(self):
-        self.models, self.state, self.loader = None, None, None
+        self.state: states.State | None = None
+        self.loader: PlacesLoader | None = None
         self.streams: dict | None = None  # random streams of the state, until the first batch is read
-
-    @hookimpl
-    def add_arguments(self, parser):
-        group = parser.add_argument_group("resume_at_step")
-        group.add_argument("--initial_step", type=int, help="optimizer steps that count as done")
-        group.add_argument(
-            "--skip_until_initial_step",
-            action="store_true",
-            help="pass over the data of the steps that are done",
-        )
-        group.add_argument("--stop_at_step", type=int, help="save and end at this optimizer step")
-        group.add_argument(
-            "--resume_mode",
-            choices=("weights", "exact"),
-            default="weights",
-            help="weights: the base model's, with a new optimizer; exact: everything of --resume_from",
-        )
-        group.add_argument("--resume_from", type=Path, help="the training state (a folder) to go on from exactly")
-        group.add_argument(
-            "--resume_allow",
-            default="",
-            help=f"what may differ from the state's run: any of {', '.join(identity.WHAT)}, comma-separated",
-        )
 
     @hookimpl(tryfirst=True)  # before a plugin that changes the flags
     def check_arguments(self, args):
@@ -65,8 +70,6 @@ class Plugin:
             raise UserError(f"resume_at_step orders the data of one data set; give --dataset_class={DATASET}")
         self.stop, self.skip = args.stop_at_step, args.skip_until_initial_step
         self.start = args.initial_step or 0
-        if self.start < 0:
-            raise UserError(f"--initial_step={self.start} is negative; give the number of optimizer steps done")
         if args.resume_mode == "exact":
             self.check_exact(args)
         elif args.resume_from:
@@ -103,11 +106,12 @@ class Plugin:
     @hookimpl
     def first_optimizer_step(self, run):
         same_start.require(run.accelerator, self.start, self.state, run.dataloader.dataset.fingerprint)
-        run.places = self.places(run, run.dataloader.dataset)
-        run.made_with = identity.of_run(self.launched, run)
+        from extensions.loop import Position
+
+        run.position = Position(self.places(run, run.dataloader.dataset), identity.of_run(self.launched, run))
         if self.state:
             # All else was compared, and told, before anything was loaded.
-            identity.require_same(self.state, {"data": run.made_with["data"]}, self.allowed)
+            identity.require_same(self.state, {"data": run.position.identity["data"]}, self.allowed)
         left = self.end(run) - self.start
         if left < 0 or not left and not from_main(run.accelerator, self.owes_last(run.args)):
             raise UserError(
@@ -121,19 +125,24 @@ class Plugin:
         return self.start
 
     def places(self, run, dataset) -> Places:
-        """The order of this process's data."""
+        """Return the order of this process's data."""
         accelerator, accumulation = run.accelerator, run.args.gradient_accumulation_steps
+        from extensions.data.loader import Places
+
         of_process = (dataset, accelerator.process_index, accelerator.num_processes, accumulation)
         if self.state:
             passed_over = skipped.of_state(self.state, Path(run.args.output_dir), dataset)
-            return Places(*of_process, passed_over, self.start - self.state.facts["data_steps"])
+            return Places(*of_process, passed_over, self.start - self.state.facts.data_steps)
         return Places(*of_process, {}, 0 if self.skip else self.start)
 
     def forward_schedule(self, run):
-        """The schedule counts optimizer steps too; accelerate's wrapper advances it for every process.
+        """Return the schedule counts optimizer steps too; accelerate's wrapper advances it for every process.
 
         Where its rate follows from the count alone, which all of upstream's do, the count is set.
         """
+        from accelerate.scheduler import AcceleratedScheduler
+        from torch.optim.lr_scheduler import LambdaLR
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "scheduler before optimizer": on purpose here
             wrapper = run.lr_scheduler
@@ -147,8 +156,10 @@ class Plugin:
     @hookimpl
     def training_begins(self, run):
         if self.state:
+            from extensions.resume import capture
+
             self.streams = capture.restore(run, self.models, self.state)
-            run.micro_steps, run.samples = self.state.facts["micro_steps"], self.state.facts["samples"]
+            run.micro_steps, run.samples = self.state.facts.micro_steps, self.state.facts.samples
             print(f"resume_at_step: everything of {self.state.path} is restored", flush=True)
 
     @hookimpl
@@ -157,7 +168,7 @@ class Plugin:
 
         Such an epoch has no batches left, and the trainer comes to what it does at an epoch's end.
         """
-        done, steps = self.start - run.places.ahead, run.places.steps
+        done, steps = self.start - run.position.places.ahead, run.position.places.steps
         first = done // steps
         if done and not done % steps and (self.ended(run) or self.owes_epoch(run, first)):
             first -= 1
@@ -170,12 +181,12 @@ class Plugin:
                 return
 
     def owes_last(self, args) -> bool:
-        """Whether the run that is gone on with owes its last checkpoint."""
+        """Tell whether the run that is gone on with owes its last checkpoint."""
         last = pending_checkpoints.last_name(args.output_name)
         return self.state is not None and pending_checkpoints.owed(self.state, Path(args.output_dir), last)
 
     def owes_epoch(self, run, epoch: int) -> bool:
-        """The same of an epoch, from 1, alike on every process. Upstream saves none of the last one."""
+        """Return the same of an epoch, from 1, alike on every process. Upstream saves none of the last one."""
         args, every = run.args, run.args.save_every_n_epochs
         if self.state is None or not every or epoch % every or epoch >= run.epochs:
             return False
@@ -183,7 +194,7 @@ class Plugin:
         return from_main(run.accelerator, pending_checkpoints.owed(self.state, Path(args.output_dir), name))
 
     def end(self, run) -> int:
-        """The optimizer step at which this launch ends."""
+        """Return the optimizer step at which this launch ends."""
         return run.args.max_train_steps if self.stop is None else min(self.stop, run.args.max_train_steps)
 
     def ended(self, run) -> bool:
@@ -196,34 +207,38 @@ class Plugin:
             self.leave_no_half_epoch(run)
 
     def leave_no_half_epoch(self, run) -> None:
-        """A run that ends amid an epoch has no checkpoint of that epoch to save; it is saved as the last."""
-        if (run.optimizer_steps - run.places.ahead) % run.places.steps:
+        """Leave out the checkpoint of an epoch that the run ends amid; it is saved as the last."""
+        if (run.optimizer_steps - run.position.places.ahead) % run.position.places.steps:
             run.args.save_every_n_epochs = None
 
     @hookimpl
     def epoch_batches(self, run, epoch):
         run.dataloader.dataset.metadata.require_untouched()
-        done = max(0, self.start - run.places.ahead - epoch * run.places.steps)
+        done = max(0, self.start - run.position.places.ahead - epoch * run.position.places.steps)
         if done:
             print(f"resume_at_step: {done:,} optimizer steps of epoch {epoch + 1} are done", flush=True)
-        run.places.begin(epoch, done)
+        run.position.places.begin(epoch, done)
         if self.loader is None:
+            from extensions.data.loader import PlacesLoader
+
             args = run.args
             dataset, workers = run.dataloader.dataset, args.max_data_loader_n_workers
-            self.loader = PlacesLoader(dataset, run.places, workers, args.persistent_data_loader_workers)
-        return self.batches(run)
+            self.loader = PlacesLoader(dataset, run.position.places, workers, args.persistent_data_loader_workers)
+        return self.batches(run, self.loader)
 
-    def batches(self, run):
+    def batches(self, run, loader: PlacesLoader):
         if self.ended(run):  # at the start already: only a checkpoint is owed
             self.leave_no_half_epoch(run)
             return
-        batches = iter(self.loader)
+        batches = iter(loader)
         if self.streams is not None:
             # Trainer and plugins have drawn numbers of their own since, which the unbroken run has not.
+            from extensions.resume import randomness
+
             randomness.restore(self.streams)
             self.streams = None
         for batch in batches:
-            run.keys.append(batch["image_keys"])
+            run.position.keys.append(batch["image_keys"])
             yield batch
             if self.ended(run):
                 return

@@ -1,4 +1,4 @@
-"""Training states to resume from exactly, at intervals and when the run is asked to stop.
+"""Saves training states to resume from exactly, at intervals and when the run is asked to stop.
 
     --states_every_n_steps=N   optimizer steps between states; 0: only at the end and when asked to stop
     --keep_states=N            the newest N stay
@@ -9,18 +9,26 @@ signal ends it at once. At SDXL's size a state takes 10 to 25 GB; it is copied t
 training.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from extensions.base import saving
+from extensions.base import manifest, saving
 from extensions.base.errors import Stopped, UserError
 from extensions.base.processes import any_process, from_main
 from extensions.base.shared_exit import ONE_REQUEST
+from extensions.flags import values
+from extensions.flags.declared import Flag
 from extensions.hookspecs import hookimpl
-from extensions.resume import capture, identity, skipped, states
-from extensions.resume.writer import Writer, require_room_for_all
+from extensions.model.models import Models
+from extensions.resume import skipped, states
+
+if TYPE_CHECKING:
+    from extensions.resume.writer import Writer
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -29,31 +37,29 @@ class Plugin:
     """Saves; changes nothing of the training."""
 
     claims = ("training states",)
+    needs = {"resume_at_step": "which orders the data"}
+    excludes = {"fused_optimizer_groups": "it makes several optimizers, and the state of one is kept"}
+    neutral = True
+    models: Models
+    flags = (
+        Flag(
+            "states_every_n_steps",
+            values.whole(0),
+            "between training states; 0: only at the end and when asked to stop",
+            default=1000,
+            unit="optimizer steps",
+            neutral=True,
+        ),
+        Flag("keep_states", values.whole(1), "how many of the newest states stay", default=2, neutral=True),
+    )
 
     def __init__(self):
-        self.models, self.writer, self.saved, self.asked = None, None, None, None
-
-    @hookimpl
-    def add_arguments(self, parser):
-        group = parser.add_argument_group("save_states")
-        group.add_argument(
-            "--states_every_n_steps",
-            type=int,
-            default=1000,
-            help="optimizer steps between training states; 0: only at the end and when asked to stop",
-        )
-        group.add_argument("--keep_states", type=int, default=2, help="how many of the newest states stay")
+        self.writer: Writer | None = None  # until the training begins
+        self.saved: int | None = None
+        self.asked: float | None = None
 
     @hookimpl
     def check_arguments(self, args):
-        if "resume_at_step" not in (args.extensions or "").split(","):
-            raise UserError("save_states needs resume_at_step, which orders the data; add it to --extensions")
-        if args.states_every_n_steps < 0:
-            raise UserError(
-                f"--states_every_n_steps={args.states_every_n_steps} is negative; 0 saves at the end only"
-            )
-        if args.keep_states < 1:
-            raise UserError(f"--keep_states={args.keep_states} would keep none; give at least 1")
         if not args.output_dir:
             raise UserError("save_states needs --output_dir, where the states go")
 
@@ -63,6 +69,9 @@ class Plugin:
 
     @hookimpl
     def training_begins(self, run):
+        from extensions.resume import capture
+        from extensions.resume.writer import Writer, require_room_for_all
+
         output = Path(run.args.output_dir)
         if run.accelerator.is_main_process:
             saving.remove_left(output)
@@ -75,7 +84,7 @@ class Plugin:
             signal.signal(number, self.asked_to_stop)
 
     def asked_to_stop(self, number, _frame) -> None:
-        """The first signal is remembered, a later one ends the process."""
+        """Remember the first signal; a later one ends the process."""
         now = time.monotonic()
         if self.asked is None:
             self.asked = now
@@ -96,6 +105,7 @@ class Plugin:
     def stop(self, run) -> None:
         """Save and leave. Raises Stopped on every process."""
         self.save(run, wait=True)
+        assert self.writer is not None
         whole = (self.writer.folder / states.name_of(run.optimizer_steps)).is_dir()
         said = "RESUME=auto goes on" if from_main(run.accelerator, whole) else "but this step could not be saved"
         run.accelerator.end_training()
@@ -103,35 +113,43 @@ class Plugin:
 
     @hookimpl
     def epoch_ended(self):
-        """The next epoch may fork workers, and a forked thread would leave its locks shut for ever."""
+        """Return the next epoch may fork workers, and a forked thread would leave its locks shut for ever."""
+        assert self.writer is not None
         self.writer.join_all()
 
     @hookimpl
     def training_ends(self, run):
         if run.optimizer_steps != self.saved:
             self.save(run, wait=True)
+        assert self.writer is not None
         self.writer.join_all()
 
     def save(self, run, wait: bool = False) -> None:
-        """A state of this moment. NotFinite where a weight is no number: that state would spoil the last good one.
+        """Save a state of this moment. NotFinite where a weight is no number: it would spoil the last good one.
 
         UserError where the metadata were overwritten under the run: nobody knows since when it has read what.
         """
+        from extensions.resume import capture
+
         run.dataloader.dataset.metadata.require_untouched()
         capture.require_finite(run, self.models)
-        facts = {
-            "run": identity.manifest(run.args).get("run"),
-            "optimizer_steps": run.optimizer_steps,
-            "micro_steps": run.micro_steps,
-            "samples": run.samples,
-            "data_steps": run.optimizer_steps - run.places.ahead,
-            "epoch": run.optimizer_steps // run.optimizer_steps_per_epoch,
-            "seed": run.dataloader.dataset.seed,
-            "skipped": skipped.listed(run.places.skipped, run.dataloader.dataset.metadata),
-            "made_with": run.made_with,
-        }
+        record = manifest.read(run.args.run_folder)
+        facts = states.Description(
+            run=record.run or None if record else None,
+            optimizer_steps=run.optimizer_steps,
+            micro_steps=run.micro_steps,
+            samples=run.samples,
+            data_steps=run.optimizer_steps - run.position.places.ahead,
+            epoch=run.optimizer_steps // run.optimizer_steps_per_epoch,
+            seed=run.dataloader.dataset.seed,
+            skipped=[
+                list(each) for each in skipped.listed(run.position.places.skipped, run.dataloader.dataset.metadata)
+            ],
+            made_with=run.position.identity,
+        )
         processes = range(run.accelerator.num_processes)
         writers = list(processes) if capture.divided(run) else [0]
+        assert self.writer is not None
         self.writer.save(facts, capture.values(run, self.models), writers, wait)
         self.saved = run.optimizer_steps
 

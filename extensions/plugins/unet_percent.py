@@ -1,41 +1,17 @@
-"""Train N% of the U-Net: --unet_percent, or regexes over parameter names.
+"""Trains N% of the U-Net: --unet_percent, or regexes over parameter names.
 
 Frozen means: no gradient is computed, no optimizer state is kept, gradient clipping does not see it.
 The choice is made right before the optimizer is built, because upstream calls `requires_grad_(True)`
 on the whole U-Net after loading it and would undo an earlier one.
 """
 
-import argparse
-import re
-
-import torch
-
 from extensions.base.errors import UserError
+from extensions.flags import values
+from extensions.flags.declared import Flag
 from extensions.hookspecs import hookimpl
 from extensions.model.unet_blocks import HISTORICAL, choose_frozen
 
 FULL_SIZE = 2_567_463_684  # parameters of the full-size SDXL U-Net
-
-
-def percent(text: str) -> float:
-    """A number in (0, 100], as argparse's `type`."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 100:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a percentage above 0 and up to 100 (to train text encoders only: --learning_rate=0)"
-        )
-    return value
-
-
-def regex(text: str) -> re.Pattern:
-    """A regular expression, as argparse's `type`."""
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression: {error}") from None
 
 
 def require_input_gradients(unet) -> None:
@@ -45,6 +21,8 @@ def require_input_gradients(unet) -> None:
     inputs needs one: with the timestep embedding frozen, that is every block up to the first trained one,
     without a word. The percentages never freeze the embedding; a regex may.
     """
+
+    import torch
 
     def require(_module, inputs) -> None:
         inputs[0].requires_grad_(torch.is_grad_enabled())
@@ -56,18 +34,21 @@ class Plugin:
     """Freezes whole blocks, or what regexes say, and prints what is left to train."""
 
     claims = ("which U-Net parameters train",)
-
-    @hookimpl
-    def add_arguments(self, parser):
-        group = parser.add_argument_group("unet_percent")
-        group.add_argument(
-            "--unet_percent",
-            type=percent,
-            help="share of the U-Net to train; 63, 68, 71 and 100 are the logbook's, any other number "
-            "freezes the set of whole blocks that comes closest",
-        )
-        group.add_argument("--unet_train", type=regex, help="train only U-Net parameters whose name matches")
-        group.add_argument("--unet_freeze", type=regex, help="freeze U-Net parameters whose name matches")
+    excludes = {
+        "block_lr": "both divide the U-Net into groups",
+        "fused_optimizer_groups": "it makes several optimizers, and the parameters of one are chosen",
+    }
+    flags = (
+        Flag(
+            "unet_percent",
+            values.percent,
+            "share of the U-Net to train; 63, 68, 71 and 100 are the logbook's, any other number freezes the set of "
+            "whole blocks that comes closest",
+            unit="% of its parameters",
+        ),
+        Flag("unet_train", values.regex, "train only U-Net parameters whose name matches"),
+        Flag("unet_freeze", values.regex, "freeze U-Net parameters whose name matches"),
+    )
 
     @hookimpl
     def check_arguments(self, args):
@@ -80,8 +61,6 @@ class Plugin:
             raise UserError(
                 "--unet_percent with --learning_rate=0: the U-Net does not train at all; drop one of them"
             )
-        if getattr(args, "block_lr", None):
-            raise UserError("--block_lr and unet_percent both divide the U-Net into groups; drop one of them")
 
     @hookimpl
     def select_parameters(self, models, groups):
@@ -95,7 +74,7 @@ class Plugin:
             raise UserError("--unet_train/--unet_freeze leave no U-Net parameter to train; see the names in the log")
 
     def frozen_names(self, models) -> set[str]:
-        """Names of the U-Net parameters that stay as they are; prints which and how many."""
+        """Return names of the U-Net parameters that stay as they are; prints which and how many."""
         sizes = {name: parameter.numel() for name, parameter in models.unet_parameters().items()}
         if self.args.unet_percent is None:
             frozen = self.frozen_by_regex(sizes)
@@ -107,7 +86,10 @@ class Plugin:
         return frozen
 
     def frozen_by_regex(self, sizes: dict[str, int]) -> set[str]:
-        """Names that --unet_freeze matches or --unet_train does not. UserError for a regex that matches none."""
+        """Return names that --unet_freeze matches or --unet_train does not.
+
+        UserError for a regex that matches none.
+        """
         for flag in ("unet_train", "unet_freeze"):
             pattern = getattr(self.args, flag)
             if pattern and not any(pattern.search(name) for name in sizes):

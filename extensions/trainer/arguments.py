@@ -1,26 +1,29 @@
-"""The trainer's parser with the plugins' flags, and errors of one line."""
+"""Parses the trainer's flags with the plugins' own, errors in one line."""
 
 import argparse
 from difflib import get_close_matches
+from pathlib import Path
 
 from extensions import manager
 from extensions.base.errors import UserError
 
-HELP = "plugins of this run, comma-separated (files of extensions/); nothing runs that is not listed"
+HELP = (
+    "plugins of this run, comma-separated: files of extensions/plugins/, or dotted names of your own; nothing runs "
+    "that is not listed"
+)
 
 
 def only_check(words: list[str]) -> tuple[bool, list[str]]:
-    """Whether the trainer is to end once its flags are checked (--only-check, as the first word), and the rest."""
+    """Tell whether the trainer ends once its flags are checked (--only-check, as the first word), and the rest."""
     asked = words[:1] == ["--only-check"]
     return asked, words[asked:]
 
 
 def listed_plugins(flags: list[str]) -> list[str]:
-    """The names in --extensions, read before the real parser exists."""
+    """Return the names in --extensions, read before the real parser exists."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--extensions", default="")
-    value = parser.parse_known_args(flags)[0].extensions
-    return [name.strip() for name in value.split(",") if name.strip()]
+    return manager.listed(parser.parse_known_args(flags)[0].extensions)
 
 
 def extend(parser: argparse.ArgumentParser, plugins: manager.Manager) -> argparse.ArgumentParser:
@@ -30,10 +33,15 @@ def extend(parser: argparse.ArgumentParser, plugins: manager.Manager) -> argpars
     """
     parser.allow_abbrev = False
     parser.add_argument("--extensions", default="", help=HELP)
-    try:
-        plugins.hook.add_arguments(parser=parser)
-    except argparse.ArgumentError as error:
-        raise UserError(f"two plugins, or a plugin and sd-scripts, add the same flag: {error}") from error
+    parser.add_argument("--run_folder", type=Path, help="where the run's record goes; a launch gives it")
+    for name in plugins.names:
+        group = parser.add_argument_group(name)
+        try:
+            for flag in manager.flags_of([name]):
+                flag.add_to(group)
+        except argparse.ArgumentError as error:
+            raise UserError(f"plugin {name} adds a flag that is there already: {error}") from error
+    manager.set_defaults({action.dest: action.default for action in parser._actions})
     parser.error = lambda message: _refuse(parser, message)
     return parser
 
@@ -47,9 +55,23 @@ def _refuse(parser: argparse.ArgumentParser, message: str):
 
 
 def _advice(parser: argparse.ArgumentParser, flag: str) -> str:
-    owner = manager.owner_of_flag(flag, argparse.ArgumentParser)
+    owner = manager.owner_of_flag(flag.removeprefix("--"))
     if owner:
         return f"it belongs to the plugin {owner}: add {owner} to --extensions"
     known = [option for option in parser._option_string_actions if option.startswith("--")]
     near = get_close_matches(flag, known, n=1)
     return f"did you mean {near[0]}?" if near else "neither the trainer nor a plugin has it"
+
+
+def require_listed(args: argparse.Namespace, plugins: list[str]) -> None:
+    """Raise UserError for plugins that stand in a configuration file, which is read after they are loaded."""
+    if manager.listed(args.extensions) != plugins:
+        raise UserError(f"--extensions={args.extensions} stands in a configuration file; give it in the launcher")
+
+
+def of_their_kinds(args: argparse.Namespace, plugins: list[str]) -> None:
+    """Bring what a configuration file says of plugins' flags to its kind, which argparse does with words alone."""
+    for flag in manager.flags_of(plugins):
+        value = getattr(args, flag.name)
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool) and value != flag.default:
+            setattr(args, flag.name, flag.value_of(str(value)))

@@ -1,4 +1,4 @@
-"""Hook calls that take more than one line and are the same in both trainers."""
+"""Calls the hooks that take more than one line and are the same in both trainers."""
 
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +14,7 @@ from extensions.optimizers import state as optimizer_state
 
 
 def choose_parameters(models: Models, groups: list[dict]) -> list[dict]:
-    """The parameter groups after `select_parameters`: without frozen parameters and empty groups.
+    """Return the parameter groups after `select_parameters`: without frozen parameters and empty groups.
 
     groups: [{"params": [Parameter, …], "lr": float}, …]. Without plugins they come back as they are.
     UserError when nothing is left to train.
@@ -51,7 +51,7 @@ def writing_checkpoint(
     """
     extra = manager.current().hook.checkpoint_metadata(models=models, optimizer_steps=optimizer_steps)
     merged = dict(metadata or {})
-    for more in reversed(extra):
+    for more in extra:
         merged |= more
     try:
         with replacing_checkpoint(path) as temporary:
@@ -67,7 +67,10 @@ def writing_checkpoint(
 
 
 def least_bytes(models: Models, dtype: torch.dtype | None) -> int:
-    """What a checkpoint takes at the least: U-Net and text encoders, in its dtype or in their own. No autoencoder."""
+    """Return what a checkpoint takes at the least: U-Net and text encoders, in its dtype or in their own.
+
+    No autoencoder.
+    """
     weights = (parameter for model in models.named().values() for parameter in model.parameters())
     return sum(each.numel() * (dtype.itemsize if dtype else each.element_size()) for each in weights)
 

@@ -1,0 +1,65 @@
+"""Starts both trainers, the only main: parses, checks, tries, trains, and tells the plugins how it ended."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from extensions import manager
+from extensions.base.reporting import exit_with
+from extensions.optimizers import facts as optimizer_facts
+from extensions.optimizers import trial
+from extensions.trainer import arguments, checks
+
+
+class Trainer(Protocol):
+    """What a trainer brings along. Each method is called once, in this order."""
+
+    def parser(self, script: str) -> argparse.ArgumentParser:
+        """Return the flags of a script. UserError for one that the trainer does not have."""
+
+    def parse(self, parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
+        """Return the flags, those of a configuration file among them."""
+
+    def check(self, args: argparse.Namespace) -> None:
+        """Raise UserError for what this trainer alone refuses, before anything is loaded."""
+
+    def optimizer(self, args: argparse.Namespace, groups: list[dict]) -> Any:
+        """Return the optimizer over parameter groups."""
+
+    def schedule(self, args: argparse.Namespace, optimizer: Any) -> Any:
+        """Return its learning-rate schedule."""
+
+    def train(self, args: argparse.Namespace) -> None:
+        """Train."""
+
+
+def main(trainer: Trainer, script: str, words: list[str], only_check: bool = False) -> None:
+    """Train a script's flags. UserError for whatever the user can mend.
+
+    only_check: end once the flags are parsed and checked; nothing is loaded.
+    """
+    plugins = manager.install(arguments.listed_plugins(words))
+    parser = arguments.extend(trainer.parser(script), plugins)
+    args = trainer.parse(parser, words)
+    arguments.require_listed(args, plugins.names)
+    arguments.of_their_kinds(args, plugins.names)
+    args.optimizer_type = optimizer_facts.present_name(args.optimizer_type)
+    plugins.hook.check_arguments(args=args)
+    config = checks.check(args)
+    trainer.check(args)
+    trial.check(args, config.optimizer, trainer.optimizer, trainer.schedule)
+    if only_check:
+        return
+    manager.set_args(args)
+    trainer.train(args)
+
+
+def run(begin: Callable[[], None]) -> int:
+    """Return `begin`, a trainer's main, with the end of the run told to the plugins; the exit code."""
+    error = None
+    try:
+        begin()
+    except BaseException as caught:
+        error = caught
+    manager.current().hook.run_ended(error=error)
+    return exit_with(error)
