@@ -1,27 +1,21 @@
-"""`train/<run>.sh` ends here: python -m extensions.launch RUN FACTS… SCRIPT FLAGS…"""
+"""Launches a run; `train/<run>.sh` ends here: python -m extensions.launch RUN FACTS… SCRIPT FLAGS…
+
+A launch goes through the stages of stages.py: what was asked becomes resolved (`prepare`, `resolve`), staged and
+started.
+"""
 
 import os
 import sys
 from pathlib import Path
 
+from extensions import manager
 from extensions.base.errors import NotFinite
 from extensions.base.paths import shown
 from extensions.base.reporting import exit_code_of
 from extensions.flags import attention, contradictions
-from extensions.launch import (
-    checks,
-    child,
-    command,
-    output_lock,
-    ramdisk,
-    request,
-    resume,
-    run_folder,
-    tiny,
-    trainer,
-    trial,
-)
-from extensions.launch.request import Request
+from extensions.launch import asked as request
+from extensions.launch import checks, child, command, output_lock, ramdisk, resume, run_folder, tiny, trainer, trial
+from extensions.launch.stages import Asked, Resolved, Staged, Started, changed
 from extensions.model import checkpoint
 from extensions.resume import skipped, states
 
@@ -31,85 +25,94 @@ def main(arguments: list[str]) -> int:
     asked = request.read(arguments)
     if not asked.dry_run:
         checks.check_machines(asked)
-    if asked.tiny:
-        tiny.apply(asked)
+    asked = tiny.apply(asked) if asked.tiny else asked
     if asked.batch_step:
         from extensions.launch import batch  # and with it torch: half a gigabyte, which a launcher holds for weeks
 
         return batch.show(asked)
-    contradictions.check(asked.flags, asked.processes)
-    asked.notes += attention.settle(asked.flags, asked.cpu)
+    asked = prepare(asked)
     if asked.dry_run:
-        resume.apply(asked)
-        trainer.settle(asked)
-        tell(asked)
-        return dry_run(asked)
-    with output_lock.in_output(asked):
-        return launch(asked)
+        return dry_run(trainer.settle(resume.apply(asked)))
+    with output_lock.in_output(asked) as held:
+        return launch(asked, held)
 
 
-def launch(asked: Request) -> int:
-    """Check what is there, and train."""
-    resume.apply(asked)
-    checks.check(asked)
-    trainer.settle(asked)
-    patched = trainer.build(asked)
-    if asked.ramdisk and not asked.tiny:
-        trial.check(asked, patched)
-    with ramdisk.staged(asked):
-        resume.set_aside(asked)  # last: a launch that is refused has moved nothing
-        tell(asked)
-        return train_on(asked, patched)
+def prepare(asked: Asked) -> Asked:
+    """Refuse flags that cannot work together, and settle which attention it is."""
+    contradictions.check(asked.flags, asked.processes)
+    flags, notes = attention.settle(asked.flags, asked.cpu)
+    if asked.cpu and not asked.tiny:  # CPU=1; the tiny profile has done it, and said so
+        flags = tiny.with_bf16(flags)
+    return changed(asked, flags=flags, notes=notes)
 
 
-def train_on(asked: Request, patched: Path | None) -> int:
+def launch(asked: Asked, held: tuple[int, ...]) -> int:
+    """Check what is there, and train. held: descriptors that the training process keeps open."""
+    resolved = resume.apply(asked)
+    checks.check(resolved)
+    resolved = trainer.settle(resolved)
+    patched = trainer.build(resolved)
+    if resolved.ramdisk and not resolved.tiny:
+        trial.check(resolved, patched)
+    with ramdisk.staged(resolved, held) as inputs:
+        staged = resume.set_aside(inputs)  # last: a launch that is refused has moved nothing
+        tell(staged)
+        return train_on(staged, patched)
+
+
+def train_on(staged: Staged, patched: Path | None) -> int:
     """Train; after NaN, as often as --on_nan_limit allows, go on from the last state where the run asks for it."""
-    left = asked.flags.number("on_nan_limit", skipped.LIMIT)
-    code, folder = train(asked, patched)
-    while left and code == NotFinite.code and resume.rolled_back(asked, folder):
-        left -= 1
-        code, folder = train(asked, patched)
-    report(asked, folder, code)
+    left = staged.flags.number("on_nan_limit", skipped.LIMIT)
+    code, folder = train(staged, patched)
+    while left and code == NotFinite.code and (again := resume.rolled_back(staged, folder)):
+        staged, left = again, left - 1
+        code, folder = train(staged, patched)
+    report(staged, folder, code)
     return code
 
 
-def tell(asked: Request) -> None:
+def tell(asked: Asked) -> None:
     """Show what was replaced or left out."""
     for note in asked.notes:
         print(note, file=sys.stderr, flush=True)
 
 
-def dry_run(asked: Request) -> int:
+def dry_run(resolved: Resolved) -> int:
     """Print the command and run nothing."""
-    folder = run_folder.planned(asked)
-    print(f"trainer: {asked.trainer}", file=sys.stderr)
-    words = complete(asked, folder, trainer.location(asked))
-    print(run_folder.shell(words, command.environment(asked)))
+    tell(resolved)
+    print(f"trainer: {resolved.trainer}", file=sys.stderr)
+    words = complete(resolved, run_folder.planned(resolved), trainer.location(resolved))
+    print(run_folder.shell(words, command.environment(resolved)))
     return 0
 
 
-def complete(asked: Request, folder: Path, patched: Path | None) -> list[str]:
-    """The command line, with the flags that only a launch can know."""
-    command.complete(asked.flags, folder, patched, asked.processes)
-    return command.build(asked, patched)
+def complete(asked: Asked, folder: Path, patched: Path | None) -> list[str]:
+    """Return the command line, with the flags that only a launch can know."""
+    return command.build(changed(asked, flags=command.complete(asked, folder, patched)), patched)
 
 
-def train(asked: Request, patched: Path | None) -> tuple[int, Path]:
+def start(staged: Staged, patched: Path | None) -> Started:
+    """Return a new run folder with the record of what is about to run."""
+    folder = run_folder.create(staged)
+    words = tuple(complete(staged, folder, patched))
+    started = Started(staged, folder, words, command.environment(staged))
+    run_folder.write_command(started)
+    run_folder.write_manifest(started)
+    return started
+
+
+def train(staged: Staged, patched: Path | None) -> tuple[int, Path]:
     """Write the record, run, and finish the record; the exit code and the run folder."""
-    folder = run_folder.create(asked)
-    words = complete(asked, folder, patched)
-    environment = command.environment(asked)
-    run_folder.write_command(folder, words, environment, asked.staged)
-    run_folder.write_manifest(folder, asked, words)
-    print(f"run folder: {shown(folder)}", flush=True)
-    log = folder / "train.log"
-    log.write_text("".join(f"{note}\n" for note in asked.notes), encoding="utf-8")
-    code = child.run(words, environment, log, asked.held)
-    run_folder.finish(folder, code)
-    return code, folder
+    started = start(staged, patched)
+    print(f"run folder: {shown(started.folder)}", flush=True)
+    log = started.folder / "train.log"
+    log.write_text("".join(f"{note}\n" for note in staged.notes), encoding="utf-8")
+    code = child.run(list(started.words), started.environment, log, staged.held)
+    run_folder.finish(started.folder, code)
+    return code, started.folder
 
 
-def report(asked: Request, folder: Path, code: int) -> None:
+def report(asked: Asked, folder: Path, code: int) -> None:
     """Say where things are; after a failure, how to go on."""
     if code == 0:
         print(f"done: {asked.output}\nrecord: {shown(folder)}")
@@ -118,8 +121,8 @@ def report(asked: Request, folder: Path, code: int) -> None:
     print(f"to go on: {continuation(asked)}", file=sys.stderr)
 
 
-def continuation(asked: Request) -> str:
-    """The command that continues from the newest checkpoint, or starts again where there is none."""
+def continuation(asked: Asked) -> str:
+    """Return the command that continues from the newest checkpoint, or starts again where there is none."""
     if asked.machines.rank:
         return f"as machine 0 says, here with NODE_RANK={asked.machines.rank}; its checkpoint must be readable here"
     again = " ".join(["make train", *chosen(asked)])
@@ -131,17 +134,17 @@ def continuation(asked: Request) -> str:
     steps = checkpoint.read_header(newest).metadata.get("sdxl_trainer.optimizer_steps")
     if steps is None:
         return f"{again} FORCE=1"
-    plugins = [name for name in (asked.flags.get("extensions") or "").split(",") if name]
-    if "resume_at_step" not in plugins:
-        plugins.append("resume_at_step")
+    owner = manager.owner_of_flag("initial_step")
+    assert owner is not None  # a plugin of this package
+    plugins = dict.fromkeys([*asked.settings.plugins, owner])
     return (
         f'{again} FORCE=1 ARGS=\'--pretrained_model_name_or_path="{newest}" --initial_step={steps} '
         f"--skip_until_initial_step --extensions={','.join(plugins)}'"
     )
 
 
-def chosen(asked: Request) -> list[str]:
-    """The variables that the caller gave, as words of make."""
+def chosen(asked: Asked) -> list[str]:
+    """Return the variables that the caller gave, as words of make."""
     words = [f"RUN={asked.run}"]
     words += [f"PROFILE={asked.profile}"] if asked.profile else []
     words += [f"TRAINER={asked.trainer}"] if asked.trainer_asked else []

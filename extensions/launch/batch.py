@@ -1,4 +1,4 @@
-"""make batch: the samples and texts that an optimizer step of a run saw, or will see."""
+"""Shows the samples and texts that an optimizer step of a run saw, or will see (make batch)."""
 
 from rich.console import Console
 from rich.table import Table
@@ -6,23 +6,23 @@ from rich.table import Table
 from extensions import manager
 from extensions.base.errors import UserError
 from extensions.data.loader import Places
-from extensions.launch.request import Request
+from extensions.launch.stages import Asked
 from extensions.resume import skipped, states
 from extensions.resume.states import State
 from extensions.trainer import arguments
 
 
-def show(request: Request) -> int:
-    """Print the global batch of optimizer step `request.batch_step`, counted from 1, as the launch would train it."""
-    dataset = opened(request)
-    accumulation = request.flags.number("gradient_accumulation_steps", 1)
-    newest = next(iter(states.found(states.folder_of(request.output))[0]), None)
-    skips = skipped.of_state(newest, request.output, dataset) if newest else {}
-    places = Places(dataset, 0, request.processes, accumulation, skips, ahead(request, newest))
-    require_within(request, places)
-    epoch, step = divmod(request.batch_step - 1 - places.ahead, places.steps)
+def show(asked: Asked) -> int:
+    """Print the global batch of optimizer step `asked.batch_step`, counted from 1, as the launch would train it."""
+    dataset = opened(asked)
+    accumulation = asked.settings.accumulation
+    newest = next(iter(states.found(states.folder_of(asked.output))[0]), None)
+    skips = skipped.of_state(newest, asked.output, dataset) if newest else {}
+    places = Places(dataset, 0, asked.processes, accumulation, skips, ahead(asked, newest))
+    require_within(asked, places)
+    epoch, step = divmod(asked.batch_step - 1 - places.ahead, places.steps)
     places.begin(epoch, step)
-    table = Table("micro-step", "process", "id", "size", "text", title=title(request, places, step))
+    table = Table("micro-step", "process", "id", "size", "text", title=title(asked, places, step))
     for micro_step, process, place in places.global_batch(step):
         for sample in (dataset.metadata[row] for row in place.rows):
             size, text = f"{sample.width}x{sample.height}", dataset.text_of(sample, place.epoch)
@@ -31,51 +31,44 @@ def show(request: Request) -> int:
     return 0
 
 
-def ahead(request: Request, newest: State | None) -> int:
+def ahead(asked: Asked, newest: State | None) -> int:
     """Optimizer steps that count as done and have seen no data. newest: the run's own state, which says it best."""
     if newest:
-        return newest.optimizer_steps - newest.facts["data_steps"]
-    return 0 if "skip_until_initial_step" in request.flags else request.flags.number("initial_step", 0)
+        return newest.optimizer_steps - newest.facts.data_steps
+    return 0 if "skip_until_initial_step" in asked.flags else asked.settings.start_step
 
 
-def require_within(request: Request, places: Places) -> None:
-    """UserError for an optimizer step before the start of the run's data, or after its end."""
-    if request.batch_step <= places.ahead:
+def require_within(asked: Asked, places: Places) -> None:
+    """Raise UserError for an optimizer step before the start of the run's data, or after its end."""
+    if asked.batch_step <= places.ahead:
         raise UserError(
-            f"the data of {request.run} begin at optimizer step {places.ahead + 1:,}; give STEP= from there"
+            f"the data of {asked.run} begin at optimizer step {places.ahead + 1:,}; give STEP= from there"
         )
-    last = end_of(request, places.steps)
-    if last is not None and request.batch_step > last:
-        raise UserError(f"{request.run} ends at optimizer step {last:,}; give STEP= up to that")
+    last = asked.settings.end(places.steps)
+    if last is not None and asked.batch_step > last:
+        raise UserError(f"{asked.run} ends at optimizer step {last:,}; give STEP= up to that")
 
 
-def end_of(request: Request, steps_per_epoch: int) -> int | None:
-    """The optimizer step at which the run ends, where its flags say one. Epochs beat steps, as in the trainers."""
-    flags = request.flags
-    whole = flags.number("max_train_epochs") * steps_per_epoch or flags.number("max_train_steps")
-    return min(filter(None, (whole, flags.number("stop_at_step"))), default=None)
-
-
-def opened(request: Request):
-    """The run's data set, with its flags read as the reference trainer reads them: they are sd-scripts' own."""
+def opened(asked: Asked):
+    """Open the run's data set, its flags read as the reference trainer reads them: they are sd-scripts' own."""
     from extensions.data.dataset import LatentsDataset
     from extensions.reference import flags
 
-    words = request.flags.words()
+    words = asked.flags.words()
     plugins = manager.install(arguments.listed_plugins(words))
-    parser = flags.parser(request.script)
+    parser = flags.parser(asked.script)
     arguments.extend(parser, plugins)
     args, _ = parser.parse_known_args(words)
-    if "resume_at_step" not in plugins.names:
-        raise UserError(f"train/{request.run}.sh does not list resume_at_step: its order is not known before it runs")
+    if (owner := manager.owner_of_flag("initial_step")) not in plugins.names:
+        raise UserError(f"train/{asked.run}.sh does not list {owner}: its order is not known before it runs")
     plugins.hook.check_arguments(args=args)
     manager.set_args(args)
     return LatentsDataset(None, None, None, False)
 
 
-def title(request: Request, places: Places, step: int) -> str:
-    """Where the step stands."""
+def title(asked: Asked, places: Places, step: int) -> str:
+    """Return where the step stands."""
     return (
-        f"{request.run}: optimizer step {request.batch_step:,} is step {step + 1:,} of {places.steps:,} in epoch "
+        f"{asked.run}: optimizer step {asked.batch_step:,} is step {step + 1:,} of {places.steps:,} in epoch "
         f"{places.epoch + 1}"
     )

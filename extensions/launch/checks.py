@@ -1,18 +1,18 @@
-"""What can be refused before anything is built or loaded: one line each, hours saved."""
+"""Refuses what can be refused before anything is built or loaded: one line each, hours saved."""
 
 import os
 from pathlib import Path
 
 from extensions.base.errors import UserError
-from extensions.launch import machines, numa
-from extensions.launch.request import Request
+from extensions.launch import gpus, machines, numa
+from extensions.launch.stages import Asked, Resolved
 from extensions.model import checkpoint
 from extensions.resume import states
 
 PATH_VARIABLES = {
-    "pretrained_model_name_or_path": ("BASE_215C", "BASE_255B", "BASE_255C", "BASE_21B"),
-    "in_json": ("META_20", "META_6K", "META_6K_SD2", "META_12M"),
-    "train_data_dir": ("DATA_20", "DATA_6K", "DATA_6K_SD2", "DATA_12M"),
+    "pretrained_model_name_or_path": ("BASE_215C", "BASE_255B", "BASE_255C", "BASE_21B", "BASE_OWN"),
+    "in_json": ("META_20", "META_6K", "META_6K_SD2", "META_12M", "META_OWN"),
+    "train_data_dir": ("DATA_20", "DATA_6K", "DATA_6K_SD2", "DATA_12M", "DATA_OWN"),
 }
 WHAT = {
     "pretrained_model_name_or_path": "base model",
@@ -21,74 +21,72 @@ WHAT = {
 }
 
 
-def check_machines(request: Request) -> None:
-    """This machine's NUMA node, and the way to the other machines, before even a stand-in is made.
+def check_machines(asked: Asked) -> None:
+    """Check this machine's NUMA node, and the way to the other machines, before even a stand-in is made.
 
     UserError for what is missing. A tiny run drops its launcher's node where there is none.
     """
-    if request.numa_asked or not request.tiny:
-        numa.require(request.numa)
-    machines.check(request.machines)
+    if asked.numa_asked or not asked.tiny:
+        numa.require(asked.numa)
+    machines.check(asked.machines)
 
 
-def check(request: Request) -> None:
-    """All checks, in the order in which a person would mend them. UserError for the first that fails."""
+def check(asked: Resolved) -> None:
+    """Run all checks, in the order in which a person would mend them. UserError for the first that fails."""
     for flag in PATH_VARIABLES:
-        require_path(request, flag)
-    family = "sd2" if "v2" in request.flags else "sdxl"
-    checkpoint.require_family(checkpoint.read_header(request.path("pretrained_model_name_or_path")), family)
-    require_tokenizers(request)
-    require_gpus(request)
-    require_output(request)
+        require_path(asked, flag)
+    header = checkpoint.read_header(asked.path("pretrained_model_name_or_path"))
+    checkpoint.require_family(header, asked.settings.family)
+    require_tokenizers(asked)
+    require_gpus(asked)
+    require_output(asked)
 
 
-def require_path(request: Request, flag: str) -> None:
-    """The file or folder of a flag exists; else name the variable that gives it."""
-    path = request.path(flag)
+def require_path(asked: Asked, flag: str) -> None:
+    """Require the file or folder of a flag, or name the variable that gives it."""
+    path = asked.path(flag)
     if path.exists():
         return
     variable = next((v for v in PATH_VARIABLES[flag] if os.environ.get(v) == str(path)), None)
     if variable:
         how = f"set {variable} in sd-scripts-runtime/configs/env.sh"
-    elif request.parent and flag == "pretrained_model_name_or_path":
-        how = f"run its parent first (make train RUN={request.parent})"
+    elif asked.parent and flag == "pretrained_model_name_or_path":
+        how = f"run its parent first (make train RUN={asked.parent})"
     else:
-        how = f"mend --{flag} in train/{request.run}.sh"
+        how = f"mend --{flag} in train/{asked.run}.sh"
     raise UserError(
         f"{WHAT[flag]} {path} is missing: {how}, or try everything on stand-ins: "
-        f"make train RUN={request.run} PROFILE=tiny"
+        f"make train RUN={asked.run} PROFILE=tiny"
     )
 
 
-def require_tokenizers(request: Request) -> None:
-    """The tokenizers are built from a package on first use, so that no run needs a hub."""
-    folder = request.flags.get("tokenizer_cache_dir")
+def require_tokenizers(asked: Asked) -> None:
+    """Build the tokenizers from a package on first use, so that no run needs a hub."""
+    folder = asked.flags.get("tokenizer_cache_dir")
     if folder:
         from extensions.text.tokenizers import ensure_tokenizers
 
         ensure_tokenizers(Path(folder))
 
 
-def require_gpus(request: Request) -> None:
+def require_gpus(asked: Asked) -> None:
     """As many GPUs as asked for (a tiny run is on the CPU and may have as many processes as it likes)."""
-    if request.cpu:
+    if asked.cpu:
         return
-    import torch
-
-    present = torch.cuda.device_count()
-    if request.gpus > present:
+    present = len(gpus.names())
+    if asked.gpus > present:
         more = f"give GPUS={present}" if present else "try PROFILE=tiny, which needs none"
-        raise UserError(f"GPUS={request.gpus}, but this machine has {present}; {more}")
+        raise UserError(f"GPUS={asked.gpus}, but this machine has {present}; {more}")
 
 
-def require_output(request: Request) -> None:
-    """The output folder is writable and holds no model and no training state yet.
+def require_output(asked: Resolved) -> None:
+    """Require an output folder that is writable and holds no model and no training state yet.
 
     Machine 0 alone writes there. On a shared disk the others may find that it has just done so.
     """
-    if request.machines.rank:
+    if asked.machines.rank:
         return
-    output = request.output
+    output = asked.output
     try:
         output.mkdir(parents=True, exist_ok=True)
         probe = output / ".writable"
@@ -96,7 +94,7 @@ def require_output(request: Request) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(f"output {output} cannot be written ({error.strerror}); set OUTPUT in env.sh") from None
-    if request.force or request.resumed:
+    if asked.force or asked.resumed:
         return
     models = sorted(output.glob("*.safetensors")) + sorted(output.glob("*.ckpt"))
     kept = states.found(states.folder_of(output))[0]

@@ -1,4 +1,4 @@
-"""Run the training process: everything it prints goes to the terminal and to train.log."""
+"""Runs the training process: everything it prints goes to the terminal and to train.log."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from extensions.base.errors import TOLD
+from extensions.base.errors import EXPLAINED
 from extensions.base.shared_exit import ONE_REQUEST
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -63,7 +63,7 @@ class Requests:
         self.second: tuple[float, int] | None = None  # when the second came, and which signal it was
 
     def take(self, number, _frame=None) -> None:
-        """The handler of a signal."""
+        """Handle a signal."""
         now = time.monotonic()
         if self.first is None:
             self.first = now
@@ -89,13 +89,14 @@ class Requests:
                 one.kill()
 
     def code_of(self, code: int | None) -> int:
-        """The launch's exit code. code: the process's, None where it cannot be ended.
+        """Return the launch's exit code. code: the process's, None where it cannot be ended.
 
         After a second request that signal's, unless the process has told how it ended, or was done.
         """
-        if self.second is not None and code not in {0, *TOLD}:
+        if self.second is not None and code not in {0, *EXPLAINED}:
             self.kill()
             return 128 + self.second[1]
+        assert code is not None  # nothing is given up before a second request
         return code if code >= 0 else 128 - code
 
 
@@ -109,7 +110,7 @@ def family(processes: set[psutil.Process]) -> set[psutil.Process]:
 
 
 def wait(process: subprocess.Popen, given_up: Callable[[], bool]) -> int | None:
-    """The exit code of a process; None where it is given up before it ends."""
+    """Return the exit code of a process; None where it is given up before it ends."""
     while not given_up():
         with contextlib.suppress(subprocess.TimeoutExpired):
             return process.wait(LOOKS)
@@ -132,7 +133,7 @@ def forward(process: subprocess.Popen, number: int) -> None:
 
 
 def trainers(root: psutil.Process) -> Iterator[psutil.Process]:
-    """The outermost processes below `root`, itself among them, that run a trainer's module."""
+    """Yield the outermost processes below `root`, itself among them, that run a trainer's module."""
     if module_of(root) in TRAINERS:
         yield root
         return
@@ -141,7 +142,7 @@ def trainers(root: psutil.Process) -> Iterator[psutil.Process]:
 
 
 def module_of(process: psutil.Process) -> str | None:
-    """The module that a Python process runs (its first -m); None for others and for one that is gone."""
+    """Return the module that a Python process runs (its first -m); None for others and for one that is gone."""
     try:
         words = process.cmdline()
     except psutil.Error:

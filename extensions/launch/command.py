@@ -1,4 +1,4 @@
-"""The process that trains: accelerate's launcher, torchrun on CPUs, numactl in front where asked."""
+"""Builds the command line that trains: accelerate's launcher, torchrun on CPUs, numactl in front where asked."""
 
 import socket
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 from extensions.base.paths import COMPILED, CONFIGS, TORCH_EXTENSIONS
 from extensions.flags.words import Flags
 from extensions.launch import numa, processor
-from extensions.launch.request import Request
+from extensions.launch.stages import Asked
 
 START = (sys.executable, "-m", "extensions.launch.spawn")
 # Minutes that processes wait for another in one call, as they do while process 0 writes a checkpoint. NCCL's ten end
@@ -15,100 +15,99 @@ START = (sys.executable, "-m", "extensions.launch.spawn")
 PATIENCE = 60
 
 
-def build(request: Request, tree: Path | None) -> list[str]:
-    """The command line, as a list of words. tree: the patched sd-scripts; None for the reference trainer."""
-    return [*numa.words(request.numa), *launcher(request), *trainer(tree, request.script, request.flags)]
+def build(asked: Asked, tree: Path | None) -> list[str]:
+    """Return the command line, as a list of words. tree: the patched sd-scripts; None for the reference trainer."""
+    return [*numa.words(asked.numa), *launcher(asked), *trainer(tree, asked.script, asked.flags)]
 
 
 def trainer(tree: Path | None, script: str, flags: Flags, only_check: bool = False) -> list[str]:
-    """The words after `python`: the trainer's module and its arguments."""
+    """Return the words after `python`: the trainer's module and its arguments."""
     module = "extensions.upstream" if tree else "extensions.reference"
     first = ["--only-check"] * only_check + [str(tree)] * bool(tree)
     return ["-m", module, *first, script, *flags.words()]
 
 
-def complete(flags: Flags, folder: Path, tree: Path | None, processes: int) -> None:
-    """Add the flags that only a launch can know. folder: its run folder; processes: of the whole run."""
-    flags.put("logging_dir", str(folder / "tensorboard"))
-    if "record_run" in (flags.get("extensions") or "").split(","):
-        flags.put("run_folder", str(folder))
-    if processes > 1 and "ddp_timeout" not in flags:
-        flags.put("ddp_timeout", str(PATIENCE))
+def complete(now: Asked, folder: Path, tree: Path | None) -> Flags:
+    """Return the flags with those that only a launch can know. folder: its run folder."""
+    flags = now.flags.with_("logging_dir", folder / "tensorboard").with_("run_folder", folder)
+    if now.processes > 1 and "ddp_timeout" not in flags:
+        flags = flags.with_("ddp_timeout", PATIENCE)
     if tree and "console_log_file" not in flags:
         # Upstream's coloured log draws a random number of Python's own stream with every line (rich's link ids), so
         # that a resumed run would stand elsewhere in it. Plain, it folds no long lines either.
-        flags.put("console_log_simple")
+        flags = flags.with_("console_log_simple")
+    return flags
 
 
-def launcher(request: Request) -> list[str]:
-    """What starts the processes.
+def launcher(asked: Asked) -> list[str]:
+    """Return what starts the processes.
 
     One CPU process needs no launcher. Several, and DeepSpeed, are torchrun's: accelerate's launcher starts
     one process on a CPU whatever its configuration says. GPUs are accelerate's, with a configuration by
     purpose.
     """
-    if request.cpu and request.processes == 1 and "deepspeed" not in request.flags:
+    if asked.cpu and asked.processes == 1 and "deepspeed" not in asked.flags:
         return [sys.executable]
-    if request.cpu:
-        processes = f"--nproc_per_node={request.gpus}"
-        return [*START, "torch.distributed.run", processes, *torchrun_machines(request)]
-    processes = f"--num_processes={request.processes}"
-    accelerate = [*START, "accelerate.commands.launch", f"--config_file={config(request)}", processes]
-    return [*accelerate, *accelerate_machines(request)]
+    if asked.cpu:
+        processes = f"--nproc_per_node={asked.gpus}"
+        return [*START, "torch.distributed.run", processes, *torchrun_machines(asked)]
+    processes = f"--num_processes={asked.processes}"
+    accelerate = [*START, "accelerate.commands.launch", f"--config_file={config(asked)}", processes]
+    return [*accelerate, *accelerate_machines(asked)]
 
 
-def torchrun_machines(request: Request) -> list[str]:
-    """Where torchrun's processes meet: on a free port of this machine, or at machine 0."""
-    of = request.machines
+def torchrun_machines(asked: Asked) -> list[str]:
+    """Return where torchrun's processes meet: on a free port of this machine, or at machine 0."""
+    of = asked.machines
     if of.count == 1:
         return [f"--master_port={free_port()}"]
     meeting = [f"--master_addr={of.address}", f"--master_port={of.port}"]
     return [f"--nnodes={of.count}", f"--node_rank={of.rank}", *meeting]
 
 
-def accelerate_machines(request: Request) -> list[str]:
-    """The same for accelerate's launcher. Given in full, so that the configuration's single machine loses."""
-    of = request.machines
+def accelerate_machines(asked: Asked) -> list[str]:
+    """Return the same for accelerate's launcher. Given in full, so that the configuration's single machine loses."""
+    of = asked.machines
     if of.count == 1:
         return []
     meeting = [f"--main_process_ip={of.address}", f"--main_process_port={of.port}", "--same_network"]
     return [f"--num_machines={of.count}", f"--machine_rank={of.rank}", *meeting]
 
 
-def config(request: Request) -> Path:
+def config(asked: Asked) -> Path:
     """accelerate's configuration for this run: one process, or several and DeepSpeed.
 
     DeepSpeed has none of its own: upstream builds its plugin from --deepspeed and --zero_stage, and a
     second source of accumulation or stage would silently win. It wants ranks of a single process, too, which
     accelerate gives by torchrun alone; without them it asks MPI.
     """
-    alone = request.processes == 1 and "deepspeed" not in request.flags
+    alone = asked.processes == 1 and "deepspeed" not in asked.flags
     return CONFIGS / ("one_gpu.yaml" if alone else "multi_gpu.yaml")
 
 
 def free_port() -> int:
-    """A TCP port that is free now: two tiny runs at once must not meet."""
+    """Return a TCP port that is free now: two tiny runs at once must not meet."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def environment(request: Request) -> dict[str, str]:
+def environment(asked: Asked) -> dict[str, str]:
     """Variables of the training process, on top of the caller's."""
     # Upstream's log is drawn by rich, which folds lines at 80 columns when it writes to a pipe.
     chosen = {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "COLUMNS": "160"}
-    if "torch_compile" in request.flags:
+    if "torch_compile" in asked.flags:
         # Compiled code of one run; another launch of it finds it there, on a processor of the same kind.
-        folder = COMPILED / request.run / processor.kind()
+        folder = COMPILED / asked.run / processor.kind()
         chosen |= {"TORCHINDUCTOR_CACHE_DIR": str(folder), "TRITON_CACHE_DIR": str(folder / "triton")}
-    if "deepspeed" in request.flags:
+    if "deepspeed" in asked.flags:
         # What DeepSpeed compiles at its first start. PyTorch's folder for it is shared by all installations of a
         # user, which then build it anew for each other, even while it is in use.
         chosen["TORCH_EXTENSIONS_DIR"] = str(TORCH_EXTENSIONS / processor.kind())
-    if request.cpu:
+    if asked.cpu:
         # One thread: the stand-ins' products are too small for a second one to help, and on a busy
         # machine threads that wait for each other cost more than they save.
         chosen |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        if "deepspeed" not in request.flags:  # with it, accelerate would start no DeepSpeed and say nothing
+        if "deepspeed" not in asked.flags:  # with it, accelerate would start no DeepSpeed and say nothing
             chosen |= {"ACCELERATE_USE_CPU": "true"}
     return chosen

@@ -1,4 +1,4 @@
-"""NNODES, NODE_RANK, MASTER_ADDR, MASTER_PORT: one run on several machines, each with a launcher of its own.
+"""Reads NNODES, NODE_RANK, MASTER_ADDR, MASTER_PORT: one run on several machines, each with its own launcher.
 
 Every machine starts the same run with the same GPUS; machine 0 is the one that the others can reach at
 MASTER_ADDR. Process 0, on machine 0, writes checkpoints, metrics and TensorBoard; the others keep a record
@@ -54,7 +54,7 @@ def read(environment: Mapping[str, str]) -> Machines:
 
 
 def require_rank(machines: Machines) -> Machines:
-    """UserError for a rank that none of the machines has."""
+    """Raise UserError for a rank that none of the machines has."""
     if machines.rank >= machines.count:
         raise UserError(
             f"NODE_RANK={machines.rank} is out of range: NNODES={machines.count} machines count from 0 to "
@@ -64,7 +64,7 @@ def require_rank(machines: Machines) -> Machines:
 
 
 def check(machines: Machines) -> None:
-    """UserError where the machines could not meet: no such address; on machine 0, a port that is taken."""
+    """Raise UserError where the machines could not meet: no such address; on machine 0, a port that is taken."""
     if machines.count == 1:
         return
     try:
@@ -76,7 +76,7 @@ def check(machines: Machines) -> None:
 
 
 def require_free(port: int) -> None:
-    """UserError where something listens on the port already; the launchers would end in a traceback."""
+    """Raise UserError where something listens on the port already; the launchers would end in a traceback."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a run that just ended does not count
         try:

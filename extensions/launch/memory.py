@@ -1,4 +1,4 @@
-"""How much may be put into a tmpfs: its files are memory, and the training needs some."""
+"""Computes how much may be put into a tmpfs: its files are memory, and the training needs some."""
 
 import os
 import subprocess
@@ -29,12 +29,12 @@ class Room:
 
 
 def footprint(size: int) -> int:
-    """Bytes of memory that a file of `size` bytes takes. For small files the difference is large."""
+    """Return bytes of memory that a file of `size` bytes takes. For small files the difference is large."""
     return -(-size // PAGE) * PAGE + ENTRY
 
 
 def room(folder: Path) -> Room:
-    """What fits into a tmpfs: by its own limits of bytes and files, and by what memory can spare."""
+    """Return what fits into a tmpfs: by its own limits of bytes and files, and by what memory can spare."""
     facts = os.statvfs(folder)
     total, available = machine()
     spare = min(available, container()) - min(RESERVE, total // 4)
@@ -43,14 +43,14 @@ def room(folder: Path) -> Room:
 
 
 def machine() -> tuple[int, int]:
-    """(total, available) bytes of memory."""
+    """Return (total, available) bytes of memory."""
     lines = (line.split() for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines())
     found = {words[0]: int(words[1]) * 1024 for words in lines}
     return found["MemTotal:"], found["MemAvailable:"]
 
 
 def container() -> int:
-    """Bytes that the process's container may still take; a huge number outside of one.
+    """Return bytes that the process's container may still take; a huge number outside of one.
 
     What a limited container has cached of files is given back under pressure; a tmpfs is not among it.
     """
@@ -66,11 +66,11 @@ def container() -> int:
 
 
 def is_tmpfs(folder: Path) -> bool:
-    """Whether files put there are in memory. A mount that failed leaves a folder on the disk below it."""
+    """Tell whether files put there are in memory. A mount that failed leaves a folder on the disk below it."""
     command = ["stat", "--file-system", "--format=%T", str(folder)]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() == "tmpfs"
 
 
 def gib(size: int) -> str:
-    """Bytes for a person."""
+    """Return bytes for a person."""
     return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{size / (1 << 20):.1f} MiB"

@@ -1,4 +1,4 @@
-"""NUMA=0: the run's processes and their memory stay on one NUMA node, by numactl.
+"""Binds a run's processes and their memory to one NUMA node, by numactl (NUMA=0).
 
 Bound, not preferred: a process that outgrows the node's memory is killed instead of reading over the
 link between the sockets, which is what these runs compared.
@@ -14,7 +14,7 @@ NODES = Path("/sys/devices/system/node")
 
 
 def words(node: int | None) -> list[str]:
-    """What stands before the command that is to be bound."""
+    """Return what stands before the command that is to be bound."""
     return [] if node is None else ["numactl", f"--cpunodebind={node}", f"--membind={node}"]
 
 
@@ -34,7 +34,7 @@ def missing(node: int) -> str:
 
 
 def require(node: int | None) -> None:
-    """UserError where a run that asks for a node cannot be bound to it."""
+    """Raise UserError where a run that asks for a node cannot be bound to it."""
     reason = "" if node is None else missing(node)
     if reason:
         raise UserError(f"NUMA={node}: {reason}; mend that, or give NUMA=none to run unbound")

@@ -1,4 +1,4 @@
-"""One launch at a time in an output folder: two would resume from, and remove, each other's half-written states.
+"""Locks an output folder for one launch: two would resume from, and remove, each other's half-written states.
 
 flock itself and not filelock, which keeps the descriptor to itself: the training process must inherit it.
 """
@@ -11,33 +11,33 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from extensions.base.errors import UserError
-from extensions.launch.request import Request
+from extensions.launch.stages import Asked
 
 FILE = ".launch.lock"
 SECONDS = 5.0  # a launch that was killed takes a moment to be gone
 
 
 @contextlib.contextmanager
-def in_output(request: Request) -> Iterator[None]:
-    """Hold the output folder; the training process holds it too, and keeps it should the launcher be killed.
+def in_output(asked: Asked) -> Iterator[tuple[int, ...]]:
+    """Hold the output folder. Gives the descriptors by which the training process, too, holds it: for its whole life,
+    should the launcher be killed.
 
     UserError where another launch has it. A file system without locks, or a folder that cannot be written (which is
     checked elsewhere), is gone on with. Machine 0 alone writes there, so that it alone holds it.
     """
-    file = None if request.machines.rank else opened(request.output / FILE)
+    file = None if asked.machines.rank else opened(asked.output / FILE)
     if file is None:
-        yield
+        yield ()
         return
     try:
-        take(file, request.output)
-        request.held = (file,)
-        yield
+        take(file, asked.output)
+        yield (file,)
     finally:
         os.close(file)
 
 
 def opened(path: Path) -> int | None:
-    """The descriptor of the lock's file."""
+    """Return the descriptor of the lock's file."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -1,4 +1,4 @@
-"""Which processor this is, as far as code that was compiled for it goes.
+"""Identifies the processor, as far as code that was compiled for it goes.
 
 Inductor and DeepSpeed compile for the processor at hand (`-march=native`, vectors as wide as it has) and look
 their code up again by source and flags alone. Started on another processor from the same folder (a virtual
@@ -17,7 +17,7 @@ FIELDS = ("vendor_id", "model name", "flags", "CPU implementer", "CPU part", "Fe
 
 
 def facts() -> dict[str, str]:
-    """The first processor's fields of /proc/cpuinfo that tell kinds apart; empty where there is no such file."""
+    """Read the first processor's fields of /proc/cpuinfo that tell kinds apart; empty without such a file."""
     try:
         first = CPUINFO.read_text(encoding="utf-8").strip().split("\n\n")[0]
     except OSError:
@@ -27,7 +27,7 @@ def facts() -> dict[str, str]:
 
 
 def kind() -> str:
-    """A folder name that is the same on processors for which the same code is compiled, and on no other."""
+    """Return a folder name that is the same on processors for which the same code is compiled, and on no other."""
     known = facts() or {"processor": platform.processor()}
     # PyTorch's own way to ask for less than the processor has; inductor follows it.
     known["capability"] = os.environ.get("ATEN_CPU_CAPABILITY", "")
@@ -35,6 +35,6 @@ def kind() -> str:
 
 
 def has_bf16() -> bool:
-    """Whether it multiplies bf16 in hardware; without it PyTorch's bf16 products are ten times slower."""
+    """Tell whether it multiplies bf16 in hardware; without it PyTorch's bf16 products are ten times slower."""
     known = facts()
     return not known or bool({"avx512_bf16", "amx_bf16"} & set(known.get("flags", "").split()))

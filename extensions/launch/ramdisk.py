@@ -1,4 +1,4 @@
-"""RAMDISK=1: base model, metadata and latents are copied to a tmpfs and read from there.
+"""Stages base model, metadata and latents in a tmpfs, from where the run reads them (RAMDISK=1).
 
 Of the metadata it is the index that is copied: it is smaller than the JSON, which would be read once more to
 make it. It is made beside the JSON, where the next launch finds it, too.
@@ -19,18 +19,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from extensions.base.errors import UserError
 from extensions.base.reporting import exit_with
 from extensions.data import DATASET
 from extensions.data.pack import is_pack
+from extensions.launch.copying import Input, copy_all, is_current
 from extensions.launch.memory import Room, gib, is_tmpfs, room
-from extensions.launch.request import Request
+from extensions.launch.stages import Resolved, Staged, become, changed
 
 STAGED = ("pretrained_model_name_or_path", "in_json", "train_data_dir")
-BLOCK = 1 << 22
 HOME = "staged"  # all that we make is below it: the mount may hold other people's files
 MARKER = ".sd-scripts-ramdisk"  # held while copies are made: one launch at a time
 IN_USE = ".in-use"  # held, shared, while a run reads the copies
@@ -41,56 +40,38 @@ class FromDisk(Exception):
     """Why the inputs are not staged."""
 
 
-@dataclass(frozen=True)
-class Input:
-    """One flag's file or folder, and its place on the tmpfs. suffix: of the folder's files that are read."""
-
-    flag: str
-    source: Path
-    target: Path
-    suffix: str = ""
-
-    def files(self) -> Iterator[tuple[os.PathLike, Path]]:
-        """(file, its copy) of the file, or of the folder's files (latents lie flat)."""
-        if self.source.is_file():
-            yield self.source, self.target
-            return
-        with os.scandir(self.source) as entries:
-            for entry in entries:
-                if entry.name.endswith(self.suffix) and entry.is_file():
-                    yield entry, self.target / entry.name
-
-
 def mount() -> Path:
     """RAMDISK_DIR, or a folder in shared memory."""
     return Path(os.environ.get("RAMDISK_DIR") or "/dev/shm/sd-scripts")
 
 
 @contextmanager
-def staged(request: Request):
-    """With RAMDISK=1: point the run's flags at copies, and keep these while the block runs.
+def staged(now: Resolved, held: tuple[int, ...] = ()) -> Iterator[Staged]:
+    """Stage the inputs of a launch; with RAMDISK=1 its flags name copies, which are kept while the block runs.
 
     What cannot be staged is read from its disk, with a note. UserError when a copy differs from its source
     (bad memory, a file that changes meanwhile).
     """
     with ExitStack() as stack:
-        if request.ramdisk:
+        made = become(Staged, now, held=held)
+        if now.ramdisk:
             try:
-                stage(request, stack)
+                made = stage(made, stack)
             except FromDisk as reason:
-                request.notes.append(f"RAMDISK=1: {reason}; reading from disk")
+                made = changed(made, notes=[f"RAMDISK=1: {reason}; reading from disk"])
             except OSError as error:
                 what = error.strerror or error
                 hint = "make ramdisk-clean frees what was copied"
-                request.notes.append(f"RAMDISK=1: {mount()} cannot be used ({what}; {hint}); reading from disk")
-        yield
+                note = f"RAMDISK=1: {mount()} cannot be used ({what}; {hint}); reading from disk"
+                made = changed(made, notes=[note])
+        yield made
 
 
-def stage(request: Request, stack: ExitStack) -> None:
-    """Copy what is not there yet; then change the flags. FromDisk or OSError before any is changed."""
+def stage(now: Staged, stack: ExitStack) -> Staged:
+    """Copy what is not there yet; the launch with the copies in its flags. FromDisk or OSError: nothing is staged."""
     root = home()
     stack.enter_context(locked(root / IN_USE, fcntl.LOCK_SH))
-    inputs = [input_of(request, flag, root) for flag in STAGED]
+    inputs = [input_of(now, flag, root) for flag in STAGED]
     with locked(root / MARKER, fcntl.LOCK_EX):
         shutil.rmtree(root / PARTIAL, ignore_errors=True)
         count, size = pending(inputs, room(root), root)
@@ -101,10 +82,15 @@ def stage(request: Request, stack: ExitStack) -> None:
             copy_all(each, root / PARTIAL)
     seconds = time.monotonic() - began
     done = f"{gib(size)} copied in {seconds:.0f} s" if count else "all there already"
-    request.notes.append(f"RAMDISK=1: reading base model, metadata and latents from {root} ({done})")
+    flags = now.flags
     for each in inputs:
-        request.staged[each.flag] = request.path(each.flag).resolve()
-        request.flags.put(each.flag, str(each.target))
+        flags = flags.with_(each.flag, each.target)
+    return changed(
+        now,
+        flags=flags,
+        sources=tuple((each.flag, now.path(each.flag).resolve()) for each in inputs),
+        notes=[f"RAMDISK=1: reading base model, metadata and latents from {root} ({done})"],
+    )
 
 
 def home() -> Path:
@@ -120,14 +106,14 @@ def home() -> Path:
     return root
 
 
-def input_of(request: Request, flag: str, root: Path) -> Input:
-    """Where a flag's files are staged: apart from others of the same name."""
-    ours = request.flags.get("dataset_class") == DATASET
-    source = request.path(flag).resolve()
+def input_of(now: Resolved, flag: str, root: Path) -> Input:
+    """Return where a flag's files are staged: apart from others of the same name."""
+    ours = now.flags.get("dataset_class") == DATASET
+    source = now.path(flag).resolve()
     if ours and flag == "in_json":
         from extensions.data import index  # imports what a launch without it is spared
 
-        source = index.ensure(source, request.path("train_data_dir"))
+        source = index.ensure(source, now.path("train_data_dir"))
     place = root / hashlib.sha256(str(source).encode()).hexdigest()[:12]
     only_npz = ours and flag == "train_data_dir" and not is_pack(source)
     return Input(flag, source, place / source.name, ".npz" if only_npz else "")
@@ -146,7 +132,7 @@ def locked(path: Path, kind: int):
 
 
 def pending(inputs: list[Input], space: Room, root: Path) -> tuple[int, int]:
-    """(files, bytes) that are to be copied. FromDisk as soon as they do not fit."""
+    """Return (files, bytes) that are to be copied. FromDisk as soon as they do not fit."""
     before, count, size = space.bytes, 0, 0
     for each in inputs:
         for file, copy in each.files():
@@ -160,66 +146,10 @@ def pending(inputs: list[Input], space: Room, root: Path) -> tuple[int, int]:
 
 
 def no_room(space: Room, before: int, root: Path) -> str:
-    """Which limit was passed, and whether other runs' copies take part of it."""
+    """Return which limit was passed, and whether other runs' copies take part of it."""
     what = "more files than its file system allows" if space.files < 0 else f"more than the {gib(before)} to spare"
     others = any(path.is_dir() for path in root.iterdir())
     return f"{root} would need {what}" + (" (make ramdisk-clean removes what was staged before)" if others else "")
-
-
-def is_current(file: os.PathLike, copy: Path) -> bool:
-    """Whether a copy is there and its source has not changed since."""
-    try:
-        one, other = os.stat(file), os.stat(copy)
-    except FileNotFoundError:
-        return False
-    return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
-
-
-def copy_all(each: Input, partial: Path) -> None:
-    """Copy an input's files, and remove copies whose source is gone."""
-    folder = each.target if each.source.is_dir() else each.target.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    partial.mkdir(exist_ok=True)
-    kept = 0
-    for file, copy in each.files():
-        if not is_current(file, copy):
-            copy_one(Path(file), copy, partial)
-        kept += 1
-    if each.source.is_dir() and sum(1 for _ in os.scandir(folder)) > kept:
-        remove_others(each.source, folder)
-
-
-def remove_others(source: Path, folder: Path) -> None:
-    """A file that was taken out of the data must not be trained on from its copy."""
-    for copy in folder.iterdir():
-        if not (source / copy.name).is_file():
-            copy.unlink()
-
-
-def copy_one(file: Path, target: Path, partial: Path) -> None:
-    """Copy one file, read the copy back and compare; it appears under its name only then."""
-    temporary = partial / target.name
-    with open(file, "rb") as source, open(temporary, "wb") as out:
-        before = os.fstat(source.fileno())
-        written = digest(source, out)
-        after = os.fstat(source.fileno())
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise UserError(f"RAMDISK=1: {file} changed while it was copied; start again when it is whole")
-    with open(temporary, "rb") as again:
-        if digest(again) != written:
-            raise UserError(f"RAMDISK=1: the copy of {file} differs from it; check the memory, or give RAMDISK=0")
-    os.utime(temporary, ns=(before.st_atime_ns, before.st_mtime_ns))
-    os.replace(temporary, target)
-
-
-def digest(source, out=None) -> bytes:
-    """sha256 of a stream, which is written to `out` on the way."""
-    hasher = hashlib.sha256()
-    while block := source.read(BLOCK):
-        hasher.update(block)
-        if out:
-            out.write(block)
-    return hasher.digest()
 
 
 def clean() -> None:

@@ -1,118 +1,123 @@
-"""RESUME=auto and RESUME=parent: which training state a launch goes on from; and roll-backs within a launch."""
+"""Finds the training state that a launch goes on from: RESUME=auto, RESUME=parent, roll-backs within a launch."""
 
 import json
 from datetime import datetime, timezone
 from pathlib import Path
 
+from extensions import manager
 from extensions.base.errors import UserError
-from extensions.launch.request import Request
+from extensions.launch.stages import Asked, Resolved, Stage, Staged, become, changed
 from extensions.resume import pending_checkpoints, skipped, states
 from extensions.resume.states import State
 
 PARENT = "parent"
-NEEDED = ("resume_at_step", "save_states")
+# The flags of whoever goes on from a state, and of whoever saves them.
+GOES_ON, SAVES = "resume_mode", "states_every_n_steps"
 
 
-def apply(request: Request) -> None:
-    """Point the run at the state to go on from. UserError for one that is damaged, or leaves nothing to do.
+def apply(asked: Asked) -> Resolved:
+    """Resolve the state that a launch goes on from. UserError for one that is damaged, or leaves nothing to do.
 
     Without a state the run starts as its launcher says, and that is told.
     """
-    if not request.resume:
-        check_given(request)
-        return
-    require_plugins(request)
-    state = chosen(request)
+    if not asked.resume:
+        return become(Resolved, asked, resumed=given(asked))
+    require_plugins(asked)
+    state, notes = chosen(asked)
+    resolved = become(Resolved, asked, notes=notes)
     if state is None:
-        request.notes.append(
-            f"RESUME={request.resume}: no training state in {request.output} yet; starting as launched"
-        )
-        return
-    go_on(request, state)
+        note = f"RESUME={asked.resume}: no training state in {asked.output} yet; starting as launched"
+        return changed(resolved, notes=[note])
+    return go_on(resolved, state)
 
 
-def go_on(request: Request, state: State) -> None:
-    """Rewrite the flags so that the run continues from this state."""
-    last = end_of(request)
+def go_on(now: Stage, state: State) -> Stage:
+    """Return the same launch, continued from this state."""
+    notes, last = [], end_of(now)
     if last is not None and state.optimizer_steps >= last:
-        name = pending_checkpoints.last_name(request.flags.get("output_name"))
-        if state.optimizer_steps > last or not pending_checkpoints.owed(state, request.output, name):
+        name = pending_checkpoints.last_name(now.flags.get("output_name"))
+        if state.optimizer_steps > last or not pending_checkpoints.owed(state, now.output, name):
             raise UserError(
                 f"{state.path} is at optimizer step {state.optimizer_steps}, the run ends at {last}: it is complete; "
                 "to train on raise --stop_at_step, or --max_train_steps and give --resume_allow=flags"
             )
-        request.notes.append(f"the run is at its end, but has left no checkpoint {name!r}: that is written now")
-    request.flags.drop("initial_step", "skip_until_initial_step")
-    request.flags.put("resume_mode", "exact")
-    request.flags.put("resume_from", str(state.path))
-    request.resumed = True
-    request.notes.append(f"resuming at optimizer step {state.optimizer_steps:,} from {state.path}")
+        notes.append(f"the run is at its end, but has left no checkpoint {name!r}: that is written now")
+    flags = now.flags.without("initial_step", "skip_until_initial_step")
+    flags = flags.with_(GOES_ON, "exact").with_("resume_from", state.path)
+    notes.append(f"resuming at optimizer step {state.optimizer_steps:,} from {state.path}")
+    return changed(now, flags=flags, state=state, resumed=True, notes=notes)
 
 
-def chosen(request: Request) -> State | None:
-    """The newest good state of this run; with RESUME=parent, for a run that has none, its parent's at its start."""
-    own = states.newest_good(states.folder_of(request.output), request.notes.append)
-    if own or request.resume != PARENT:
-        return own
-    if not request.parent:
-        raise UserError(f"RESUME=parent, but train/{request.run}.sh names no PARENT; give RESUME=auto")
-    folder = states.folder_of(request.output.with_name(f"model_out_{request.parent}"))
-    path = folder / states.name_of(request.flags.number("initial_step"))
+def chosen(asked: Asked) -> tuple[State | None, list[str]]:
+    """Find the newest good state of this run; with RESUME=parent, for a run that has none, its parent's at its start.
+
+    And a note of each state that was passed over.
+    """
+    notes: list[str] = []
+    own = states.newest_good(states.folder_of(asked.output), notes.append)
+    if own or asked.resume != PARENT:
+        return own, notes
+    if not asked.parent:
+        raise UserError(f"RESUME=parent, but train/{asked.run}.sh names no PARENT; give RESUME=auto")
+    folder = states.folder_of(asked.output.with_name(f"model_out_{asked.parent}"))
+    path = folder / states.name_of(asked.settings.start_step)
     if not path.is_dir():
-        raise UserError(f"RESUME=parent: {request.parent} has left no {path}; run it first, or drop RESUME")
+        raise UserError(f"RESUME=parent: {asked.parent} has left no {path}; run it first, or drop RESUME")
     state = states.read(path)
     states.verify(state)
-    return state
+    return state, notes
 
 
-def check_given(request: Request) -> None:
-    """A state that the launcher or ARGS names is read and verified before anything starts."""
-    if path := request.flags.get("resume_from"):
+def given(asked: Asked) -> bool:
+    """Tell whether the launcher or ARGS name a state themselves; it is read and verified before anything starts."""
+    path = asked.flags.get("resume_from")
+    if path:
         states.verify(states.read(Path(path)))
-        request.resumed = True
+    return bool(path)
 
 
-def require_plugins(request: Request) -> None:
-    """UserError where the run would save no state, or could not go on from one."""
-    listed = (request.flags.get("extensions") or "").split(",")
-    for name in NEEDED:
-        if name not in listed:
-            raise UserError(f"RESUME={request.resume} needs {name} in --extensions; add it to train/{request.run}.sh")
+def require_plugins(asked: Asked) -> None:
+    """Raise UserError where the run would save no state, or could not go on from one."""
+    for flag in (GOES_ON, SAVES):
+        owner = manager.owner_of_flag(flag)
+        if owner not in asked.settings.plugins:
+            raise UserError(f"RESUME={asked.resume} needs {owner} in --extensions; add it to train/{asked.run}.sh")
 
 
-def end_of(request: Request) -> int | None:
-    """The optimizer step at which the run ends, where its flags say one."""
-    said = [request.flags.number(name) for name in ("stop_at_step", "max_train_steps") if name in request.flags]
+def end_of(asked: Asked) -> int | None:
+    """Return the optimizer step at which the run ends, where its flags say one."""
+    said = [asked.flags.number(name) for name in ("stop_at_step", "max_train_steps") if name in asked.flags]
     return min(said, default=None)
 
 
-def set_aside(request: Request) -> None:
-    """A run that begins anew (FORCE=1) leaves the states of its earlier life under another name.
+def set_aside(now: Staged) -> Staged:
+    """Rename the states of an earlier life where a run begins anew (FORCE=1); the launch with a note of it.
 
     Its own would push them out one by one, and before it has one RESUME=auto would go on from theirs.
     """
-    folder = states.folder_of(request.output)
-    if request.resumed or request.machines.rank or not states.found(folder)[0]:
-        return
+    folder = states.folder_of(now.output)
+    if now.resumed or now.machines.rank or not states.found(folder)[0]:
+        return now
     states.remove_left(folder)  # half a state set aside would lie there for ever
     aside = folder.with_name(f"{folder.name}-before-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}")
     folder.rename(aside)
-    request.notes.append(f"FORCE=1: the training states of before are now in {aside}; remove them when you like")
+    note = f"FORCE=1: the training states of before are now in {aside}; remove them when you like"
+    return changed(now, notes=[note])
 
 
-def rolled_back(request: Request, folder: Path) -> bool:
-    """Whether a run that has ended asks to go on from its last state without some samples; then the flags do.
+def rolled_back(now: Staged, folder: Path) -> Staged | None:
+    """Go on from the last state without some samples, where a run that has ended asks for it; the new launch.
 
     folder: the run folder of the launch that ended.
     """
     path = folder / skipped.REQUEST
     if not path.is_file():
-        return False
+        return None
     asked = json.loads(path.read_text(encoding="utf-8"))
-    go_on(request, states.read(Path(asked["state"])))
+    again = go_on(now, states.read(Path(asked["state"])))
     print(
         f"rolling back: optimizer step {asked['optimizer_step']:,} was not finite; going on from {asked['state']} "
         f"without {', '.join(asked['samples'])}",
         flush=True,
     )
-    return True
+    return again

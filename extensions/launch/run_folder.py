@@ -1,4 +1,4 @@
-"""The run folder: command.sh and manifest.json, written before the first step.
+"""Creates the run folder: command.sh and manifest.json, written before the first step.
 
 The launcher can be edited afterwards; this record cannot. What is saved later refers to it.
 """
@@ -9,14 +9,16 @@ import json
 import os
 import platform
 import shlex
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
-from extensions.base import digests
+from extensions.base import digests, manifest
+from extensions.base.manifest import Manifest
 from extensions.base.paths import LOGS, ROOT, RUNTIME
 from extensions.base.saving import write_text
-from extensions.launch import trainer
-from extensions.launch.request import Request
+from extensions.launch import gpus, trainer
+from extensions.launch.stages import Asked, Started
 from extensions.upstream import git
 
 PACKAGES = (
@@ -31,15 +33,15 @@ def stamp() -> str:
     return datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
 
 
-def planned(request: Request) -> Path:
-    """The folder of a launch that starts now. Machines that share a disk must not share it."""
-    rank = request.machines.rank
-    return LOGS / request.run / (f"{stamp()}-node{rank}" if rank else stamp())
+def planned(asked: Asked) -> Path:
+    """Return the folder of a launch that starts now. Machines that share a disk must not share it."""
+    rank = asked.machines.rank
+    return LOGS / asked.run / (f"{stamp()}-node{rank}" if rank else stamp())
 
 
-def create(request: Request) -> Path:
-    """A new, empty folder for this launch; a second launch in the same second gets a suffix."""
-    base = planned(request)
+def create(asked: Asked) -> Path:
+    """Return a new, empty folder for this launch; a second launch in the same second gets a suffix."""
+    base = planned(asked)
     for number in range(1000):
         folder = base if number == 0 else base.with_name(f"{base.name}-{number}")
         try:
@@ -50,52 +52,51 @@ def create(request: Request) -> Path:
     raise FileExistsError(base)
 
 
-def write_command(folder: Path, command: list[str], environment: dict[str, str], staged: dict[str, Path]) -> None:
-    """command.sh: the exact command, to be read and to be run again. staged: what RAMDISK=1 replaced."""
-    sources = "".join(f"# --{flag} names a copy in memory of {source}\n" for flag, source in staged.items())
-    script = f"#!/usr/bin/env bash\n{sources}cd {shlex.quote(str(ROOT))}\n{shell(command, environment)}\n"
-    write_text(folder / "command.sh", script)
-    (folder / "command.sh").chmod(0o755)
+def write_command(started: Started) -> None:
+    """command.sh: the exact command, to be read and to be run again."""
+    sources = "".join(f"# --{flag} names a copy in memory of {path}\n" for flag, path in started.staged.sources)
+    line = shell(started.words, started.environment)
+    script = f"#!/usr/bin/env bash\n{sources}cd {shlex.quote(str(ROOT))}\n{line}\n"
+    write_text(started.folder / "command.sh", script)
+    (started.folder / "command.sh").chmod(0o755)
 
 
-def shell(command: list[str], environment: dict[str, str]) -> str:
-    """The command as one shell line, variables in front."""
+def shell(command: Iterable[str], environment: dict[str, str]) -> str:
+    """Return the command as one shell line, variables in front."""
     variables = [f"{name}={shlex.quote(value)}" for name, value in environment.items()]
     return " ".join([*variables, shlex.join(command)])
 
 
-def write_manifest(folder: Path, request: Request, command: list[str]) -> None:
+def write_manifest(started: Started) -> None:
     """manifest.json with everything known before the start."""
-    write_text(
-        folder / "manifest.json",
-        json.dumps(manifest(folder, request, command), indent=1, ensure_ascii=False) + "\n",
+    staged = started.staged
+    record = Manifest(
+        run=staged.run,
+        started=now(),
+        profile=staged.profile or "full",
+        parent=staged.parent or None,
+        **trainer.identity(staged),
+        script=staged.script,
+        extensions=list(staged.settings.plugins),
+        flags=staged.flags.as_dict(),
+        processes=staged.processes,
+        machines={"count": staged.machines.count, "rank": staged.machines.rank},
+        numa_node=staged.numa,
+        ramdisk={flag: str(path) for flag, path in staged.sources},
+        command=list(started.words),
+        **project(started.folder),
+        packages=versions(),
+        hardware=hardware(staged.cpu),
+        # Of the metadata, RAMDISK=1 has staged the index alone.
+        base_model=fingerprint(staged.source("pretrained_model_name_or_path")),
+        metadata=fingerprint(staged.source("in_json")),
     )
+    manifest.write(started.folder, record)
 
 
-def manifest(folder: Path, request: Request, command: list[str]) -> dict:
-    """What the run is made of."""
-    return {
-        "run": request.run,
-        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "profile": request.profile or "full",
-        "parent": request.parent or None,
-        **trainer.identity(request),
-        "script": request.script,
-        "extensions": (request.flags.get("extensions") or "").split(","),
-        "flags": request.flags.as_dict(),
-        "processes": request.processes,
-        "machines": {"count": request.machines.count, "rank": request.machines.rank},
-        "numa_node": request.numa,
-        "ramdisk": {flag: str(source) for flag, source in request.staged.items()},
-        "command": command,
-        **project(folder),
-        "packages": versions(),
-        "hardware": hardware(request.cpu),
-        "base_model": of_source(request, "pretrained_model_name_or_path"),
-        "metadata": of_source(request, "in_json"),
-        "ended": None,
-        "exit_code": None,
-    }
+def now() -> str:
+    """UTC, for the record."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def project(folder: Path) -> dict:
@@ -124,21 +125,9 @@ def hardware(cpu: bool) -> dict:
     return {
         "cpus": os.cpu_count(),
         "memory_bytes": memory,
-        "gpus": [] if cpu else gpus(),
+        "gpus": [] if cpu else list(gpus.names()),
         "machine": platform.machine(),
     }
-
-
-def gpus() -> list[str]:
-    """Names of the GPUs. Importing torch for it takes seconds, which a run on the CPU is spared."""
-    import torch
-
-    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-
-
-def of_source(request: Request, flag: str) -> dict:
-    """The fingerprint of a flag's file on its disk: of the metadata, RAMDISK=1 has staged the index alone."""
-    return fingerprint(request.staged.get(flag) or request.path(flag))
 
 
 def fingerprint(path: Path) -> dict:
@@ -160,7 +149,4 @@ def fingerprint(path: Path) -> dict:
 
 def finish(folder: Path, exit_code: int) -> None:
     """Add end and exit code to the manifest."""
-    path = folder / "manifest.json"
-    facts = json.loads(path.read_text(encoding="utf-8"))
-    facts |= {"ended": datetime.now(timezone.utc).isoformat(timespec="seconds"), "exit_code": exit_code}
-    write_text(path, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    manifest.update(folder, ended=now(), exit_code=exit_code)

@@ -1,14 +1,16 @@
-"""PROFILE=tiny: the same launcher on stand-ins, on a machine with no GPU, model or data.
+"""Shrinks a launch to stand-ins, on a machine with no GPU, model or data (PROFILE=tiny).
 
 Everything that is changed is changed here and said; every other flag reaches the trainer as it is.
 """
 
 from pathlib import Path
 
+from extensions import manager
 from extensions.base.paths import STANDIN_DATASETS, STANDIN_MODELS
 from extensions.flags import attention
+from extensions.flags.words import Flags
 from extensions.launch import numa, processor
-from extensions.launch.request import Request
+from extensions.launch.stages import Asked, changed
 
 # One unit of a production run (the interval of its saves and segment borders) becomes one tiny step:
 # 778k optimizer steps become 78, and every segment keeps its place in the whole.
@@ -16,64 +18,67 @@ STEPS_A_UNIT = 10_000
 BIG_INTERVAL = 1_000
 
 
-def apply(request: Request) -> None:
-    """Rewrite the request in place and note each replacement. Makes the stand-ins where they are missing."""
-    flags = request.flags
-    before = flags.as_dict()
+def apply(asked: Asked) -> Asked:
+    """Return the same launch on stand-ins, which are made where they are missing, and a note of each replacement."""
     ready = standins()
-    replace_data(request, ready)
-    scale_steps(request)
-    replace_base(request, ready)
-    if flags.drop("xformers"):  # CUDA's alone
-        flags.put("sdpa")
+    flags, notes = replaced_base(asked, scaled_steps(asked, replaced_data(asked.flags, ready)), ready)
+    if "xformers" in flags:  # CUDA's alone
+        flags = flags.without("xformers").with_("sdpa")
     if flags.get("dynamo_backend") == "inductor":
         # Inductor compiles for minutes on a CPU; the graphs that dynamo captures are the same.
-        flags.put("dynamo_backend", "aot_eager")
-    if "full_bf16" in flags and not processor.has_bf16():
-        flags.put("extensions", ",".join(filter(None, [flags.get("extensions"), "cpu_bf16"])))
-    replace_topology(request)
-    attention.give_way(flags, request.extra)  # said already, or put there by us
-    flags.update(request.extra)
-    request.notes += described(before, flags.as_dict())
+        flags = flags.with_("dynamo_backend", "aot_eager")
+    flags = with_bf16(flags)
+    flags, _ = attention.give_way(flags, asked.extra)  # said already, or put there by us
+    flags = flags.merged(asked.extra)
+    topology, more = replaced_topology(asked)
+    notes += more + described(asked.flags.as_dict(), flags.as_dict())
+    return changed(asked, flags=flags, notes=notes, **topology)
 
 
-def replace_topology(request: Request) -> None:
+def with_bf16(flags: Flags) -> Flags:
+    """Return the flags with the plugin that makes up for a processor without bf16 units, where the run needs them."""
+    if "full_bf16" not in flags or processor.has_bf16():
+        return flags
+    lack = "bf16 units"
+    makers = [name for name in manager.available() if getattr(manager.declared(name), "makes_up_for", None) == lack]
+    return flags.with_("extensions", ",".join(dict.fromkeys([*manager.listed(flags.get("extensions")), *makers])))
+
+
+def replaced_topology(asked: Asked) -> tuple[dict[str, int | None], list[str]]:
     """One process unless GPUS is given; the launcher's NUMA node where there is one. RAMDISK stays as it is."""
-    if request.gpus > 1 and not request.gpus_asked:
-        request.notes.append(f"tiny: 1 process instead of {request.gpus}; GPUS={request.gpus} starts as many")
-        request.gpus = 1
-    if request.numa is not None and not request.numa_asked and (reason := numa.missing(request.numa)):
-        request.notes.append(f"tiny: not bound to NUMA node {request.numa}: {reason}")
-        request.numa = None
+    found: dict[str, int | None] = {}
+    notes = []
+    if asked.gpus > 1 and not asked.gpus_asked:
+        notes.append(f"tiny: 1 process instead of {asked.gpus}; GPUS={asked.gpus} starts as many")
+        found["gpus"] = 1
+    if asked.numa is not None and not asked.numa_asked and (reason := numa.missing(asked.numa)):
+        notes.append(f"tiny: not bound to NUMA node {asked.numa}: {reason}")
+        found["numa"] = None
+    return found, notes
 
 
 def standins() -> dict[str, Path]:
-    """Paths of the stand-in models, data and tokenizers, made on first use."""
+    """Return paths of the stand-in models, data and tokenizers, made on first use."""
     from extensions.standins.ensure import ensure_all
 
     return ensure_all(STANDIN_MODELS, STANDIN_DATASETS)
 
 
-def replace_data(request: Request, ready: dict[str, Path]) -> None:
-    """Point metadata, latents and tokenizers at the stand-ins."""
-    family = "sd2" if "v2" in request.flags else "sdxl"
-    request.flags.put("in_json", ready[f"meta_{family}"])
-    request.flags.put("train_data_dir", ready[f"data_{family}"])
-    request.flags.put("tokenizer_cache_dir", ready["tokenizers"])
+def replaced_data(flags: Flags, ready: dict[str, Path]) -> Flags:
+    """Metadata, latents and tokenizers of the stand-ins."""
+    family = "sd2" if "v2" in flags else "sdxl"
+    flags = flags.with_("in_json", ready[f"meta_{family}"]).with_("train_data_dir", ready[f"data_{family}"])
+    return flags.with_("tokenizer_cache_dir", ready["tokenizers"])
 
 
-def scale_steps(request: Request) -> None:
-    """Cap the run at TINY_STEPS optimizer steps; scale start, stop and save intervals of production runs."""
-    flags = request.flags
+def scaled_steps(asked: Asked, flags: Flags) -> Flags:
+    """Cap the run at TINY_STEPS optimizer steps; start, stop and save intervals of production runs scaled."""
     for name in ("initial_step", "stop_at_step", "save_every_n_steps", "states_every_n_steps"):
         if name in flags:
-            flags.put(name, str(scaled(flags.number(name))))
-    start = flags.number("initial_step")
-    last = start + request.tiny_steps
-    flags.drop("max_train_epochs")
-    flags.put("max_train_steps", str(last))
-    if "stop_at_step" in flags:
-        flags.put("stop_at_step", str(min(flags.number("stop_at_step"), last)))
+            flags = flags.with_(name, scaled(flags.number(name)))
+    last = flags.number("initial_step") + asked.tiny_steps
+    flags = flags.without("max_train_epochs").with_("max_train_steps", last)
+    return flags.with_("stop_at_step", min(flags.number("stop_at_step"), last)) if "stop_at_step" in flags else flags
 
 
 def scaled(steps: int) -> int:
@@ -81,19 +86,18 @@ def scaled(steps: int) -> int:
     return steps if steps < BIG_INTERVAL else max(1, round(steps / STEPS_A_UNIT))
 
 
-def replace_base(request: Request, ready: dict[str, Path]) -> None:
-    """The stand-in base model; for a segment, its parent's checkpoint where the parent has run."""
-    wanted = request.path("pretrained_model_name_or_path")
-    family = "sd2" if "v2" in request.flags else "sdxl"
-    if request.parent:
-        checkpoint = wanted.with_name(f"at-step{request.flags.number('initial_step'):08d}.safetensors")
+def replaced_base(asked: Asked, flags: Flags, ready: dict[str, Path]) -> tuple[Flags, list[str]]:
+    """Choose the stand-in base model; for a segment, its parent's checkpoint if that has run, else a note."""
+    wanted, name = asked.path("pretrained_model_name_or_path"), "pretrained_model_name_or_path"
+    notes: list[str] = []
+    if asked.parent:
+        checkpoint = wanted.with_name(f"at-step{flags.number('initial_step'):08d}.safetensors")
         if checkpoint.is_file():
-            request.flags.put("pretrained_model_name_or_path", checkpoint)
-            return
-        request.notes.append(
-            f"tiny: parent {request.parent} has left no {checkpoint.name} yet; starting from the stand-in base"
+            return flags.with_(name, checkpoint), notes
+        notes.append(
+            f"tiny: parent {asked.parent} has left no {checkpoint.name} yet; starting from the stand-in base"
         )
-    request.flags.put("pretrained_model_name_or_path", ready[family])
+    return flags.with_(name, ready["sd2" if "v2" in flags else "sdxl"]), notes
 
 
 def described(before: dict, after: dict) -> list[str]:
@@ -107,7 +111,7 @@ def described(before: dict, after: dict) -> list[str]:
 
 
 def shown(value) -> str:
-    """A flag's value for a person: file names instead of whole paths."""
+    """Return a flag's value for a person: file names instead of whole paths."""
     if value is None:
         return "(not set)"
     return "on" if value is True else Path(value).name if isinstance(value, str) else " ".join(value)

@@ -11,9 +11,8 @@ import sys
 from pathlib import Path
 
 from extensions.base.errors import UserError
-from extensions.flags.words import Flags
 from extensions.launch import command, run_folder, trainer
-from extensions.launch.request import SD_SCRIPTS, Request
+from extensions.launch.stages import SD_SCRIPTS, Asked
 from extensions.upstream import submodule
 
 # A state is made by as many processes as the run has, and compared with them there; here is one.
@@ -21,16 +20,14 @@ OF_A_STATE = ("resume_mode", "resume_from", "resume_allow")
 SAID = "error: "
 
 
-def check(request: Request, patched: Path | None) -> None:
+def check(asked: Asked, patched: Path | None) -> None:
     """Run the trainer up to where it would load something. UserError: what it refuses, in its own words.
 
     patched: the patched tree; None for the reference trainer. Takes as long as the trainer's imports.
     """
-    flags = Flags(request.flags.words())
-    flags.drop(*OF_A_STATE)
-    command.complete(flags, run_folder.planned(request), patched, request.processes)  # a folder that is not made
-    words = [sys.executable, *command.trainer(patched, request.script, flags, only_check=True)]
-    environment = os.environ | command.environment(request)
+    flags = command.complete(asked, run_folder.planned(asked), patched)  # a folder that is not made
+    words = [sys.executable, *command.trainer(patched, asked.script, flags.without(*OF_A_STATE), only_check=True)]
+    environment = os.environ | command.environment(asked)
     done = subprocess.run(
         words, check=False, env=environment, capture_output=True, encoding="utf-8", errors="replace"
     )
@@ -40,12 +37,12 @@ def check(request: Request, patched: Path | None) -> None:
     if refused:
         raise UserError(refused[-1])
     sys.stderr.write(done.stderr)
-    raise UserError(f"{request.trainer} cannot be started (exit code {done.returncode}); what it said stands above")
+    raise UserError(f"{asked.trainer} cannot be started (exit code {done.returncode}); what it said stands above")
 
 
-def of_plan(request: Request) -> None:
-    """The same for a plan, which waits for no network: without sd-scripts it says that nobody was asked."""
-    if request.trainer == SD_SCRIPTS and not submodule.is_present():
+def of_plan(asked: Asked) -> None:
+    """Do the same for a plan, which waits for no network: without sd-scripts it says that nobody was asked."""
+    if asked.trainer == SD_SCRIPTS and not submodule.is_present():
         print("flags: not shown to the trainer: sd-scripts is not here yet (make patched gets it)\n")
         return
-    check(request, trainer.build(request))
+    check(asked, trainer.build(asked))

@@ -50,3 +50,9 @@ DATA_6K_SD2=${DATA_6K_SD2:-$DATASETS/6k_sd2/latents}
 # 12.4M images, SDXL latents; the JSON alone is 14 GB, its index (make index) goes beside it and has another 9.
 META_12M=${META_12M:-$DATASETS/12.4M/meta_lat.json}
 DATA_12M=${DATA_12M:-$DATASETS/12.4M/latents}
+
+# --- your own, for launchers that are copied from train/OWN.sh ---------------------------------------
+
+BASE_OWN=${BASE_OWN:-$MODELS/base.safetensors}
+META_OWN=${META_OWN:-$DATASETS/own/meta_lat.json}
+DATA_OWN=${DATA_OWN:-$DATASETS/own/latents}

@@ -21,6 +21,8 @@ BASE_215C=${BASE_215C:-$MODELS/x215c-AstolfoMix-24101101-6e545a3.safetensors}
 BASE_255B=${BASE_255B:-$MODELS/x255b-AstolfoMix-25022801-1458190.safetensors}
 BASE_255C=${BASE_255C:-$MODELS/x255c-AstolfoMix-25022801-1458190.safetensors}
 BASE_21B=${BASE_21B:-$MODELS/21b.safetensors}
+# Yours, for launchers that are copied from OWN.sh.
+BASE_OWN=${BASE_OWN:-$MODELS/base.safetensors}
 
 # Data sets: metadata JSON and the folder of <id>.npz latents beside it.
 META_20=${META_20:-$DATASETS/20/meta_lat.json}
@@ -31,10 +33,12 @@ META_6K_SD2=${META_6K_SD2:-$DATASETS/6k_sd2/meta_lat.json}
 DATA_6K_SD2=${DATA_6K_SD2:-$DATASETS/6k_sd2/latents}
 META_12M=${META_12M:-$DATASETS/12.4M/meta_lat.json}
 DATA_12M=${DATA_12M:-$DATASETS/12.4M/latents}
+META_OWN=${META_OWN:-$DATASETS/own/meta_lat.json}
+DATA_OWN=${DATA_OWN:-$DATASETS/own/latents}
 
 export ROOT RUN OUTPUT
-export BASE_215C BASE_255B BASE_255C BASE_21B
-export META_20 DATA_20 META_6K DATA_6K META_6K_SD2 DATA_6K_SD2 META_12M DATA_12M
+export BASE_215C BASE_255B BASE_255C BASE_21B BASE_OWN
+export META_20 DATA_20 META_6K DATA_6K META_6K_SD2 DATA_6K_SD2 META_12M DATA_12M META_OWN DATA_OWN
 
 # launch <script> <flags…>: hands the launcher's facts to extensions.launch and becomes it.
 # LAUNCH_FACTS=1 prints them NUL-separated instead (make runs, make diff, the tests).

@@ -1,0 +1,84 @@
+"""Reads what is asked for: the launcher's facts and the caller's environment, checked for form."""
+
+import os
+from collections.abc import Mapping
+
+from extensions.base.errors import UserError
+from extensions.flags import attention
+from extensions.flags.values import count, switch
+from extensions.flags.words import Flags
+from extensions.launch import machines as several
+from extensions.launch.stages import PROFILES, REFERENCE, RESUMES, SD_SCRIPTS, TRAINERS, Asked
+
+
+def read(arguments: list[str], environment: Mapping[str, str] = os.environ) -> Asked:
+    """Return what `train/lib/launch.sh` hands over: RUN NAME=VALUE… SCRIPT FLAGS…. UserError for a malformed one."""
+    run, rest = arguments[0], list(arguments[1:])
+    facts = {}
+    while rest and "=" in rest[0] and not rest[0].startswith("-"):
+        name, _, value = rest.pop(0).partition("=")
+        facts[name] = value
+    if not rest or rest[0].startswith("-"):
+        raise UserError(f'train/{run}.sh: launch needs a trainer first, e.g. launch sdxl_train.py "${{flags[@]}}"')
+    extra = Flags.of_text(environment.get("ARGS", ""))
+    flags, notes = attention.give_way(Flags(rest[1:]), extra)
+    flags, more = without_workers(flags.merged(extra))
+    profile = environment.get("PROFILE", "")
+    if profile not in PROFILES:
+        raise UserError(f"PROFILE={profile} is unknown; there is PROFILE=tiny, or none for the real run")
+    trainer = environment.get("TRAINER") or SD_SCRIPTS
+    if trainer not in TRAINERS:
+        raise UserError(f"TRAINER={trainer} is unknown; there is {', '.join(TRAINERS)}")
+    commit = facts.get("SD_SCRIPTS_REF") or environment.get("SD_SCRIPTS_REF", "")
+    if commit and trainer == REFERENCE:
+        raise UserError(f"SD_SCRIPTS_REF={commit} has no effect on TRAINER=reference; drop one of them")
+    return Asked(
+        run=run,
+        script=rest[0],
+        flags=flags,
+        extra=extra,
+        gpus=count("GPUS", facts.get("GPUS") or "1", least=1),
+        gpus_asked=bool(environment.get("GPUS")),
+        parent=facts.get("PARENT", ""),
+        ramdisk=switch("RAMDISK", facts.get("RAMDISK") or "0"),
+        numa=node(facts.get("NUMA") or "none"),
+        numa_asked=bool(environment.get("NUMA")),
+        machines=several.read(environment),
+        profile=profile,
+        trainer=trainer,
+        trainer_asked=bool(environment.get("TRAINER")),
+        tiny_steps=count("TINY_STEPS", environment.get("TINY_STEPS") or "8", least=1),
+        dry_run=environment.get("DRY_RUN") == "1",
+        force=environment.get("FORCE") == "1",
+        resume=resume(environment),
+        batch_step=count("STEP", environment["STEP"], least=1) if environment.get("STEP") else 0,
+        sd_scripts_commit=commit,
+        cpu=profile == "tiny" or switch("CPU", environment.get("CPU") or "0"),
+        notes=(*notes, *more),
+    )
+
+
+def without_workers(flags: Flags) -> tuple[Flags, list[str]]:
+    """Take out what asks for workers to be kept where there are none, which PyTorch refuses; and a note of it.
+
+    ARGS can ask for none, but not take a launcher's flag out.
+    """
+    if flags.get("max_data_loader_n_workers") != "0" or "persistent_data_loader_workers" not in flags:
+        return flags, []
+    note = "--persistent_data_loader_workers is left out: --max_data_loader_n_workers=0 leaves none to keep"
+    return flags.without("persistent_data_loader_workers"), [note]
+
+
+def resume(environment) -> str:
+    """RESUME, one of RESUMES. UserError for another, and beside FORCE, which starts over."""
+    asked = environment.get("RESUME", "")
+    if asked not in RESUMES:
+        raise UserError(f"RESUME={asked} is unknown; there is RESUME=auto and RESUME=parent")
+    if asked and environment.get("FORCE") == "1":
+        raise UserError(f"RESUME={asked} goes on and FORCE=1 starts over; give one of them")
+    return asked
+
+
+def node(text: str) -> int | None:
+    """Return the NUMA node to bind to; None for "none". UserError for what is no number."""
+    return None if text == "none" else count("NUMA", text, least=0)
