@@ -1,4 +1,4 @@
-"""The digest of a file, in blocks."""
+"""Computes the digest of a file, in blocks."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The exceptions for what a user can mend, or has asked for."""
+"""Raises what a user can mend, or has asked for, as exceptions of one line."""
 
 
 class UserError(Exception):
@@ -20,11 +20,11 @@ class NotFinite(UserError):
 
 
 def english(error: BaseException) -> str:
-    """What an error says, in one line. sd-scripts says most things twice: "English / Japanese"."""
+    """Return what an error says, in one line. sd-scripts says most things twice: "English / Japanese"."""
     said = " ".join(str(error).split())
     first, slash, second = said.partition(" / ")
     return first if slash and not second.isascii() else said
 
 
 # Exit codes of processes that have said in one line how they ended.
-TOLD = frozenset(kind.code for kind in (UserError, Stopped, NotFinite))
+EXPLAINED = frozenset(kind.code for kind in (UserError, Stopped, NotFinite))

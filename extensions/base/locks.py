@@ -1,4 +1,4 @@
-"""One process at a time, by a lock on a file; also where its file system knows no locks.
+"""Lets one process at a time in, by a lock on a file; also where its file system knows no locks.
 
 Some network file systems answer flock with ENOLCK or EOPNOTSUPP. A file in this machine's temporary folder is locked
 instead: the ranks of a launch still wait for each other, other machines do not, which is said.
@@ -33,7 +33,7 @@ def held(path: Path, timeout: float = -1) -> Iterator[None]:
 
 
 def taken(path: Path, timeout: float):
-    """The lock, or that of its stand-in; it is released where the `with` block around it ends."""
+    """Return the lock, or that of its stand-in; it is released where the `with` block around it ends."""
     try:
         return FileLock(path).acquire(timeout=timeout)
     except Timeout:  # an OSError, too
@@ -49,7 +49,7 @@ def taken(path: Path, timeout: float):
 
 
 def stand_in(path: Path) -> Path:
-    """The file of this machine that is locked instead; each user has another."""
+    """Return the file of this machine that is locked instead; each user has another."""
     name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"sdxl-trainer-{os.getuid()}-{name}.lock"
 

@@ -1,4 +1,4 @@
-"""Where things stand in the repository; one place, so that no other file counts parents."""
+"""Names the folders of the repository; one place, so that no other file counts parents."""
 
 import os
 from pathlib import Path
@@ -19,5 +19,5 @@ STANDIN_DATASETS = RUNTIME / "datasets" / "standins"
 
 
 def shown(path: Path) -> str:
-    """A path for a person: relative to the repository where it lies below it."""
+    """Return a path for a person: relative to the repository where it lies below it."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

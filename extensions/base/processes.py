@@ -1,10 +1,10 @@
-"""What the processes of a run tell each other outside the training itself."""
+"""Exchanges what the ranks of a run tell each other outside the training itself."""
 
 import os
 
 
 def started() -> int:
-    """How many processes the launcher has started, before accelerate is set up.
+    """Return how many processes the launcher has started, before accelerate is set up.
 
     Like accelerate by LOCAL_RANK: some clusters set WORLD_SIZE for every program.
     """
@@ -12,12 +12,12 @@ def started() -> int:
 
 
 def is_first() -> bool:
-    """Whether this is process 0 of those, the one that says what all of them would."""
+    """Tell whether this is process 0 of those, the one that says what all of them would."""
     return "LOCAL_RANK" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 def any_process(accelerator, flag: bool) -> bool:
-    """Whether any process says so; every process gets the same answer. One number travels."""
+    """Tell whether any process says so; every process gets the same answer. One number travels."""
     if accelerator.num_processes == 1:
         return flag
     import torch  # not before: who asks is_first need not have it
@@ -37,7 +37,7 @@ def from_main(accelerator, value):
 
 
 def from_all(accelerator, value) -> list:
-    """Every process's value (anything that can be pickled), in the order of the processes, on every process."""
+    """Gather every process's value (anything that can be pickled), in the order of processes, on every process."""
     if accelerator.num_processes == 1:
         return [value]
     from accelerate.utils import gather_object

@@ -1,4 +1,4 @@
-"""How far a long task is: a bar on a terminal, a line every half minute in a log."""
+"""Shows how far a long task is: a bar on a terminal, a line every half minute in a log."""
 
 import sys
 import time
@@ -19,8 +19,8 @@ def progress(what: str, total: int | None, unit: str, done: int = 0):
     """
     console = Console(stderr=True)
     shown = _bar(console, what, total, unit, done) if console.is_terminal else _lines(what, total, unit, done)
-    with shown as told:
-        yield told
+    with shown as advance:
+        yield advance
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def _bar(console: Console, what: str, total: int | None, unit: str, done: int):
 def _lines(what: str, total: int | None, unit: str, done: int):
     rate, began, last = _Rate(), time.monotonic(), time.monotonic()
 
-    def told(now: int, units: int) -> None:
+    def advance(now: int, units: int) -> None:
         nonlocal last
         clock, speed = time.monotonic(), rate.of(units)
         if clock - last < EVERY:
@@ -50,11 +50,11 @@ def _lines(what: str, total: int | None, unit: str, done: int):
             line = f"{100 * now / max(1, total):.0f} %, {line}, {left / 60:.1f} minutes left"
         print(f"{what}: {line}", file=sys.stderr, flush=True)
 
-    yield told
+    yield advance
 
 
 class _Rate:
-    """Units a second since the first that was told."""
+    """Units a second since the first that was shown."""
 
     def __init__(self):
         self.began, self.first = time.monotonic(), None

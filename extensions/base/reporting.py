@@ -1,4 +1,4 @@
-"""How a run's end is told: one line for what a user can mend, a traceback for what is ours."""
+"""Turns an exception into an exit code: one line for what a user can mend, a traceback for what is ours."""
 
 import os
 import re
@@ -7,7 +7,7 @@ import sys
 import traceback
 
 from extensions.base import shared_exit
-from extensions.base.errors import TOLD, UserError
+from extensions.base.errors import EXPLAINED, UserError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 # What gloo, NCCL and the processes' store say when the other end of a connection has closed it.
@@ -15,7 +15,7 @@ GONE = ("Connection closed by peer", "Connection reset by peer", "remote process
 
 
 def exit_with(error: BaseException | None) -> int:
-    """The exit code for how a run ended, after saying why on stderr."""
+    """Return the exit code for how a run ended, after saying why on stderr."""
     if error is None:
         return 0
     if isinstance(error, SystemExit):
@@ -24,18 +24,18 @@ def exit_with(error: BaseException | None) -> int:
         return _end(error.code, f"error: {one_line(error)}")
     if isinstance(error, KeyboardInterrupt):
         return _end(INTERRUPTED, "interrupted")
-    if shared_exit.first() in TOLD and lost_a_process(error):
+    if shared_exit.first_exit() in EXPLAINED and lost_a_process(error):
         return _end(1, f"then, in another process: {str(error).strip().splitlines()[-1]}")
     traceback.print_exception(error)
     return _end(1)
 
 
 def _end(code: int, line: str = "") -> int:
-    """The code, noted for the launcher, after the line, unless another process of this run has said it."""
+    """Return the code, noted for the launcher, after the line, unless another process of this run has said it."""
     # The launcher stops a process as soon as another has ended: not between the claim of a line and its print.
     held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    shared_exit.note(code)
-    if line and shared_exit.mine(line):
+    shared_exit.record_exit(code)
+    if line and shared_exit.claim_line(line):
         # One write: torchrun's processes do not buffer, and print's two could be another process's line apart.
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
@@ -44,13 +44,13 @@ def _end(code: int, line: str = "") -> int:
 
 
 def lost_a_process(error: BaseException) -> bool:
-    """Whether the error says that another process of the run is gone: what follows its end, not a cause."""
+    """Tell whether the error says that another process of the run is gone: what follows its end, not a cause."""
     said = str(error)
     return isinstance(error, RuntimeError) and any(sign in said for sign in GONE)
 
 
 def exit_code_of(main, arguments: list[str]) -> int:
-    """`main(arguments)` as a program: its exit code, or that of one line for what a user can mend.
+    """Return `main(arguments)` as a program: its exit code, or that of one line for what a user can mend.
 
     A reader that is gone, a `| head`, has what it wanted: 0, for make would complain of anything else.
     """
@@ -68,6 +68,6 @@ def exit_code_of(main, arguments: list[str]) -> int:
 
 
 def one_line(error: UserError) -> str:
-    """The message. One raised in a data-loader worker arrives wrapped in the worker's traceback."""
+    """Return the message. One raised in a data-loader worker arrives wrapped in the worker's traceback."""
     last = (str(error).strip() or type(error).__name__).splitlines()[-1]
     return re.sub(r"^extensions\.[\w.]+: ", "", last)

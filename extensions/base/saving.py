@@ -1,4 +1,4 @@
-"""Files and folders that appear under their final name only when they are whole."""
+"""Writes files and folders that appear under their final name only when they are whole."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ UNDER_WAY = ".checkpoint.part"  # in the folder of the checkpoints: the one that
 
 
 def require_room(folder: Path, needed: int, what: str) -> None:
-    """UserError where the disk has less than `needed` bytes free. what: that takes so much, for the message."""
+    """Raise UserError where the disk has less than `needed` bytes free. what: that takes so much, for the message."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(f"{folder} has {free / 1e9:.1f} GB free, {what} takes {needed / 1e9:.1f} GB; make room")
@@ -43,7 +43,7 @@ def replacing(path: str | os.PathLike, durable: bool = True, temporary: Path | N
 
 @contextmanager
 def replacing_checkpoint(path: str | os.PathLike):
-    """The same by way of a folder, which holds whatever a kill leaves: safetensors has a temporary file of its own.
+    """Do the same by way of a folder, which holds whatever a kill leaves: safetensors has its own temporary file.
 
     One process writes checkpoints to a folder, one at a time: what is there before is left of a killed one, and goes.
     """
@@ -65,7 +65,7 @@ def remove_left(output: Path) -> None:
 
 @contextmanager
 def replacing_folder(path: str | os.PathLike):
-    """The same for a folder that does not exist yet.
+    """Do the same for a folder that does not exist yet.
 
     A folder that another process put there first wins: both hold the same files.
     """
@@ -82,7 +82,7 @@ def replacing_folder(path: str | os.PathLike):
 
 @contextmanager
 def writing(path: str | os.PathLike, advice: str):
-    """What the system says while `path` is written (a full disk) as a UserError of one line, with what to do."""
+    """Turn what the system says while `path` is written (a full disk) into one line with what to do, a UserError."""
     try:
         yield
     except OSError as error:
@@ -91,7 +91,7 @@ def writing(path: str | os.PathLike, advice: str):
 
 
 def _beside(path: Path) -> Path:
-    """A name in the same folder that no other process uses."""
+    """Return a name in the same folder that no other process uses."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -100,7 +100,7 @@ def _beside(path: Path) -> Path:
 
 
 def _umask() -> int:
-    """The process's umask (readable only by setting it)."""
+    """Return the process's umask (readable only by setting it)."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

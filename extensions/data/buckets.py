@@ -1,4 +1,4 @@
-"""Which resolution an image is trained at.
+"""Picks the bucket (resolution) that an image is trained at.
 
 The rule of the SDXL sets: both sides are multiples of 64, the area is at most `max_area`, and an image
 goes to the bucket whose aspect ratio is nearest to its own on a logarithmic scale, so that 2:1 and 1:2
@@ -30,17 +30,17 @@ class Rule:
     choose: Callable[[Resolution, list[Resolution]], Resolution]
 
     def bucket(self, size: Resolution) -> Resolution:
-        """The bucket for an image of `size`. UserError for a side below 1 px."""
+        """Return the bucket for an image of `size`. UserError for a side below 1 px."""
         return self.choose(size, self.buckets)
 
 
 def nearest(max_area: int) -> Rule:
-    """The rule of this file's head, for the stand-ins."""
+    """Return the rule of this file's head, for the stand-ins."""
     return Rule(f"nearest {max_area}", bucket_resolutions(max_area), choose_bucket)
 
 
 def historical(max_area: int) -> Rule:
-    """The rule of the recorded data sets, for `make latents`: the one that sd-scripts' preparation has by default.
+    """Give the rule of the recorded data sets, for `make latents`: sd-scripts' preparation's default.
 
     A bucket for each side of 256 to 1024 px in steps of 64, the other as long as area and 1024 px allow: 25
     buckets at 1024x1024. Chosen by the least difference of width/height, so that tall images have finer steps than
@@ -55,7 +55,10 @@ def historical(max_area: int) -> Rule:
 
 
 def least_difference(size: Resolution, buckets: list[Resolution]) -> Resolution:
-    """The bucket of exactly that size, else the first with the nearest width/height. UserError for no image."""
+    """Return the bucket of exactly that size, else the first with the nearest width/height.
+
+    UserError for no image.
+    """
     if min(size) < 1 or not buckets:
         raise UserError(f"no bucket for an image of {size[0]}x{size[1]} px; check the image")
     if size in buckets:
@@ -64,7 +67,7 @@ def least_difference(size: Resolution, buckets: list[Resolution]) -> Resolution:
 
 
 def bucket_resolutions(max_area: int) -> list[Resolution]:
-    """All buckets, sorted: for each side that occurs, the longest other side that `max_area` (px) allows.
+    """Return all buckets, sorted: for each side that occurs, the longest other side that `max_area` (px) allows.
 
     Closed under exchanging width and height. Raises UserError when not even 64x64 fits.
     """
@@ -79,7 +82,7 @@ def bucket_resolutions(max_area: int) -> list[Resolution]:
 
 
 def choose_bucket(size: Resolution, buckets: list[Resolution]) -> Resolution:
-    """The bucket for an image of `size`: nearest aspect ratio, then largest area, then narrowest.
+    """Return the bucket for an image of `size`: nearest aspect ratio, then largest area, then narrowest.
 
     Raises UserError for a side below 1 px or an empty list.
     """
@@ -94,7 +97,7 @@ def _distance(size: Resolution, bucket: Resolution) -> float:
 
 
 def cover(size: Resolution, bucket: Resolution) -> tuple[Resolution, tuple[int, int, int, int]]:
-    """How `size` fills `bucket`: the resized resolution and the centred crop (left, top, right, bottom).
+    """Return how `size` fills `bucket`: the resized resolution and the centred crop (left, top, right, bottom).
 
     The image is scaled, keeping its shape, until it covers the bucket; the crop is in pixels of the
     resized image and has exactly the bucket's size.

@@ -1,4 +1,4 @@
-"""Which sample takes the place of a corrupt one: the next readable row of the same bucket.
+"""Picks the sample in place of a corrupt one: the next readable row of the same bucket.
 
 In row order, around the end, without what a roll-back has left out; a pure function of the row, of these, and of the
 files. So every rank has its batch, of the size that was planned, at the time that was planned, and a resumed run
@@ -14,9 +14,6 @@ from extensions.base.errors import UserError
 from extensions.data.latents import CorruptSample, Latents
 from extensions.data.metadata import Sample
 
-PLUGIN = "bad_sample"
-STOP, SKIP = "stop", "skip"
-LIMIT = 100  # corrupt samples, unless --bad_sample_limit is given
 SCAN = 65_536  # rows of the bucket column that are looked at at once
 
 
@@ -29,26 +26,6 @@ class Read:
     skipped: list[tuple[str, str]]
 
 
-def tries(args) -> int:
-    """How many corrupt samples may be passed over in the place of one (--bad_sample=skip); 0 stops at the first."""
-    if getattr(args, "bad_sample", STOP) != SKIP:
-        return 0
-    return LIMIT if args.bad_sample_limit is None else args.bad_sample_limit
-
-
-def way_on(plugins: list[str]) -> str:
-    """How a run that stops at a corrupt sample goes on, for the end of its line. plugins: those it lists.
-
-    Metadata without the id are other data, which an exact resume refuses. Up to the sample, skip reads what stop
-    reads, and the plugin changes no weight.
-    """
-    listed = "" if PLUGIN in plugins else f"--extensions={','.join([*plugins, PLUGIN])} "
-    flags = f'ARGS="{listed}--bad_sample={SKIP}"'
-    if "save_states" not in plugins:
-        return f"{flags} trains another image in its place"
-    return f"this run goes on exactly, with another image in its place, by RESUME=auto {flags}; not with other data"
-
-
 class Reader:
     """Reads rows of an index. tries: corrupt samples that may follow each other; 0 stops at the first.
 
@@ -59,7 +36,7 @@ class Reader:
         self.store, self.index, self.tries, self.way_on = store, index, tries, way_on
 
     def read(self, row: int, left_out: frozenset[int] = frozenset()) -> Read:
-        """The row, or what takes its place. left_out: rows that do not.
+        """Return the row, or what takes its place. left_out: rows that do not.
 
         CorruptSample where nothing is to be replaced; UserError after too many in a row, and for missing files.
         """
@@ -84,7 +61,7 @@ class Reader:
 
 
 def candidates(bucket: np.ndarray, row: int) -> Iterator[int]:
-    """The row, then the others of its bucket in row order, around the end."""
+    """Yield the row, then the others of its bucket in row order, around the end."""
     yield row
     for start, stop in ((row + 1, len(bucket)), (0, row)):
         for at in range(start, stop, SCAN):

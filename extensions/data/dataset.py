@@ -1,4 +1,4 @@
-"""The historical data set, through upstream's `--dataset_class` door; the reference trainer's, too.
+"""Adapts the historical data set to upstream's `--dataset_class`; the reference trainer's, too.
 
 Upstream's own fine-tuning data set ignores `train_resolution` at the pin, matches each image to its npz by
 prefix (quadratic), and expects another npz layout. This one reads the historical layout as it is. One item
@@ -11,15 +11,19 @@ A trainer's own loader shuffles the numbers of the batches. The plugin resume_at
 
 import multiprocessing
 import random
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
 from extensions import manager
 from extensions.base.errors import UserError
 from extensions.data import index, store
-from extensions.data.corrupt import Reader, tries, way_on
+from extensions.data.batches import Batches
+from extensions.data.corrupt import Reader
 from extensions.data.loader import Place
+from extensions.data.metadata import Sample
 from extensions.data.order import EpochOrder, batch_count
 
 # Flags of upstream's own data sets that change pixels or texts; here they would be ignored in silence.
@@ -33,16 +37,24 @@ TEXTS_DIFFER = "texts are drawn anew each epoch and encoded by encoders that may
 INSTEAD = {
     "cache_text_encoder_outputs": TEXTS_DIFFER,
     "cache_text_encoder_outputs_to_disk": TEXTS_DIFFER,
-    "caption_tag_dropout_rate": "the plugin dual_tag has --dual_tag_drop_each_tag, which leaves the caption whole",
-    "keep_tokens": "the plugin dual_tag has --dual_tag_keep_first, which counts tags",
-    "shuffle_caption": "the plugin dual_tag has --dual_tag_shuffle, which leaves the caption whole",
+    "caption_tag_dropout_rate": "the plugin {} has --dual_tag_drop_each_tag, which leaves the caption whole",
+    "keep_tokens": "the plugin {} has --dual_tag_keep_first, which counts tags",
+    "shuffle_caption": "the plugin {} has --dual_tag_shuffle, which leaves the caption whole",
 }
-# Upstream's flags that the plugin dual_tag reads with upstream's meaning.
-OF_DUAL_TAG = ("enable_wildcard", "caption_dropout_rate")
+# Upstream's flags for texts, which here are a plugin's to read.
+OF_TEXTS = ("enable_wildcard", "caption_dropout_rate")
+# The flags of whoever passes over corrupt samples, and of whoever saves states.
+PASSES, SAVES = "bad_sample", "states_every_n_steps"
+
+
+class Tokenizes(Protocol):
+    """Upstream's TokenizeStrategy, or the reference trainer's `Text`."""
+
+    def tokenize(self, texts: list[str]) -> Iterable[torch.Tensor]: ...
 
 
 class LatentsDataset(torch.utils.data.Dataset):
-    """Batches of cached latents with their texts.
+    """The door to `Batches` for upstream's `--dataset_class`, and for the reference trainer.
 
     The constructor's arguments are what upstream passes; everything else comes from the run's flags
     (--in_json, --train_data_dir, --train_batch_size, --seed). UserError for metadata or latents that
@@ -50,20 +62,20 @@ class LatentsDataset(torch.utils.data.Dataset):
     """
 
     def __init__(self, tokenizer, max_token_length, resolution, debug_dataset):
-        self.args = manager.args()
-        require_supported(self.args, manager.current().names)
-        self.folder = Path(self.args.train_data_dir)
-        self.metadata = index.open_for(self.args.in_json, self.folder)
+        self.args = args = manager.args()
+        require_supported(args)
+        self.metadata = index.open_for(args.in_json, Path(args.train_data_dir))
         self.bucket, self.fingerprint = self.metadata.bucket, self.metadata.fingerprint
-        replaced = tries(self.args)
-        opened = store.open_store(self.folder, self.metadata, open_them=not (self.args.skip_cache_check or replaced))
-        self.reader = Reader(opened, self.metadata, replaced, way_on(manager.current().names))
-        self.left_out: frozenset[int] = frozenset()  # rows that take no corrupt one's place
-        self.batch_size = self.args.train_batch_size
-        self.seed = self.args.seed or 0
+        passed = manager.current().hook.corrupt_samples_passed(args=args) or 0
+        opened = store.open_store(
+            Path(args.train_data_dir), self.metadata, open_them=not (args.skip_cache_check or passed)
+        )
+        reader = Reader(opened, self.metadata, passed, way_on(args))
+        self.batches = Batches(reader, self.text_of, self.token_ids)
+        self.batch_size, self.seed = args.train_batch_size, args.seed or 0
         # Shared with workers that live for the whole run (--persistent_data_loader_workers).
         self._epoch = multiprocessing.Value("q", 0)
-        self.tokenize_strategy = None
+        self.tokenize_strategy: Tokenizes | None = None  # the trainer's, before the first batch
         # What a trainer's own loader counts; at one image a batch a batch is a row.
         self.grouped = EpochOrder(self.bucket, self.batch_size, self.seed, 0) if self.batch_size > 1 else None
         # Read by upstream's trainers and their log.
@@ -72,48 +84,35 @@ class LatentsDataset(torch.utils.data.Dataset):
         self.num_reg_images = 0
         self.image_data = {}
 
+    def __len__(self) -> int:
+        return batch_count(self.bucket, self.batch_size)
+
+    def __getitem__(self, wanted: int | Place) -> dict:
+        """Return a batch by its place, or by the number that a trainer's own loader gives it."""
+        return self.batches.at(wanted if isinstance(wanted, Place) else Place(self.epoch, self.rows_of(wanted)))
+
     @property
     def epoch(self) -> int:
         """The epoch that is read, counted from 1; 0 before the first."""
         return self._epoch.value
 
     def begin_epoch(self, epoch: int) -> None:
-        """Called by the loop before it asks for the epoch's first batch."""
+        """Called by the loop before it asks for the epoch's first batch. epoch: from 1."""
         self._epoch.value = epoch
 
-    def __len__(self) -> int:
-        return batch_count(self.bucket, self.batch_size)
+    def order_is_known(self, left_out: frozenset[int]) -> None:
+        """From now on batches are asked for by place: the numbering for other loaders is dropped.
 
-    def __getitem__(self, wanted: int | Place) -> dict:
-        """One batch: latents float32 (b, 4, h/8, w/8), token ids, sizes int64 (b, 2) as (h, w)."""
-        place = wanted if isinstance(wanted, Place) else Place(self.epoch, self.rows_of(wanted))
-        read = [self.reader.read(row, self.left_out) for row in place.rows]
-        samples, cached = [one.sample for one in read], [one.latents for one in read]
-        skipped = [each for one in read for each in one.skipped]
-        texts = [self.text_of(sample, place.epoch) for sample in samples]
-        return {
-            "latents": torch.stack([torch.from_numpy(item.latents) for item in cached]),
-            "images": None,
-            "captions": texts,
-            "input_ids_list": self.token_ids(texts),
-            "text_encoder_outputs_list": None,
-            "loss_weights": torch.ones(len(samples)),
-            "original_sizes_hw": torch.tensor([item.original_size[::-1] for item in cached]),
-            "crop_top_lefts": torch.tensor([item.crop[::-1] for item in cached]),
-            "target_sizes_hw": torch.tensor([(s.height, s.width) for s in samples]),
-            "alpha_masks": None,
-            "image_keys": [sample.key for sample in samples],
-            # Corrupt, and replaced by others of their bucket: for the plugin bad_sample.
-            "skipped_keys": [key for key, _ in skipped],
-            "skipped_reasons": [reason for _, reason in skipped],
-        }
+        left_out: rows that must not be seen, not in a corrupt one's place either.
+        """
+        self.grouped, self.batches.left_out = None, left_out
 
-    def rows_of(self, index: int) -> tuple[int, ...]:
-        """The rows of a batch that a trainer's own loader numbers."""
-        return (index,) if self.grouped is None else tuple(self.grouped.batch(index).tolist())
+    def rows_of(self, number: int) -> tuple[int, ...]:
+        """Return the rows of a batch that a trainer's own loader numbers."""
+        return (number,) if self.grouped is None else tuple(self.grouped.batch(number).tolist())
 
-    def text_of(self, sample, epoch: int) -> str:
-        """What a plugin composes; without one caption and tags joined, as upstream does. epoch: from 1."""
+    def text_of(self, sample: Sample, epoch: int) -> str:
+        """Return what a plugin composes; without one caption and tags joined, as upstream does. epoch: from 1."""
         draw = random.Random(f"{self.seed}:{epoch}:{sample.key}")
         text = manager.current().hook.compose_text(
             caption=sample.caption, tags=sample.tags, key=sample.key, draw=draw, args=self.args
@@ -123,7 +122,8 @@ class LatentsDataset(torch.utils.data.Dataset):
         return self.args.caption_separator.join(part for part in (sample.caption, sample.tags) if part)
 
     def token_ids(self, texts: list[str]) -> list[torch.Tensor]:
-        """One int64 tensor (b, chunks, 77) a text encoder."""
+        """One int64 tensor (b, chunks, 77) a text encoder, by the trainer's tokenizers."""
+        assert self.tokenize_strategy is not None
         return list(self.tokenize_strategy.tokenize(texts))
 
     # --- what upstream's trainers call ---
@@ -134,16 +134,16 @@ class LatentsDataset(torch.utils.data.Dataset):
         self.tokenize_strategy = TokenizeStrategy.get_strategy()
 
     def set_current_epoch(self, epoch: int) -> None:
-        """Upstream's collator tells it after the batch is made, one batch late: `begin_epoch` counts."""
+        """Ignore it: upstream's collator tells it after the batch is made, one batch late; `begin_epoch` counts."""
 
     def set_current_step(self, step: int) -> None:
-        """Upstream's tag warm-up counts steps; no policy here depends on them."""
+        """Ignore it: upstream's tag warm-up counts steps, and no policy here depends on them."""
 
     def set_max_train_steps(self, steps: int) -> None:
-        """The same."""
+        """Ignore it, likewise."""
 
     def verify_bucket_reso_steps(self, steps: int) -> None:
-        """The latents are made already: their sizes were checked when the metadata were read."""
+        """Check nothing: the latents are made already, their sizes were checked when the metadata were read."""
 
     def is_latent_cacheable(self) -> bool:
         return True
@@ -155,17 +155,34 @@ class LatentsDataset(torch.utils.data.Dataset):
         """--cache_latents has nothing left to do: the latents are on disk."""
 
 
-def require_supported(args, plugins: list[str]) -> None:
-    """UserError for a flag that this data set would ignore."""
+def require_supported(args) -> None:
+    """Raise UserError for a flag that this data set would ignore."""
     for name in NOT_HERE:
         if getattr(args, name, None):
-            hint = f": {INSTEAD[name]}" if name in INSTEAD else ""
+            hint = f": {INSTEAD[name].format(manager.reader_of(OF_TEXTS[0]))}" if name in INSTEAD else ""
             raise UserError(
                 f"--{name} has no effect on cached latents (LatentsDataset){hint}; take it out of the launcher"
             )
-    for name in OF_DUAL_TAG:
-        if getattr(args, name, None) and "dual_tag" not in plugins:
-            raise UserError(f"--{name} is read by the plugin dual_tag; add dual_tag to --extensions or drop the flag")
+    for name in OF_TEXTS:
+        if getattr(args, name, None) and manager.reader_of(name, manager.current().names) is None:
+            owner = manager.reader_of(name)
+            raise UserError(f"--{name} is read by the plugin {owner}; add {owner} to --extensions or drop the flag")
     for name in ("in_json", "train_data_dir"):
         if not getattr(args, name):
             raise UserError(f"--{name} is missing; LatentsDataset reads metadata and latents from files")
+
+
+def way_on(args) -> str:
+    """Return how a run that stops at a corrupt sample goes on, for the end of its line.
+
+    Metadata without the id are other data, which an exact resume refuses. Up to the sample, skip reads what stop
+    reads, and the plugin changes no weight.
+    """
+    names = manager.current().names
+    owner = manager.owner_of_flag(PASSES)
+    assert owner is not None  # a plugin of this package
+    add = "" if hasattr(args, PASSES) else f"--extensions={','.join([*names, owner])} "
+    flags = f'ARGS="{add}--{PASSES}=skip"'
+    if not hasattr(args, SAVES):
+        return f"{flags} trains another image in its place"
+    return f"this run goes on exactly, with another image in its place, by RESUME=auto {flags}; not with other data"

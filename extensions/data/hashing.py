@@ -1,4 +1,4 @@
-"""splitmix64 (Steele et al. 2014): hashes that no version of a library changes."""
+"""Hashes by splitmix64 (Steele et al. 2014), which no version of a library changes."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""One image's cached latents, and what is wrong where they cannot be used.
+"""Checks one image's cached latents, and says what is wrong where they cannot be used.
 
 A sample that cannot be read is one of two things. *Corrupt*: its bytes are there and wrong (a file cut short, a
 checksum, a bad sector, NaN, another size), which `--bad_sample=skip` may pass over. *Missing*: the file, the folder

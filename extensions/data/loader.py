@@ -1,4 +1,4 @@
-"""The loader that passes a process the batches of `order.py`, from any optimizer step on.
+"""Loads for a rank the batches of `order.py`, from any optimizer step on.
 
 The trainers' own loaders shuffle by a random stream that has to be played back up to a position, and differ with
 the number of processes. This one computes where it stands. It has a random generator of its own, because
@@ -39,7 +39,8 @@ class Places(Sampler):
         self.dataset, self.skipped, self.ahead = dataset, skipped, ahead
         self.process, self.processes, self.accumulation = process, processes, accumulation
         self.steps = steps_per_epoch(len(dataset), processes, accumulation)  # optimizer steps of an epoch
-        self.epoch, self.first, self.order = 0, 0, None
+        self.epoch, self.first = 0, 0
+        self.order: EpochOrder | None = None
 
     def begin(self, epoch: int, first: int) -> None:
         """Stand before step `first` of `epoch`, both counted from 0. The order is made once an epoch."""
@@ -58,14 +59,15 @@ class Places(Sampler):
                 yield self.at(step, micro_step)
 
     def at(self, step: int, micro_step: int, process: int | None = None) -> Place:
-        """What a process (this one, unless named) sees at a step of the epoch."""
+        """Return what a process (this one, unless named) sees at a step of the epoch."""
         process = self.process if process is None else process
         place = place_of(step, micro_step, process, self.processes, self.accumulation)
+        assert self.order is not None  # made by `begin`
         rows = self.order.batch(place, self.ahead + self.epoch * self.steps + step)
         return Place(self.epoch + 1, tuple(rows.tolist()))
 
     def images(self, optimizer_steps: int, micro_steps: int) -> int:
-        """How many all processes see in the micro-step after so many; a bucket's last batch has fewer than others."""
+        """Count what all processes see in the micro-step after so many; a bucket's last batch has fewer."""
         if self.dataset.batch_size == 1:
             return self.processes
         step = optimizer_steps - self.ahead - self.epoch * self.steps
@@ -73,7 +75,7 @@ class Places(Sampler):
         return sum(len(self.at(step, micro_step, process).rows) for process in range(self.processes))
 
     def global_batch(self, step: int) -> list[tuple[int, int, Place]]:
-        """[(micro-step, process, what it sees), …] at a step of the epoch, in the order of the data."""
+        """Return [(micro-step, process, what it sees), …] at a step of the epoch, in the order of the data."""
         pairs = product(range(self.accumulation), range(self.processes))
         return [(micro_step, process, self.at(step, micro_step, process)) for micro_step, process in pairs]
 
@@ -86,7 +88,7 @@ class PlacesLoader(DataLoader):
     """
 
     def __init__(self, dataset, places: Places, workers: int, persistent: bool):
-        dataset.grouped, dataset.left_out = None, frozenset(places.skipped)
+        dataset.order_is_known(frozenset(places.skipped))
         workers = min(workers, os.cpu_count() or 1)
         self.wanted = multiprocessing.Value("b", 1)
         super().__init__(
@@ -107,7 +109,7 @@ class PlacesLoader(DataLoader):
 
 
 def outlive_signals(wanted, _worker: int) -> None:
-    """A worker outlives the signal that a whole group of processes receives: the last batches are still wanted.
+    """Let a worker outlive the signal that a group of processes receives: the last batches are still wanted.
 
     Python itself ends what is left of them by a signal; then they are not wanted any more, and end as if they were
     done: torch makes a traceback of any other exit code, after the line that says why the run has ended.
@@ -117,5 +119,5 @@ def outlive_signals(wanted, _worker: int) -> None:
 
 
 def only(items: list):
-    """The one item of the loader's batch."""
+    """Return the one item of the loader's batch."""
     return items[0]

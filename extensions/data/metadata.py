@@ -1,4 +1,4 @@
-"""What one entry of the metadata says, whichever file it stands in.
+"""Reads one entry of the metadata, whichever file it stands in.
 
 The historical `meta_lat.json` maps id to `tags`, `caption` and `train_resolution`; upstream's files say
 `image_size` for the last, and its jsonl names an `image_path` instead of an id.
@@ -7,6 +7,7 @@ The historical `meta_lat.json` maps id to `tags`, `caption` and `train_resolutio
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 from extensions.base.errors import UserError
 
@@ -26,7 +27,7 @@ class Sample:
 
 
 def sample_of(path: Path, key: str, entry) -> tuple[Sample, str]:
-    """(the sample, what is wrong with its size or ""). A bad size is (0, 0): whether it may stay is not said here.
+    """Read (the sample, what is wrong with its size or ""). A bad size is (0, 0): others say whether it may stay.
 
     UserError naming the id and the field where the entry is of another kind altogether.
     """
@@ -44,15 +45,15 @@ def sample_of(path: Path, key: str, entry) -> tuple[Sample, str]:
     return Sample(key, tags or "", caption or "", size[0], size[1]), ""
 
 
-def is_size(size) -> bool:
-    """Whether this is [width, height] in whole latents pixels."""
+def is_size(size: object) -> TypeGuard[list[int]]:
+    """Tell whether this is [width, height] in whole latents pixels."""
     if not (isinstance(size, list) and len(size) == 2):
         return False
     return all(type(side) is int and 0 < side <= LARGEST_SIDE and side % 8 == 0 for side in size)
 
 
 def key_of(image_path: str) -> str:
-    """The id in upstream's `image_path`: what remains without folder (of Windows, too) and extension."""
+    """Return the id in upstream's `image_path`: what remains without folder (of Windows, too) and extension."""
     name = re.split(r"[/\\]", image_path)[-1]
     stem, dot, _ = name.rpartition(".")
     return stem if dot and stem else name

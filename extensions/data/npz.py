@@ -1,4 +1,4 @@
-"""A folder of `<id>.npz` latents, as the historical data keep them."""
+"""Reads a folder of `<id>.npz` latents, as the historical data keep them."""
 
 import errno
 from pathlib import Path
@@ -10,7 +10,7 @@ from extensions.data.latents import NOT_THERE, CorruptSample, Latents
 
 
 def path_of(folder: Path, key: str) -> Path:
-    """Where the latents of an image lie."""
+    """Return where the latents of an image lie."""
     return folder / f"{key}.npz"
 
 
@@ -36,7 +36,10 @@ def load(folder: Path, key: str, width: int, height: int) -> Latents:
 
 
 def arrays_of(path: Path) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]:
-    """(latents, original size, crop's left and top) as they stand in the file. Any exception where it is damaged."""
+    """Return (latents, original size, crop's left and top) as they stand in the file.
+
+    Any exception where it is damaged.
+    """
     with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         latents, original, crop = archive["latents"], archive["original_size"], archive["crop_ltrb"]
     if latents.dtype.kind != "f":
@@ -45,14 +48,14 @@ def arrays_of(path: Path) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]
 
 
 def missing(path: Path, key: str, error: OSError) -> UserError:
-    """The error for a file that is not there or cannot be opened."""
+    """Return the error for a file that is not there or cannot be opened."""
     if error.errno == errno.ENOENT:
         return UserError(f"{path} is missing, but the metadata list {key!r}; make it again or take it out")
     return UserError(f"{path} cannot be read ({error.strerror}), but the metadata list {key!r}; mend that")
 
 
 def corrupt(path: Path, key: str, error: Exception) -> CorruptSample:
-    """The error for a damaged file; its reason on one line, however the library words it."""
+    """Return the error for a damaged file; its reason on one line, however the library words it."""
     reason = " ".join(str(error).split())[:120] or type(error).__name__
     return CorruptSample(f"{path} is corrupt ({reason}); make it again or take {key!r} out of the metadata")
 
@@ -64,6 +67,6 @@ class NpzStore:
         self.folder = folder
 
     def read(self, row: int, sample) -> Latents:
-        """The latents of a row of the index, which is `sample`, as float32."""
+        """Return the latents of a row of the index, which is `sample`, as float32."""
         found = load(self.folder, sample.key, sample.width, sample.height)
         return Latents(found.latents.astype(np.float32, copy=False), found.original_size, found.crop)

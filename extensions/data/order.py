@@ -1,4 +1,4 @@
-"""Which samples each optimizer step sees: a pure function of (seed, epoch, optimizer step).
+"""Orders the samples of each optimizer step: a pure function of (seed, epoch, optimizer step).
 
 One epoch's order, for n rows in buckets of one size each:
 
@@ -33,7 +33,7 @@ ROWS, BATCHES = 1, 2  # what is shuffled; each has a stream of its own
 
 
 def shuffled(count: int, *stream: int) -> np.ndarray:
-    """The numbers below `count` in an order given by the integers of `stream`: int32 (count,).
+    """Return the numbers below `count` in an order given by the integers of `stream`: int32 (count,).
 
     The upper bits of each key are the hash, the lower the number itself: keys are distinct, so that every
     sorting algorithm gives the same order.
@@ -75,19 +75,20 @@ class EpochOrder:
         self.skipped, self.update = dict(skipped or {}), update
         rows = shuffled(len(bucket), seed, epoch, ROWS)
         if batch_size == 1:
-            self.rows, self.starts, self.stops, self.places, ends = rows, None, None, None, None
+            self.rows, self.cut, ends = rows, None, None
         else:
             sizes = np.bincount(bucket)
             self.rows = rows[np.argsort(bucket[rows], kind="stable")]
-            self.starts, self.stops = cuts(sizes, batch_size)
-            self.places, ends = shuffled(len(self.starts), seed, epoch, BATCHES), np.cumsum(sizes)
+            starts, stops = cuts(sizes, batch_size)
+            self.cut = (starts, stops, shuffled(len(starts), seed, epoch, BATCHES))
+            ends = np.cumsum(sizes)
         self.stand_ins = StandIns(self.rows, bucket, ends, (seed, epoch), self.skipped)
 
     def __len__(self) -> int:
-        return len(self.rows if self.starts is None else self.starts)
+        return len(self.rows if self.cut is None else self.cut[0])
 
     def batch(self, place: int, step: int = 0) -> np.ndarray:
-        """Rows of the batch at `place`, counted on past the end; step: the optimizer step that asks.
+        """Return rows of the batch at `place`, counted on past the end; step: the optimizer step that asks.
 
         IndexError where every row of the epoch is skipped.
         """
@@ -100,14 +101,15 @@ class EpochOrder:
 
     def _planned(self, place: int) -> np.ndarray:
         place %= len(self)
-        if self.starts is None:
+        if self.cut is None:
             return self.rows[place : place + 1]
-        number = self.places[place]
-        return self.rows[self.starts[number] : self.stops[number]]
+        starts, stops, places = self.cut
+        number = places[place]
+        return self.rows[starts[number] : stops[number]]
 
 
 def cuts(sizes: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """(start, stop) of every batch, int32, in rows grouped by bucket. sizes: rows of each bucket."""
+    """Return (start, stop) of every batch, int32, in rows grouped by bucket. sizes: rows of each bucket."""
     ends = np.cumsum(sizes)
     counts = -(-sizes // batch_size)
     firsts = np.repeat(np.cumsum(counts) - counts, counts)
@@ -122,5 +124,5 @@ def steps_per_epoch(batches: int, processes: int, accumulation: int) -> int:
 
 
 def place_of(step: int, micro_step: int, process: int, processes: int, accumulation: int) -> int:
-    """Where the batch stands in its epoch: `step` of the epoch, `micro_step` of that step, both counted from 0."""
+    """Find the batch's place in its epoch: `step` of the epoch, `micro_step` of that step, both from 0."""
     return (step * accumulation + micro_step) * processes + process

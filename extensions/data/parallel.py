@@ -1,4 +1,4 @@
-"""Work on millions of samples over processes, with a progress bar.
+"""Spreads work on millions of samples over processes, with a progress bar.
 
 Workers are started afresh (spawn): they share nothing with the parent but what a task carries, and a forked copy of
 Arrow's threads and locks may hang. A few tasks at a time are handed out, so that a generator of them takes no memory.
@@ -20,8 +20,11 @@ PR_SET_PDEATHSIG = 1
 _worker = 0
 
 
-def _tick(_: int) -> None:
+def _uncounted(_: int) -> None:
     """Outside of `run` nobody counts."""
+
+
+_tick: Callable[[int], None] = _uncounted
 
 
 def tick(samples: int = 1) -> None:
@@ -30,15 +33,15 @@ def tick(samples: int = 1) -> None:
 
 
 def run(work: Callable, tasks: Iterable, jobs: int, total: int, title: str) -> Iterator:
-    """The results of `work(task)`, as they come. total: samples that `tick` will count.
+    """Yield the results of `work(task)`, as they come. total: samples that `tick` will count.
 
     With one job in this process, else on `jobs` of them; `work` and its tasks are pickled. The first exception of the
     work ends all of it. UserError where a process is killed.
     """
     if jobs < 1:
         raise UserError(f"JOBS={jobs}: give 1 or more processes")
-    with progress(title, total, "images") as told:
-        yield from (here if jobs == 1 else spread)(work, tasks, jobs, lambda done: told(done, done))
+    with progress(title, total, "images") as advance:
+        yield from (here if jobs == 1 else spread)(work, tasks, jobs, lambda done: advance(done, done))
 
 
 def here(work: Callable, tasks: Iterable, _: int, advance: Callable) -> Iterator:
@@ -80,7 +83,7 @@ def spread(work: Callable, tasks: Iterable, jobs: int, advance: Callable) -> Ite
 
 
 def worker() -> int:
-    """Which of the processes this is, from 0: which GPU is its."""
+    """Return which of the processes this is, from 0: which GPU is its."""
     return _worker
 
 

@@ -1,4 +1,4 @@
-"""Which rows stand in for those that must not be seen any more: a roll-back leaves out a whole global batch.
+"""Replaces the rows that must not be seen any more: a roll-back leaves out a whole global batch.
 
 Each skipped row of an optimizer step leaves its place to a row of its own, of the same bucket, so that the batch
 keeps its size and its shape and the update averages over as many different images as planned. The search begins at a
@@ -38,7 +38,10 @@ class StandIns:
         self.rows, self.bucket, self.ends, self.words, self.skipped = rows, bucket, ends, words, skipped
 
     def filled(self, planned: list[np.ndarray], step: int) -> list[np.ndarray]:
-        """The batches of an update, int32, with stand-ins. IndexError where every row of the epoch is skipped."""
+        """Return the batches of an update, int32, with stand-ins.
+
+        IndexError where every row of the epoch is skipped.
+        """
         seen = {row for rows in planned for row in rows.tolist() if self.allowed(row, step)}
 
         def new(row: int) -> bool:
@@ -55,11 +58,14 @@ class StandIns:
         return batches
 
     def allowed(self, row: int, step: int) -> bool:
-        """Whether optimizer step `step` may see a row."""
+        """Tell whether optimizer step `step` may see a row."""
         return self.skipped.get(row, step + 1) > step
 
     def claimed(self, row: int, fits: Callable[[int], bool], seen: set[int], number: int | None = None) -> int | None:
-        """The stand-in for a row, from its own bucket or the one given; it is in `seen` then. None: there is none."""
+        """Return the stand-in for a row, from its own bucket or the one given; it is in `seen` then.
+
+        None: there is none.
+        """
         number = int(self.bucket[row]) if number is None else number
         found = next((other for other in self.from_a_place(row, number) if fits(other)), None)
         if found is not None:
@@ -67,7 +73,7 @@ class StandIns:
         return found
 
     def elsewhere(self, rows: np.ndarray, new: Callable[[int], bool], seen: set[int], step: int) -> list[int]:
-        """Rows for a batch whose bucket has no new one: as many of another bucket, else what may be seen at all."""
+        """Find rows for a batch whose bucket has no new one: as many of another bucket, else what may be seen."""
         first = next((other for other in self.from_a_place(int(rows[0])) if new(other)), None)
         if first is None:
             first = next((other for other in self.from_a_place(int(rows[0])) if self.allowed(other, step)), None)
@@ -78,7 +84,7 @@ class StandIns:
         return [first, *(row for row in others if row is not None)]
 
     def from_a_place(self, row: int, number: int | None = None) -> Iterator[int]:
-        """All rows of a bucket, or of the epoch, in its order from the row's hashed place on, around the end."""
+        """Yield rows of a bucket, or of the epoch, in its order from the row's hashed place on, around the end."""
         low, high = 0, len(self.rows)
         if number is not None and self.ends is not None:
             low, high = int(self.ends[number - 1]) if number else 0, int(self.ends[number])

@@ -1,4 +1,4 @@
-"""What reads the latents of an index's rows: a folder of npz files, or a pack of the same."""
+"""Opens what holds the latents of an index's rows: a folder of npz files, or a pack of the same."""
 
 import os
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ NAMES = 65_536  # file names an Arrow chunk is built of
 
 
 def open_store(folder: Path, index, open_them: bool = False):
-    """What reads the latents of an index's rows: `store.read(row, index[row])`. Opening it takes milliseconds.
+    """Return what reads the latents of an index's rows: `store.read(row, index[row])`. Opening it takes milliseconds.
 
     That every id has latents the index has made sure of (`index.open_for`); those of a small set are all read where
     `open_them`. UserError or CorruptSample for the first that cannot be, and for a pack that is not whole.

@@ -1,4 +1,4 @@
-"""What makes up a training state: weights, optimizer, schedule, loss scale, random streams; and putting it back.
+"""Captures what makes up a training state: weights, optimizer, schedule, loss scale, RNG states; and puts it back.
 
 Every process calls these functions together. Process 0 keeps what all have in common; under ZeRO, whose optimizer is
 divided, each keeps its own share.
@@ -22,7 +22,7 @@ SIMPLE = (bool, int, float, str, type(None))
 
 
 def values(run, models: Models) -> list[tuple[str, Callable[[], object]]]:
-    """(file name, function that gives its value) of each part that this process keeps.
+    """Return (file name, function that gives its value) of each part that this process keeps.
 
     The random streams of all processes are gathered here: the functions may be called by one process alone.
     """
@@ -37,7 +37,7 @@ def values(run, models: Models) -> list[tuple[str, Callable[[], object]]]:
 
 
 def expected_bytes(models: Models, optimizer) -> int:
-    """What a state will take, the files of all processes together, before the optimizer has any state.
+    """Return what a state will take, the files of all processes together, before the optimizer has any state.
 
     By the optimizer's table, else as two fp32 moments; ZeRO keeps fp32 weights beside them.
     """
@@ -64,22 +64,22 @@ def require_finite(run, models: Models) -> None:
 
 
 def file_of(name: str) -> str:
-    """The file of a model's weights."""
+    """Return the file of a model's weights."""
     return f"{name.replace(' ', '_')}.safetensors"
 
 
 def divided(run) -> bool:
-    """Whether each process keeps a share of the optimizer (ZeRO)."""
+    """Tell whether each process keeps a share of the optimizer (ZeRO)."""
     return run.accelerator.distributed_type == DistributedType.DEEPSPEED
 
 
 def optimizer_file(run) -> str:
-    """This process's file of optimizer state."""
+    """Return this process's file of optimizer state."""
     return f"optimizer-{run.accelerator.process_index}.safetensors" if divided(run) else "optimizer.safetensors"
 
 
 def optimizer(run) -> dict:
-    """The optimizer's state; under ZeRO this process's share, with the fp32 weights that it keeps."""
+    """Return the optimizer's state; under ZeRO this process's share, with the fp32 weights that it keeps."""
     if not divided(run):
         return run.optimizer.state_dict()
     zero = run.optimizer.optimizer

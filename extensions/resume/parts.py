@@ -1,4 +1,4 @@
-"""The files of a state: any nested value as one safetensors file, and back.
+"""Writes any nested value of a state as one safetensors file, and reads it back.
 
 Values are copied to memory first (`Part`), so that they can be written while the training goes on; where memory has
 no room, they are written as they are while it waits.
@@ -28,7 +28,8 @@ class Part:
     """
 
     def __init__(self, name: str, value, copied: bool = True):
-        self.name, self.tensors = name, {}
+        self.name = name
+        self.tensors: dict[str, torch.Tensor] = {}
         self.tree = json.dumps(taken_apart(value, self.tensors))
         if copied:  # even of what is on the CPU already: the next step overwrites it
             self.tensors = {key: tensor.detach().to("cpu", copy=True) for key, tensor in self.tensors.items()}
@@ -41,7 +42,7 @@ class Part:
 
 
 def size_of(value) -> int:
-    """Bytes of the tensors in a nested value."""
+    """Return bytes of the tensors in a nested value."""
     tensors: dict[str, torch.Tensor] = {}
     taken_apart(value, tensors)
     return sum(tensor.nbytes for tensor in tensors.values())
@@ -49,7 +50,7 @@ def size_of(value) -> int:
 
 @contextmanager
 def opened(path: Path, device: torch.device = CPU):
-    """A part whose tensors are read one by one, straight to a device. UserError for a file that is none."""
+    """Open a part whose tensors are read one by one, straight to a device. UserError for a file that is none."""
     # One of several processes on the processor has the device cpu:0, which safetensors does not know.
     where = "cpu" if device.type == "cpu" else str(device)
     try:
@@ -60,14 +61,14 @@ def opened(path: Path, device: torch.device = CPU):
 
 
 def read(path: Path, device: torch.device = CPU):
-    """The value of a part."""
+    """Return the value of a part."""
     with opened(path, device) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         return put_together(json.loads(file.metadata()["tree"]), tensors)
 
 
 def read_tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """(key, tensor) of a part that is one dict of tensors, one in memory at a time."""
+    """Yield (key, tensor) of a part that is one dict of tensors, one in memory at a time."""
     with opened(path) as file:
         for key, entry in json.loads(file.metadata()["tree"])["dict"]:
             yield key, file.get_tensor(entry["tensor"])

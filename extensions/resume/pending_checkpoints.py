@@ -1,4 +1,4 @@
-"""Checkpoints that a run owed when it ended: its state was whole, and the trainer had not come to the checkpoint.
+"""Writes the checkpoints that a run had not come to when it ended, its training state already whole.
 
 A trainer writes the checkpoint of an epoch, and the last one, after the optimizer step that ends it; a state is saved
 in that step. Stopped or killed in between, the weights are in the state alone, and whoever goes on from it writes the
@@ -24,7 +24,7 @@ def epoch_name(output_name: str | None, epoch: int) -> str:
 
 
 def owed(state: State, output: Path, name: str) -> bool:
-    """Whether the run that wrote `state` below `output` has left no checkpoint `name` since.
+    """Tell whether the run that wrote `state` below `output` has left no checkpoint `name` since.
 
     Not where the state is another run's: what it owes, it owes in its own folder.
     """
@@ -32,4 +32,4 @@ def owed(state: State, output: Path, name: str) -> bool:
         return False
     paths = (output / f"{name}{form}" for form in FORMS)
     written = [path.stat().st_mtime_ns for path in paths if path.exists()]
-    return max(written, default=0) < state.facts["written_ns"] - SLACK
+    return max(written, default=0) < state.facts.written_ns - SLACK

@@ -1,4 +1,4 @@
-"""The random streams of one process: Python's, numpy's, PyTorch's on the CPU and on this process's GPU."""
+"""Captures and restores a rank's RNG states: Python's, numpy's, PyTorch's on the CPU and on this rank's GPU."""
 
 import random
 
@@ -7,12 +7,13 @@ import torch
 
 
 def streams() -> dict:
-    """Where all of them stand, as a tree of numbers and tensors."""
+    """Return where all of them stand, as a tree of numbers and tensors."""
     version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
+    state = np.random.get_state(legacy=False)
+    words_of_numpy = torch.from_numpy(state["state"]["key"].astype(np.int64))
     found = {
         "python": [version, list(words), gauss],
-        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
+        "numpy": [state["bit_generator"], words_of_numpy, state["state"]["pos"], state["has_gauss"], state["gauss"]],
         "torch": torch.get_rng_state(),
     }
     if torch.cuda.is_available():

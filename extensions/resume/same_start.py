@@ -1,4 +1,4 @@
-"""Whether all processes of a run start alike: at the same optimizer step, from the same state, with the same data.
+"""Checks that all ranks start alike: at the same optimizer step, from the same state, with the same data.
 
 A machine may not see the state. It may have other metadata, or the file is replaced while the processes open it, one
 after the other; each of them would then train in an order of its own, and none would notice.
@@ -11,11 +11,11 @@ from extensions.resume.states import State
 
 
 def require(accelerator, start: int, state: State | None, data: str) -> None:
-    """UserError, on every process, that names the processes that differ from process 0.
+    """Raise UserError, on every process, that names the processes that differ from process 0.
 
     start: optimizer steps that count as done. data: the fingerprint of what this process has opened.
     """
-    found = from_all(accelerator, (start, None if state is None else state.facts["written_ns"], data))
+    found = from_all(accelerator, (start, None if state is None else state.facts.written_ns, data))
     step, written, images = found[0]
     if apart := [process for process, each in enumerate(found) if each[:2] != (step, written)]:
         other = found[apart[0]][0]

@@ -1,4 +1,4 @@
-"""Named tensors written as a safetensors file, a piece at a time.
+"""Writes named tensors as a safetensors file, a piece at a time.
 
 safetensors' own save_file wants every tensor on the CPU at once: an optimizer's state of a large model, copied from
 its GPU, is more than a machine may have left. The format is its, and its reader reads it: the length of a header,
@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -21,7 +22,8 @@ def write(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]
     """Write and sync. Of tensors on another device PIECE bytes are in memory at once. OSError as the disk says."""
     # The largest elements first, as the library has them: so each tensor begins at a multiple of its own.
     names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
-    header, end = {"__metadata__": metadata}, 0
+    header: dict[str, dict[str, Any]] = {"__metadata__": metadata}
+    end = 0
     for name in names:
         tensor, begin = tensors[name], end
         end += tensor.numel() * tensor.element_size()
@@ -37,7 +39,7 @@ def write(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]
 
 
 def pieces(tensor: torch.Tensor) -> Iterator[memoryview]:
-    """The bytes of a tensor, in order."""
+    """Yield the bytes of a tensor, in order."""
     flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
     for piece in flat.split(PIECE) if len(flat) else ():
         yield memoryview(piece.cpu().numpy())
@@ -52,5 +54,5 @@ def put(file, content) -> None:
 
 @cache
 def dtype(kind: torch.dtype) -> str:
-    """The format's name of a dtype, from the library."""
+    """Return the format's name of a dtype, from the library."""
     return json.loads(save({"x": torch.empty(0, dtype=kind)})[8:])["x"]["dtype"]

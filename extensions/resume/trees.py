@@ -1,4 +1,4 @@
-"""Nested state (dicts, lists, numbers, tensors) as JSON beside named tensors, and back.
+"""Splits nested state (dicts, lists, numbers, tensors) into JSON and named tensors, and joins them again.
 
 A state folder holds no pickle: loading one would run whatever code its author put there. So an optimizer's state
 becomes JSON, in which `{"tensor": name}` stands for an entry of a safetensors file. Quantised tensors (torchao's) are
@@ -14,7 +14,7 @@ COMPOSED_FROM = ("torchao.",)
 
 
 def taken_apart(value, tensors: dict[str, torch.Tensor], name: str = "state"):
-    """`value` as JSON; its tensors are added to `tensors` under names that begin with `name`.
+    """Return `value` as JSON; its tensors are added to `tensors` under names that begin with `name`.
 
     TypeError for what is neither a container, a number, a text, None, a dtype nor a tensor.
     """
@@ -52,7 +52,7 @@ def _tensor(value: torch.Tensor, tensors: dict[str, torch.Tensor], name: str):
 
 
 def put_together(tree, tensors: dict[str, torch.Tensor]):
-    """The value that `taken_apart` was given. KeyError for a missing tensor, ValueError for another format."""
+    """Return the value that `taken_apart` was given. KeyError for a missing tensor, ValueError for another format."""
     makers = {
         "tensor": lambda name: tensors[name],
         "dict": lambda pairs: {key: put_together(item, tensors) for key, item in pairs},

@@ -1,4 +1,4 @@
-"""Writing a training state while the training goes on.
+"""Writes a training state while the training goes on.
 
 The values are copied to memory at the end of an optimizer step and written by a thread. Where memory does not hold
 the copies (a U-Net in fp32 with its optimizer takes some 30 GB), the values themselves are written, a piece at a
@@ -8,7 +8,7 @@ its files are there (`notes`). Where one has failed, the state is given up, and 
 
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from extensions.base.processes import any_process, from_all, from_main
 from extensions.base.saving import require_room
 from extensions.resume import process_notes, states
 from extensions.resume.parts import Part, size_of
+from extensions.resume.states import Description
 
 SHARE_OF_MEMORY = 0.8  # of what is free, that copies may take
 TURN = 60  # seconds of waiting for a state in one call: NCCL ends a process that waits ten minutes
@@ -43,14 +44,16 @@ class Writer:
         self.thread: threading.Thread | None = None
         _writers[:] = [self]
 
-    def save(self, facts: dict, values: list[tuple[str, Callable]], writers: list[int], wait: bool = False) -> None:
+    def save(
+        self, facts: Description, values: list[tuple[str, Callable]], writers: list[int], wait: bool = False
+    ) -> None:
         """Save a state. What goes wrong is told, and the run goes on with the states that it has.
 
         facts: of the description, the same on every process. values: (file name, function giving the value) of
         this process; writers: the processes that have any. wait: come back when the state has its name.
         """
         self.join_all()  # of the state before this one
-        temporary = self.folder / f".{states.name_of(facts['optimizer_steps'])}.part"
+        temporary = self.folder / f".{states.name_of(facts.optimizer_steps)}.part"
         needed = sum(size_of(value()) for _, value in values)
         copied = needed < SHARE_OF_MEMORY * psutil.virtual_memory().available / len(writers)
         said = from_all(self.accelerator, (needed, copied))
@@ -59,7 +62,7 @@ class Writer:
                 self.give_up(temporary, facts, reason)
             return
         if self.accelerator.process_index in writers:
-            made = (Part(name, value(), copied) for name, value in values)
+            made: Iterable[Part] = (Part(name, value(), copied) for name, value in values)
             if copied:  # now
                 made = list(made)
             self.thread = threading.Thread(target=self.write, args=(temporary, facts, made, writers), daemon=False)
@@ -67,7 +70,7 @@ class Writer:
         if wait or not all(background for _, background in said):
             self.join_all()
 
-    def begin(self, temporary: Path, facts: dict, needed: int, writers: list[int]) -> str | None:
+    def begin(self, temporary: Path, facts: Description, needed: int, writers: list[int]) -> str | None:
         """Make the folder on process 0, if the disk has room for all; on every process why there is none to write to.
 
         needed: bytes that all processes together will write.
@@ -78,7 +81,7 @@ class Writer:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 states.remove_left(self.folder)
                 require_room(self.folder, int(1.1 * needed), "a state")
-                states.begin(self.folder, facts["optimizer_steps"])
+                states.begin(self.folder, facts.optimizer_steps)
             except (UserError, OSError) as error:
                 reason = str(error)
         if reason := from_main(self.accelerator, reason):
@@ -93,12 +96,13 @@ class Writer:
             else None
         )
 
-    def write(self, temporary: Path, facts: dict, made, writers: list[int]) -> None:
+    def write(self, temporary: Path, facts: Description, made: Iterable[Part], writers: list[int]) -> None:
         """Write this process's files; process 0 waits for the others' and gives the state its name."""
-        files, me = {}, self.accelerator.process_index
+        files: dict[str, dict] = {}
+        me = self.accelerator.process_index
         try:
             for part in made:
-                files[part.name] = None
+                files[part.name] = {}  # begun: what there is of it goes where the state is given up
                 files[part.name] = part.write(temporary)
             if not self.accelerator.is_main_process:
                 process_notes.leave(temporary, me, {"files": files})
@@ -115,13 +119,13 @@ class Writer:
         except OSError as error:
             print(f"an older state cannot be removed: {error}", flush=True)
 
-    def give_up(self, temporary: Path, facts: dict, reason: str, files=()) -> None:
+    def give_up(self, temporary: Path, facts: Description, reason: str, files=()) -> None:
         """Process 0 takes the state away and says why; another one makes room for its note to process 0.
 
         files: what this process may have written of it.
         """
         if self.accelerator.is_main_process:
-            print(f"no state saved at optimizer step {facts['optimizer_steps']:,}: {reason}", flush=True)
+            print(f"no state saved at optimizer step {facts.optimizer_steps:,}: {reason}", flush=True)
             states.discard(temporary)
             return
         with suppress(OSError):  # process 0 has given up before, and has said so
@@ -142,14 +146,14 @@ class Writer:
         self.thread = None
 
     def writes(self) -> bool:
-        """Whether this process still does, after at most TURN seconds."""
+        """Tell whether this process still does, after at most TURN seconds."""
         if self.thread is not None:
             self.thread.join(TURN)
         return self.thread is not None and self.thread.is_alive()
 
 
 def require_room_for_all(writer: Writer, one: int) -> None:
-    """UserError, on every process, where the disk does not hold the states that will be kept and one in the making.
+    """Refuse, on every process, a disk that does not hold the states that will be kept and one in the making.
 
     one: bytes that a state will take. Better now than after the first thousand optimizer steps. What a killed run
     has left of a state goes first: it takes as much as one that is kept.

@@ -1,4 +1,4 @@
-"""What became of the texts of a run: how many were cut, the tokens that were lost, the chunks that were used.
+"""Reports what became of a run's texts: how many were cut, the tokens that were lost, the chunks that were used.
 
 Texts are tokenized in the data loader's forked workers, which live for an epoch or for the whole run; a few
 integers in shared memory outlive them all, whatever the number of texts. Each process of several counts and
@@ -27,12 +27,15 @@ class Counts:
                 self.shared[len(TOTALS) + min(chunks, MOST) - 1] += 1
 
     def read(self) -> tuple[dict[str, int], list[int]]:
-        """({total: value}, texts with 1, 2, … chunks). Takes no lock: a worker may have died while it held it."""
+        """Return ({total: value}, texts with 1, 2, … chunks).
+
+        Takes no lock: a worker may have died while it held it.
+        """
         values = list(self.shared.get_obj())
         return dict(zip(TOTALS, values, strict=False)), values[len(TOTALS) :]
 
     def lines(self, process: int, processes: int) -> list[str]:
-        """The report; no line where no text was read."""
+        """Return the report; no line where no text was read."""
         totals, histogram = self.read()
         if not totals["texts"]:
             return []

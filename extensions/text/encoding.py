@@ -1,4 +1,4 @@
-"""Hidden states of token ids (b, n chunks, 77), whatever n is; with n = 1 exactly upstream's.
+"""Encodes token ids (b, n chunks, 77) as hidden states, whatever n is; with n = 1 exactly upstream's.
 
 SDXL takes both encoders' penultimate states and the pooled vector of the first chunk (the last state at
 its first EOS, projected); SD2 takes the last state of its 23 layers. Used by the plugin token_chunks
@@ -7,9 +7,11 @@ under either trainer, and by the reference trainer for texts of one chunk.
 
 import torch
 
+from extensions.text.chunks import wrap
+
 
 def encode_sdxl(ids: list[torch.Tensor], text_encoders: list, projection, eos: int) -> list[torch.Tensor]:
-    """[(b, 77 n, d1), (b, 77 n, d2), pooled (b, d2)]: penultimate states of both, pooled of the first chunk."""
+    """Encode as [(b, 77 n, d1), (b, 77 n, d2), pooled (b, d2)]: penultimate states of both, first chunk's pooled."""
     states, outputs = [], None
     for each, encoder in zip(ids, text_encoders, strict=True):
         outputs = encoder(flat(each, encoder), output_hidden_states=True, return_dict=True)
@@ -21,7 +23,7 @@ def encode_sdxl(ids: list[torch.Tensor], text_encoders: list, projection, eos: i
 
 
 def encode_sd2(ids: torch.Tensor, encoder, clip_skip: int | None) -> torch.Tensor:
-    """(b, 77 n, d): the last hidden state, or the one --clip_skip asks for, through the final layer norm."""
+    """Return (b, 77 n, d): the last hidden state, or the one --clip_skip asks for, through the final layer norm."""
     outputs = encoder(flat(ids, encoder), output_hidden_states=True, return_dict=True)
     if clip_skip is None:
         return join(outputs["last_hidden_state"], ids)
@@ -30,10 +32,20 @@ def encode_sd2(ids: torch.Tensor, encoder, clip_skip: int | None) -> torch.Tenso
 
 
 def flat(ids: torch.Tensor, encoder) -> torch.Tensor:
-    """(b, n, 77) -> (b n, 77) on the encoder's device."""
+    """Return (b, n, 77) -> (b n, 77) on the encoder's device."""
     return ids.flatten(0, 1).to(next(encoder.parameters()).device)
 
 
 def join(states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """(b n, 77, d) -> (b, 77 n, d)."""
+    """Return (b n, 77, d) -> (b, 77 n, d)."""
     return states.reshape(ids.shape[0], -1, states.shape[-1])
+
+
+def fill_padding(ids: torch.Tensor, tokenizer) -> torch.Tensor:
+    """Turn all-zero rows into empty chunks.
+
+    Upstream's own dataset tokenizes one text at a time and pads shorter ones with zero rows; a real
+    chunk begins with BOS.
+    """
+    empty = torch.tensor(wrap([], tokenizer), device=ids.device, dtype=ids.dtype)
+    return torch.where((ids[..., :1] == tokenizer.bos_token_id), ids, empty)

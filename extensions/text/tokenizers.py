@@ -1,4 +1,4 @@
-"""CLIP tokenizers in the folders where sd-scripts looks for them, made from open_clip's vocabulary.
+"""Makes CLIP tokenizers in the folders where sd-scripts looks for them, from open_clip's vocabulary.
 
 sd-scripts replaces "/" by "_" in the Hub id and loads `<--tokenizer_cache_dir>/<that name>`; a Hub
 subfolder ("tokenizer" for SD2) plays no part in the path (`_load_tokenizer` in strategy_base.py).
@@ -58,7 +58,7 @@ def _read_merges() -> list[str]:
 
 
 def _byte_symbols() -> list[str]:
-    """The 256 characters that stand for bytes, in the order of the vocabulary (GPT-2's scheme).
+    """Return the 256 characters that stand for bytes, in the order of the vocabulary (GPT-2's scheme).
 
     Printable bytes stand for themselves and come first; the rest are numbered from U+0100 on.
     """

@@ -1,4 +1,4 @@
-"""The words that a tokenizer remembers, bounded.
+"""Bounds the words that a tokenizer remembers.
 
 transformers' CLIPTokenizer keeps the tokens of every word that it has met. Captions of 12.4 million images hold
 millions of words (names, misspellings): in workers that live for 45 days, two encoders each, they come to
@@ -26,7 +26,7 @@ class Words(dict):
 
 
 def bounded(tokenizer):
-    """The tokenizer, its memory of words bounded where it has one in Python."""
+    """Return the tokenizer, its memory of words bounded where it has one in Python."""
     words = getattr(tokenizer, "cache", None)
     if type(words) is dict:
         tokenizer.cache = Words(words)

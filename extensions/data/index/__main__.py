@@ -61,7 +61,7 @@ def make(
 
 
 def files_of(given: str) -> list[str]:
-    """The files of one META=: one path, spaces and all, if there is such a file; otherwise words as in a shell."""
+    """Split one META= into files: one path, spaces and all, if there is such a file; else words as in a shell."""
     try:
         words = shlex.split(given)
     except ValueError:
@@ -70,7 +70,10 @@ def files_of(given: str) -> list[str]:
 
 
 def place_of(sources: list[Path], out: str) -> Path:
-    """Where the index goes. Several files have no place of their own: a run names the index, not one of them."""
+    """Return where the index goes.
+
+    Several files have no place of their own: a run names the index, not one of them.
+    """
     if sources == [Path()]:
         raise UserError("which metadata? make index META=meta_lat.json DATA=latents")
     if not out and len(sources) > 1:
@@ -86,7 +89,7 @@ def place_of(sources: list[Path], out: str) -> Path:
 
 
 def current(sources: list[Path], index: Path, policies: Policies, listed: list[Listed]) -> Index | None:
-    """The index if it is of these files as they are, made with these policies and without the ids of these lists."""
+    """Open the index if it is of these files as they are, made with these policies and without these lists' ids."""
     try:
         found = Index(index)
         now = [Source.of(path) for path in sources]
@@ -101,7 +104,7 @@ def current(sources: list[Path], index: Path, policies: Policies, listed: list[L
 
 
 def renew(found: Index, sources: list[Path], folder: Path, policies: Policies, lists: list[Path]) -> None:
-    """An index that is current, and a folder that it was not held against yet."""
+    """Check a current index against a folder that it was not held against yet."""
     if policies.leaves_out("missing"):  # which ids are left out may differ now
         build(sources, found.path, folder, policies, lists)
     else:

@@ -1,4 +1,4 @@
-"""The third pass: the rows that stay, from the parts into the index file; memory is two parts'."""
+"""Assembles the index file, the third pass: the rows that stay, from the parts; memory is two parts'."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -42,17 +42,17 @@ def assemble(parts: Parts, verdict: Verdict, policies: Policies, excluded: list[
 
 
 def write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], numbers: np.ndarray) -> None:
-    """The file: the rows in batches, and the bucket numbers of all."""
+    """Write the file: the rows in batches, and the bucket numbers of all."""
     done = 0
-    with new_file(path, schema) as file, progress("writing", len(numbers), "images") as told:
+    with new_file(path, schema) as file, progress("writing", len(numbers), "images") as advance:
         for rows in batches:
             file.write_batch(complete(rows, numbers, done, schema))
             done += len(rows)
-            told(done, done)
+            advance(done, done)
 
 
 def number_buckets(widths: np.ndarray, heights: np.ndarray) -> tuple[list[list[int]], np.ndarray, list[int]]:
-    """([[w, h], …] sorted, the number of each row's, int16, and how many rows each has)."""
+    """Return ([[w, h], …] sorted, the number of each row's, int16, and how many rows each has)."""
     sizes = widths.astype(np.int64) << 32 | heights
     found, numbers, counts = np.unique(sizes, return_inverse=True, return_counts=True)
     if len(found) > np.iinfo(np.int16).max:
@@ -70,7 +70,7 @@ def fingerprint(*columns: np.ndarray) -> str:
 
 
 def rechunked(parts: Parts, keep: np.ndarray) -> Iterator[pa.RecordBatch]:
-    """The kept rows in batches of exactly ROWS, the last one excepted."""
+    """Yield the kept rows in batches of exactly ROWS, the last one excepted."""
     waiting, start = [], 0
     for part in parts:
         mask = keep[start : start + len(part)]
@@ -86,7 +86,7 @@ def rechunked(parts: Parts, keep: np.ndarray) -> Iterator[pa.RecordBatch]:
 
 
 def complete(rows: pa.RecordBatch, numbers: np.ndarray, start: int, schema: pa.Schema) -> pa.RecordBatch:
-    """A batch of the index: with the rows' bucket numbers, and in the first batch all of them in one list."""
+    """Return a batch of the index: with the rows' bucket numbers, and in the first batch all of them in one list."""
     count = len(rows)
     every = numbers if start == 0 else numbers[:0]
     ends = np.full(count + 1, len(every), np.int32)

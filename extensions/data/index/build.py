@@ -1,4 +1,4 @@
-"""Building an index: read, judge, assemble; what was found is reported, and nothing half done gets a final name."""
+"""Builds an index: read, judge, assemble; what was found is reported, nothing half done gets a final name."""
 
 import json
 import os
@@ -59,7 +59,7 @@ def build(
 
 @contextmanager
 def disk_errors(index: Path):
-    """What the system says about files, as one line."""
+    """Turn what the system says about files into one line."""
     try:
         yield
     except OSError as error:
@@ -89,12 +89,12 @@ def refusal(
 
 
 def names(sources: list[Path]) -> str:
-    """The sources for a line of text."""
+    """Return the sources for a line of text."""
     return str(sources[0]) if len(sources) == 1 else f"{sources[0]} and {len(sources) - 1} more"
 
 
 def described(facts: Facts) -> str:
-    """How many images an index has, and what was left out."""
+    """Return how many images an index has, and what was left out."""
     what = WHAT | {EXCLUDED: "listed in EXCLUDE"}
     left_out = [f"{count:,} {what[kind]}" for kind, count in facts.left_out.items() if count]
     unknown = facts.counts.get(UNKNOWN, 0)
@@ -105,7 +105,7 @@ def described(facts: Facts) -> str:
 def write_report(
     index: Path, read: parts.Parts, verdict: Verdict, policies: Policies, facts: Facts | None = None
 ) -> None:
-    """What was found, for a person: counts, lists and examples of each kind, and the buckets if there is an index."""
+    """Report what was found: counts, lists and examples of each kind, and the buckets if there is an index."""
     report = {
         "sources": [asdict(each) for each in read.done.sources],
         "entries": read.done.rows,

@@ -1,4 +1,4 @@
-"""Which folders of latents hold every id of an index, remembered, so that a start scans no 12.4 million names.
+"""Remembers which folders of latents hold every id of an index, so that a start scans no 12.4 million names.
 
 Kept beside the index and not in it: a folder that is moved, staged or added to later is looked at once more, and
 the index stays as it is. What counts is the folder's time of change, which every file that comes or goes sets; of
@@ -36,18 +36,18 @@ class Folder:
 
 
 def scan(folder: Path, expected: int) -> tuple[Folder, np.ndarray]:
-    """(its state, the sorted hashes of the ids it holds, 8 bytes each). UserError where it cannot be read.
+    """Return (its state, the sorted hashes of the ids it holds, 8 bytes each). UserError where it cannot be read.
 
     expected: how many ids are looked for, for the bar; a folder may hold more.
     """
     ids, pieces = 0, [np.zeros(0, np.uint64)]
     try:
         before = changed(folder)
-        with progress(f"looking through {folder.resolve().name}", expected, "latents") as told:
+        with progress(f"looking through {folder.resolve().name}", expected, "latents") as advance:
             for keys in store.present_ids(folder):
                 pieces.append(hashes_of(keys))
                 ids += len(keys)
-                told(min(ids, expected), ids)
+                advance(min(ids, expected), ids)
     except OSError as error:
         how = "no such folder of latents" if isinstance(error, FileNotFoundError) else "cannot read the latents in"
         raise UserError(
@@ -63,7 +63,7 @@ def changed(folder: Path) -> int:
 
 
 def is_known(index: Path, keys_fingerprint: str, folder: Path) -> bool:
-    """Whether this folder was found complete for these ids and has not changed since."""
+    """Tell whether this folder was found complete for these ids and has not changed since."""
     try:
         state = str(folder.resolve()), changed(folder)
     except OSError:
@@ -72,7 +72,7 @@ def is_known(index: Path, keys_fingerprint: str, folder: Path) -> bool:
 
 
 def known(index: Path, keys_fingerprint: str) -> list[dict]:
-    """The folders that were found complete."""
+    """Return the folders that were found complete."""
     try:
         found = json.loads(beside(index, "checked.json").read_text(encoding="utf-8"))
         return found["folders"] if found["keys_fingerprint"] == keys_fingerprint else []
@@ -92,7 +92,7 @@ def remember(index: Path, keys_fingerprint: str, folder: Folder) -> None:
 
 
 def require(index: Index, folder: Path) -> None:
-    """UserError unless every id of an index has latents in a folder: a scan, and some seconds at 12.4 million."""
+    """Require latents of every id of an index, by a scan of the folder: some seconds at 12.4 million. UserError."""
     state, present = scan(folder, len(index))
     missing, example = 0, ""
     for keys in index.keys():

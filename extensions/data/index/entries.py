@@ -1,4 +1,4 @@
-"""Metadata files as a stream of entries, each with the byte where it ends, so that reading can go on there.
+"""Streams the entries of metadata files, each with the byte where it ends, so that reading can go on there.
 
 The end of an entry is found, and orjson reads what lies before it: 14 GB of JSON pass in a window of some
 megabytes, and an id that occurs twice is seen twice, which a dictionary would hide.
@@ -28,7 +28,10 @@ Entry = tuple[str, object, int]  # key, value, the byte of the file after it
 
 
 def entries(path: Path, offset: int = 0) -> Iterator[Entry]:
-    """All entries of a metadata file from a byte on: 0, or where an entry ended. UserError for malformed ones."""
+    """Yield all entries of a metadata file from a byte on: 0, or where an entry ended.
+
+    UserError for malformed ones.
+    """
     with open(path, "rb") as file:
         yield from (of_lines if path.suffix == ".jsonl" else of_object)(path, file, offset)
 
@@ -49,7 +52,7 @@ def of_lines(path: Path, file, offset: int) -> Iterator[Entry]:
 
 
 def of_object(path: Path, file, offset: int) -> Iterator[Entry]:
-    """The historical JSON: one object of id: entry."""
+    """Yield the historical JSON: one object of id: entry."""
     window = Window(path, file, offset)
     first = offset == 0
     if first:
@@ -57,7 +60,7 @@ def of_object(path: Path, file, offset: int) -> Iterator[Entry]:
     while True:
         match = KEY.match(window.data, window.at)
         found = value_at(path, window, match) if match else None
-        if found:
+        if match and found:
             if bool(match[1]) == first:
                 raise window.malformed("a comma is missing or one too many")
             value, end = found
@@ -70,7 +73,7 @@ def of_object(path: Path, file, offset: int) -> Iterator[Entry]:
 
 
 def value_at(path: Path, window: "Window", match: re.Match) -> tuple[object, int] | None:
-    """(the object after a key, where it ends in the window); None when it is not whole yet."""
+    """Return (the object after a key, where it ends in the window); None when it is not whole yet."""
     data, start = window.data, match.end()
     if start == len(data):
         return None
@@ -87,7 +90,7 @@ def value_at(path: Path, window: "Window", match: re.Match) -> tuple[object, int
 
 
 def end_by_tokens(data: bytes, start: int) -> int:
-    """Where the object ends that has braces in its texts or objects in it; 0 when it is not whole yet."""
+    """Return where the object ends that has braces in its texts or objects in it; 0 when it is not whole yet."""
     depth = 0
     for token in TOKEN.finditer(data, start):
         if token[0] == b'"':
@@ -99,7 +102,7 @@ def end_by_tokens(data: bytes, start: int) -> int:
 
 
 def parsed(path: Path, text: bytes, where: int):
-    """The value of one piece of JSON. UserError with the byte of the file."""
+    """Return the value of one piece of JSON. UserError with the byte of the file."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -134,6 +137,6 @@ class Window:
         return bool(block)
 
     def malformed(self, why: str) -> UserError:
-        """What to raise about the next byte."""
+        """Return what to raise about the next byte."""
         text = self.data[self.at : self.at + 40].decode(errors="replace")
         return UserError(f"{self.path} is not JSON: {why} (byte {self.base + self.at}: {text!r})")

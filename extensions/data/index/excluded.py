@@ -1,4 +1,4 @@
-"""Ids that are not to be trained on, listed in files, one a line: `corrupt.txt` as `make check-data` writes it.
+"""Reads ids that are not to be trained on from files, one a line: `corrupt.txt` as `make check-data` writes it.
 
 An index keeps which lists it was made with and what was in them. While a list is where it was, it must say the same;
 one that is gone changes nothing, for the index holds what it said.
@@ -18,7 +18,10 @@ from extensions.data.index.reader import Index, Unusable
 
 
 def read(paths: list[Path]) -> tuple[list[Listed], np.ndarray]:
-    """(the lists, the sorted hashes of all their ids, uint64, each once); 8 bytes an id. UserError: not readable."""
+    """Return (the lists, the sorted hashes of all their ids, uint64, each once); 8 bytes an id.
+
+    UserError: not readable.
+    """
     lists, found = [], array("Q")
     for path in paths:
         before, hasher = len(found), xxhash.xxh3_128()
@@ -38,7 +41,7 @@ def read(paths: list[Path]) -> tuple[list[Listed], np.ndarray]:
 
 
 def lists_of(index: Path) -> list[Path]:
-    """The lists of ids that an index was made without; of one that cannot be read, as its report has them."""
+    """Return the lists of ids that an index was made without; of one that cannot be read, as its report has them."""
     try:
         return [Path(each.path) for each in Index(index).facts.excluded]
     except Unusable:
@@ -46,7 +49,7 @@ def lists_of(index: Path) -> list[Path]:
 
 
 def reported(index: Path) -> list[Path]:
-    """The lists that the report beside an index names; none without one."""
+    """Return the lists that the report beside an index names; none without one."""
     try:
         report = json.loads(beside(index, "report.json", hidden=False).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -55,13 +58,13 @@ def reported(index: Path) -> list[Path]:
 
 
 def changed(facts: Facts) -> Path | None:
-    """A list that an index was made with, where it is at hand and says something else now."""
+    """Return a list that an index was made with, where it is at hand and says something else now."""
     paths = ((Path(made.path), made.digest) for made in facts.excluded)
     return next((path for path, digest in paths if path.is_file() and read([path])[0][0].digest != digest), None)
 
 
 def require_unchanged(index: Path, facts: Facts) -> None:
-    """UserError where one changed."""
+    """Raise UserError where one changed."""
     if path := changed(facts):
         raise UserError(
             f"{path} changed after {index} was made without its ids; make the index again "
@@ -77,5 +80,5 @@ def tell(index: Path, facts: Facts) -> None:
 
 
 def names(lists: list[Listed]) -> str:
-    """The lists for a line of text."""
+    """Return the lists for a line of text."""
     return ", ".join(each.path for each in lists)

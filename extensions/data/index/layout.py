@@ -1,4 +1,4 @@
-"""The index on disk: its names, its columns, and the facts that it carries about itself.
+"""Lays out the index on disk: its names, its columns, and the facts that it carries about itself.
 
 `meta_lat.json.index.arrow` is an Arrow IPC file that any Arrow reader can open. All its record batches have
 ROWS rows but the last, so that a row's batch is a division. The bucket numbers of all rows stand once more in
@@ -45,7 +45,7 @@ class Source:
         return cls(str(path.resolve()), facts.st_size, facts.st_mtime_ns)
 
     def same(self, other: "Source") -> bool:
-        """Whether both are one content; a folder that was moved or mounted elsewhere changes nothing."""
+        """Tell whether both are one content; a folder that was moved or mounted elsewhere changes nothing."""
         mine, its = (Path(each.path).name for each in (self, other))
         return (mine, self.bytes, self.mtime_ns) == (its, other.bytes, other.mtime_ns)
 
@@ -96,17 +96,17 @@ class Facts:
 
 @contextmanager
 def new_file(path: Path, schema: pa.Schema):
-    """An Arrow IPC file to write record batches to, closed whatever happens: open, a removed one keeps its room."""
+    """Open an Arrow IPC file to write record batches to, closed whatever happens: a removed one keeps its room."""
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as file:
         yield file
 
 
 def index_of(metadata: Path) -> Path:
-    """The index of a metadata file: beside it, or the file itself where it is one."""
+    """Return the index of a metadata file: beside it, or the file itself where it is one."""
     return metadata if metadata.name.endswith(SUFFIX) else metadata.with_name(metadata.name + SUFFIX)
 
 
 def beside(index: Path, what: str, hidden: bool = True) -> Path:
-    """A file or folder that belongs to an index: `part` (work), `lock`, `checked.json`, `report.json`, a list."""
+    """Name a file or folder of an index's: `part` (work), `lock`, `checked.json`, `report.json`, a list."""
     stem = index.name.removesuffix(".arrow")
     return index.with_name(f"{'.' if hidden else ''}{stem}.{what}")

@@ -1,4 +1,4 @@
-"""All ids of what a build found, one a line: `meta_lat.json.index.missing.txt` and others, beside the report.
+"""Lists all ids of what a build found, one a line: `meta_lat.json.index.missing.txt` and others, by the report.
 
 For who mends the data, and to be given to EXCLUDE=. The report has examples; there may be millions of ids.
 """
@@ -17,7 +17,7 @@ from extensions.data.index.policies import CHOICES
 
 
 def write(index: Path, parts: Parts, found: dict[str, np.ndarray], in_use: Iterable[Path]) -> dict[str, str]:
-    """{kind: its list} of every policy's kind that was found; a list of an earlier build that found more is removed.
+    """Write {kind: its list} of every policy's kind that was found; an earlier build's list of more is removed.
 
     found: which rows are of a kind, bool, one a row. in_use: lists that an index is made without, which go on saying
     what they said. Memory is one part's.
@@ -35,13 +35,13 @@ def write(index: Path, parts: Parts, found: dict[str, np.ndarray], in_use: Itera
 
 
 def place(index: Path, kind: str, taken: set[Path]) -> Path:
-    """Where the list of a kind goes: `….missing.txt`, or `….missing.2.txt` where that one is in use."""
+    """Return where the list of a kind goes: `….missing.txt`, or `….missing.2.txt` where that one is in use."""
     names = chain([f"{kind}.txt"], (f"{kind}.{number}.txt" for number in count(2)))
     return next(path for name in names if (path := beside(index, name, hidden=False)).resolve() not in taken)
 
 
 def lines(parts: Parts, chosen: np.ndarray) -> Iterator[bytes]:
-    """The keys of the chosen rows, each with its end of line, a part at a time."""
+    """Yield the keys of the chosen rows, each with its end of line, a part at a time."""
     start = 0
     for part in parts:
         mask = chosen[start : start + len(part)]

@@ -1,4 +1,4 @@
-"""From the file that a run names to an index that is current: opened, or built by one process while others wait."""
+"""Opens a current index for the file that a run names, or lets one process build it while the others wait."""
 
 import os
 from contextlib import ExitStack, contextmanager
@@ -16,7 +16,7 @@ from extensions.data.index.reader import Index, Unusable
 
 
 def open_for(metadata: str | Path, folder: str | Path | None) -> Index:
-    """The index of a run's metadata, every id of it with latents in `folder`; None: no latents are looked for.
+    """Return the index of a run's metadata, every id of it with latents in `folder`; None: no latents are looked for.
 
     metadata: the JSON or jsonl, whose index is beside it and is built where it is missing or older, with the
     policies that refuse and without the ids of the lists that the older one was made with; or an index itself.
@@ -34,12 +34,12 @@ def open_for(metadata: str | Path, folder: str | Path | None) -> Index:
 
 
 def ensure(metadata: str | Path, folder: str | Path) -> Path:
-    """The path of the index that `open_for` would open, current but not held open."""
+    """Return the path of the index that `open_for` would open, current but not held open."""
     return open_for(metadata, folder).path
 
 
 def named(path: Path) -> Index:
-    """An index that is named itself. UserError where one of its sources is at hand and has changed."""
+    """Return an index that is named itself. UserError where one of its sources is at hand and has changed."""
     index = Index(path)
     for source in index.facts.sources:
         places = (Path(source.path), path.with_name(Path(source.path).name))
@@ -53,7 +53,7 @@ def named(path: Path) -> Index:
 
 
 def current(metadata: Path, folder: Path | None) -> Index:
-    """The index beside a metadata file, built where it has to be."""
+    """Return the index beside a metadata file, built where it has to be."""
     path = index_of(metadata)
     if not metadata.is_file():
         hint = f"; its index is there: name {path} instead" if path.is_file() else ""
@@ -72,7 +72,7 @@ def current(metadata: Path, folder: Path | None) -> Index:
 
 
 def usable(path: Path, metadata: Path) -> tuple[Index | None, str]:
-    """(the index if it is of these metadata as they are, else why not)."""
+    """Return (the index if it is of these metadata as they are, else why not)."""
     if not path.exists():
         return None, "is not there"
     try:
@@ -86,7 +86,7 @@ def usable(path: Path, metadata: Path) -> tuple[Index | None, str]:
 
 
 def require_writable(index: Path) -> None:
-    """UserError where an index cannot be put."""
+    """Raise UserError where an index cannot be put."""
     if not os.access(index.parent, os.W_OK):
         raise UserError(
             f"{index.parent} cannot be written, and the index belongs there; make it elsewhere "

@@ -1,4 +1,4 @@
-"""The first pass: metadata files to parts of ROWS rows each in a work folder, from which an interrupted pass goes on.
+"""Reads metadata files into parts of ROWS rows, the first pass, in a work folder from which it can go on.
 
 Everything that stands in the files is kept, bad rows too: which of them may stay is decided afterwards, so that a
 build that was refused can be repeated with other policies without reading 14 GB again. Memory is one part's.
@@ -6,8 +6,9 @@ build that was refused can be repeated with other policies without reading 14 GB
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
@@ -54,6 +55,9 @@ class Parts:
         with pa.memory_map(str(self.path(number))) as file:
             return pa.ipc.open_file(file).get_batch(0)
 
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return (self[number] for number in range(len(self)))
+
     def path(self, number: int) -> Path:
         return self.folder / f"{number:06d}.arrow"
 
@@ -67,7 +71,7 @@ class Parts:
 
 
 def read(sources: list[Path], index: Path) -> Parts:
-    """All rows of the sources, in order. UserError: a source that is malformed, or changes meanwhile."""
+    """Return all rows of the sources, in order. UserError: a source that is malformed, or changes meanwhile."""
     now = [Source.of(path) for path in sources]
     parts = Parts(beside(index, "part"), resumed(beside(index, "part"), now))
     if parts.done.source < len(sources):
@@ -76,7 +80,7 @@ def read(sources: list[Path], index: Path) -> Parts:
 
 
 def resumed(folder: Path, sources: list[Source]) -> Progress:
-    """What an interrupted pass over the very same files has done; otherwise an empty folder."""
+    """Return what an interrupted pass over the very same files has done; otherwise an empty folder."""
     try:
         found = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
         if found["version"] == VERSION and found["sources"] == [asdict(each) for each in sources]:
@@ -93,18 +97,21 @@ def append(parts: Parts, sources: list[Path], now: list[Source]) -> None:
     done, starts = parts.done, list(accumulate((each.bytes for each in now), initial=0))
     if done.rows:
         print(f"going on after {done.rows:,} images that were read before", flush=True)
-    with progress(f"reading {sources[0].name}", starts[-1], "images", starts[done.source] + done.offset) as told:
+    with progress(f"reading {sources[0].name}", starts[-1], "images", starts[done.source] + done.offset) as advance:
         rows: list[tuple] = []
+
+        def reached(start: int, end: int) -> None:
+            advance(start + end, done.rows)
+
         for number in range(done.source, len(sources)):
-            start = starts[number]
-            append_source(parts, sources[number], number, rows, lambda end, at=start: told(at + end, done.rows))
+            append_source(parts, sources[number], number, rows, partial(reached, starts[number]))
             require_unchanged(sources[number], now[number])
         finish_part(parts, rows, len(sources), 0)
-        told(starts[-1], done.rows)
+        advance(starts[-1], done.rows)
 
 
-def append_source(parts: Parts, path: Path, number: int, rows: list[tuple], told: Callable[[int], None]) -> None:
-    """The rest of one file's entries, added to `rows`; a part is written whenever these are ROWS."""
+def append_source(parts: Parts, path: Path, number: int, rows: list[tuple], advance: Callable[[int], None]) -> None:
+    """Add the rest of one file's entries to `rows`; a part is written whenever these are ROWS."""
     done = parts.done
     begin = end = done.offset if done.source == number else 0
     for key, entry, end in entries(path, begin):  # noqa: B007, PLW2901 - where the last one ended is asked below
@@ -114,13 +121,13 @@ def append_source(parts: Parts, path: Path, number: int, rows: list[tuple], told
         rows.append(row_of(sample))
         if len(rows) == ROWS:
             finish_part(parts, rows, number, end)
-            told(end)
+            advance(end)
     if end == 0:
         raise UserError(f"{path} lists no images; it must be an object of id: {{tags, caption, train_resolution}}")
 
 
 def row_of(sample: Sample) -> tuple:
-    """A row of PART. Lengths go before the texts, so that no two rows are hashed as the same bytes."""
+    """Return a row of PART. Lengths go before the texts, so that no two rows are hashed as the same bytes."""
     key, tags, caption = sample.key, sample.tags, sample.caption
     head = f"{sample.width} {sample.height} {len(key)} {len(tags)} "
     row_hash = xxhash.xxh3_64_intdigest(f"{head}{key}{tags}{caption}".encode())
@@ -142,6 +149,6 @@ def finish_part(parts: Parts, rows: list[tuple], source: int, offset: int) -> No
 
 
 def require_unchanged(path: Path, was: Source) -> None:
-    """UserError where a file was written to while it was read."""
+    """Raise UserError where a file was written to while it was read."""
     if Source.of(path) != was:
         raise UserError(f"{path} changed while it was indexed; start again when it is whole")

@@ -1,4 +1,4 @@
-"""What is done with entries that cannot be used as they are, one policy a kind."""
+"""States what is done with entries that cannot be used as they are, one policy a kind."""
 
 from dataclasses import asdict, dataclass, fields
 
@@ -36,11 +36,11 @@ class Policies:
                 raise UserError(f"{each.name}={value}: choose one of {', '.join(CHOICES[each.name])}")
 
     def leaves_out(self, kind: str) -> bool:
-        """Whether such entries are left out rather than kept or refused."""
+        """Tell whether such entries are left out rather than kept or refused."""
         return getattr(self, kind) not in ("refuse", "keep")
 
     def refuses(self, kind: str) -> bool:
-        """Whether one such entry is an error."""
+        """Tell whether one such entry is an error."""
         return getattr(self, kind) == "refuse"
 
     def as_dict(self) -> dict[str, str]:
@@ -48,5 +48,5 @@ class Policies:
         return asdict(self)
 
     def mending(self, kinds: list[str]) -> str:
-        """The POLICY= that lets these kinds pass by leaving them out."""
+        """Return the POLICY= that lets these kinds pass by leaving them out."""
         return " ".join(f"{kind}={CHOICES[kind][-1]}" for kind in kinds)

@@ -1,4 +1,4 @@
-"""The index at training time: mapped, shared by every process that reads it, and no Python object an image."""
+"""Reads the index in training: mapped, shared by every process that reads it, and no Python object an image."""
 
 import json
 from collections.abc import Iterator
@@ -50,24 +50,28 @@ class Index:
         return Sample(*(column[place].as_py() for column in self._batch(batch)))
 
     def _batch(self, number: int) -> tuple:
-        """The columns of a record batch. Kept: 190 at 12.4 million images, each some kilobytes of addresses."""
-        if self._columns[number] is None:
+        """Return the columns of a record batch.
+
+        Kept: 190 at 12.4 million images, each some kilobytes of addresses.
+        """
+        columns = self._columns[number]
+        if columns is None:
             batch = self._file.get_batch(number)
-            self._columns[number] = tuple(batch.column(name) for name, _ in COLUMNS)
-        return self._columns[number]
+            columns = self._columns[number] = tuple(batch.column(name) for name, _ in COLUMNS)
+        return columns
 
     def sizes(self) -> tuple[np.ndarray, np.ndarray]:
-        """(width, height) of every row in pixels, int32. Made anew: for the bucket of a row take `bucket`."""
+        """Return (width, height) of every row in pixels, int32. Made anew: for the bucket of a row take `bucket`."""
         sides = np.array(self.buckets, np.int32).reshape(-1, 2)
         return sides[self.bucket, 0], sides[self.bucket, 1]
 
     def keys(self) -> Iterator[pa.Array]:
-        """All keys in row order, an array of text a record batch."""
+        """Yield all keys in row order, an array of text a record batch."""
         for number in range(self._file.num_record_batches):
             yield self._file.get_batch(number).column("key")
 
     def rows_of(self, keys: list[str]) -> dict[str, int]:
-        """{key: row} of those that are here. Reads every key: some seconds at 12.4 million images."""
+        """Return {key: row} of those that are here. Reads every key: some seconds at 12.4 million images."""
         wanted, found = pa.array(keys, pa.string()), {}
         for number, column in enumerate(self.keys()):
             for place in np.flatnonzero(pc.is_in(column, value_set=wanted).to_numpy(zero_copy_only=False)).tolist():
@@ -75,7 +79,7 @@ class Index:
         return found
 
     def require_untouched(self) -> None:
-        """UserError where other content was written into the file since it was opened: no row can be trusted then.
+        """Refuse a file into which other content was written since it was opened: no row can be trusted. UserError.
 
         One that was replaced by renaming, or removed, stays mapped as it was; a new time alone changes nothing.
         """
@@ -90,7 +94,7 @@ class Index:
         self._opened = now
 
     def same_facts(self) -> bool:
-        """Whether the file, opened anew, says of itself what it said."""
+        """Tell whether the file, opened anew, says of itself what it said."""
         try:
             return Index(self.path).facts == self.facts
         except Unusable:
@@ -101,7 +105,7 @@ class Index:
 
 
 def identity(path: Path) -> tuple[int, int, int, int] | None:
-    """(device, inode, bytes, time of change) of a file; None where there is none now, or it is out of reach."""
+    """Return (device, inode, bytes, time of change) of a file; None where there is none, or it is out of reach."""
     try:
         facts = path.stat()
     except OSError:
@@ -110,7 +114,7 @@ def identity(path: Path) -> tuple[int, int, int, int] | None:
 
 
 def opened(path: Path):
-    """The file, mapped."""
+    """Return the file, mapped."""
     try:
         return pa.ipc.open_file(pa.memory_map(str(path)), options=ALONE)
     except FileNotFoundError:
@@ -121,7 +125,7 @@ def opened(path: Path):
 
 
 def facts_of(path: Path, file) -> Facts:
-    """What an index says of itself."""
+    """Return what an index says of itself."""
     text = (file.schema.metadata or {}).get(FACTS)
     if text is None:
         raise Unusable(f"{path} is an Arrow file but no index; make one with make index META=…")

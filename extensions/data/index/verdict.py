@@ -1,4 +1,4 @@
-"""The second pass: which rows stay. It sees numbers alone, some 60 bytes a row in memory for a moment.
+"""Judges which rows stay, the second pass. It sees numbers alone, some 60 bytes a row in memory for a moment.
 
 Keys are compared by their 64-bit hash first; where two are equal, the keys themselves are read and compared.
 """
@@ -31,7 +31,7 @@ class Verdict:
     lists: dict[str, str] = field(default_factory=dict)
 
     def refused(self, policies: Policies) -> list[str]:
-        """The kinds that were found and that the policies refuse."""
+        """Return the kinds that were found and that the policies refuse."""
         return [kind for kind, count in self.counts.items() if count and kind in CHOICES and policies.refuses(kind)]
 
 
@@ -53,15 +53,14 @@ def judge(
     looks = {
         "bad_size": lambda: (parts.column("width") == 0) & wanted,
         "empty_text": lambda: without_text(parts) & wanted,
-        "missing": lambda: ~contains(present, hashes) & wanted,
-        "duplicates": lambda: duplicates(parts, hashes, np.flatnonzero(verdict.keep)),
     }
-    if present is None:
-        del looks["missing"]
-    with progress("judging", len(looks) * len(hashes), "checks") as told:
+    if present is not None:
+        looks["missing"] = lambda: ~contains(present, hashes) & wanted
+    looks["duplicates"] = lambda: duplicates(parts, hashes, np.flatnonzero(verdict.keep))
+    with progress("judging", len(looks) * len(hashes), "checks") as advance:
         for number, (kind, look) in enumerate(looks.items(), start=1):
             note(verdict, parts, kind, look(), policies.leaves_out(kind))
-            told(number * len(hashes), number * len(hashes))
+            advance(number * len(hashes), number * len(hashes))
     verdict.examples["bad_size"] = parts.done.bad_sizes
     return verdict
 
@@ -77,7 +76,7 @@ def note(verdict: Verdict, parts: Parts, kind: str, found: np.ndarray, leave_out
 
 
 def without_text(parts: Parts) -> np.ndarray:
-    """Whether tags and caption are both empty, bool, one a row."""
+    """Tell whether tags and caption are both empty, bool, one a row."""
     found = []
     for part in parts:
         texts = [pc.binary_length(part.column(name)).to_numpy() for name in ("tags", "caption")]
@@ -86,7 +85,7 @@ def without_text(parts: Parts) -> np.ndarray:
 
 
 def contains(ordered: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Whether each of `wanted` is in the sorted array `ordered`; both uint64."""
+    """Tell whether each of `wanted` is in the sorted array `ordered`; both uint64."""
     if not len(ordered):
         return np.zeros(len(wanted), bool)
     places = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
@@ -99,7 +98,7 @@ def hashes_of(keys: pa.Array) -> np.ndarray:
 
 
 def duplicates(parts: Parts, hashes: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Which of the given rows repeat the key of an earlier one of them; bool, one a row of `hashes`."""
+    """Return which of the given rows repeat the key of an earlier one of them; bool, one a row of `hashes`."""
     found = np.zeros(len(hashes), bool)
     order = rows[np.argsort(hashes[rows], kind="stable")]
     ordered = hashes[order]
@@ -118,7 +117,7 @@ def duplicates(parts: Parts, hashes: np.ndarray, rows: np.ndarray) -> np.ndarray
 
 
 def same_keys(parts: Parts, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Whether the keys of two lists of rows are equal, pair by pair."""
+    """Tell whether the keys of two lists of rows are equal, pair by pair."""
     pieces = []
     for start in range(0, len(rows), PAIRS):
         pair = [keys_at(parts, each[start : start + PAIRS]) for each in (rows, others)]
@@ -127,7 +126,7 @@ def same_keys(parts: Parts, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def keys_at(parts: Parts, rows: np.ndarray) -> pa.Array:
-    """The keys of some rows, in the order of the rows; each part is opened once."""
+    """Return the keys of some rows, in the order of the rows; each part is opened once."""
     order = np.argsort(rows, kind="stable")
     wanted = rows[order]
     pieces, start = [], 0

@@ -1,4 +1,4 @@
-"""python -m extensions.data.make.check META DATA: open every latent of a data set (make check-data).
+"""Checks every latent of a data set: python -m extensions.data.make.check META DATA (make check-data).
 
 Shape against bucket, finite, checksum, over processes. What is bad is listed, never moved or deleted: `corrupt.txt`
 has the ids that cannot be trained on, one a line, as they are found (`make index EXCLUDE=` leaves them out);
@@ -78,9 +78,9 @@ def check(index, folder: Path, out: Path, jobs: int) -> dict:
     return facts
 
 
-def put_down(results: Iterator[list], report: TextIO, listed: TextIO) -> Counter:
+def put_down(results: Iterator[list], report: TextIO, listed: TextIO) -> Counter[str]:
     """Write what is bad as it comes, to the report's list and to the list of ids; how many of each kind."""
-    counts = Counter()
+    counts: Counter[str] = Counter()
     report.write('{"bad": [')
     for key, kind, reason in chain.from_iterable(results):
         listed.write(f"{key}\n")
@@ -92,7 +92,7 @@ def put_down(results: Iterator[list], report: TextIO, listed: TextIO) -> Counter
 
 
 def tasks_of(index, folder: Path) -> Iterator[Task]:
-    """All images: npz files in row order, records in the order of the shards, which a disk reads faster."""
+    """Return all images: npz files in row order, records in the order of the shards, which a disk reads faster."""
     keys, sizes = pa.concat_arrays(list(index.keys())), index.buckets
     places = located(folder, header.read(folder), index) if is_pack(folder) else None
     order = np.arange(len(index)) if places is None else np.argsort(places, kind="stable")
@@ -108,7 +108,7 @@ def tasks_of(index, folder: Path) -> Iterator[Task]:
 
 
 def read(task: Task) -> list[tuple[str, str, str]]:
-    """(id, CORRUPT or MISSING, reason) of each image of a task that cannot be read."""
+    """Return (id, CORRUPT or MISSING, reason) of each image of a task that cannot be read."""
     bad = []
     for position, (key, size) in enumerate(zip(task.keys, task.sizes, strict=True)):
         try:
@@ -133,7 +133,7 @@ def read_one(task: Task, position: int, key: str, width: int, height: int) -> No
 
 @lru_cache(maxsize=1)
 def shards(folder: Path) -> Shards:
-    """The records of a pack, opened once a process."""
+    """Return the records of a pack, opened once a process."""
     return Shards(folder, header.read(folder))
 
 

@@ -1,4 +1,4 @@
-"""python -m extensions.data.make.encode IMAGES OUT MODEL: a folder of images as latents and metadata (make latents).
+"""Encodes a folder of images as latents and metadata: python -m extensions.data.make.encode (make latents).
 
     OUT/latents/<id>.npz     one an image
     OUT/meta_lat.json        of all images, once all are encoded; its order depends on the ids alone
@@ -38,9 +38,14 @@ AREAS = {"sdxl": SDXL_AREA, "sd2": SD2_AREA}
 STOP, SKIP = "stop", "skip"
 GOES_ON = "make room, then the same command again goes on"
 METADATA, WORK, LEFT_OUT = "meta_lat.json", "prepared", "left_out.txt"
-Bad = enum.Enum("Bad", {name: name for name in (STOP, SKIP)}, type=str)
-
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+class Bad(str, enum.Enum):
+    """What becomes of an image that cannot be read."""
+
+    stop = STOP
+    skip = SKIP
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Wish:
     jobs: int = 1
 
     def file(self, part: int, suffix: str) -> Path:
-        """A file of a part's work: its ledger, its piece of the metadata, its list of images left out."""
+        """Return a file of a part's work: its ledger, its piece of the metadata, its list of images left out."""
         return self.out / WORK / f"{part:04}.{suffix}"
 
 
@@ -73,7 +78,7 @@ class Task:
     encoder: str
 
     def sources(self) -> Iterator[Source]:
-        """The images with their texts."""
+        """Yield the images with their texts."""
         for position, name in enumerate(self.paths):
             path = self.wish.images / name
             if self.texts is None:
@@ -107,13 +112,13 @@ def encode(wish: Wish) -> tuple[int, int]:
 
 
 def list_tasks(wish: Wish, found: Found, rule: Rule, encoder: str) -> Iterator[Task]:
-    """The work of each part, one at a time."""
+    """Yield the work of each part, one at a time."""
     texts = open_for(wish.texts, None) if wish.texts else None
     rows = pc.index_in(found.ids, value_set=pa.chunked_array(texts.keys(), pa.string())) if texts else None
     for part, chosen in found.parts():
         positions = pa.array(chosen)
         given = None
-        if texts:
+        if texts and rows is not None:
             samples = (None if row is None else texts[row] for row in rows.take(positions).to_pylist())
             given = [("", "") if sample is None else (sample.tags, sample.caption) for sample in samples]
         yield Task(wish, part, found.paths.take(positions).to_pylist(), given, rule, encoder)
@@ -156,7 +161,7 @@ def autoencoder(model: str, jobs: int):
 
 
 def join(wish: Wish, parts: list[int]) -> int:
-    """The parts' pieces as one metadata file and one list of what was left out; how many these are."""
+    """Return the parts' pieces as one metadata file and one list of what was left out; how many these are."""
     with replacing(wish.out / METADATA) as temporary, open(temporary, "wb") as file:
         between = b"{"
         for part in parts:

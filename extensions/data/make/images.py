@@ -1,4 +1,4 @@
-"""Images below a folder: their ids, their texts, and the parts that `make latents` works in.
+"""Finds images below a folder: their ids, their texts, and the parts that `make latents` works in.
 
 An image's id is its file's name without folder and extension. Ids go to one of 1,024 parts by their hash alone, so
 that a set that grows keeps its parts and no process needs to know more than one.
@@ -33,12 +33,12 @@ class Sidecars:
     caption: str = ".caption"
 
     def source(self, path: Path) -> Source:
-        """An image with what its sidecars say. UserError for one that cannot be read."""
+        """Return an image with what its sidecars say. UserError for one that cannot be read."""
         return Source(path.stem, path, sidecar(path, self.tags), sidecar(path, self.caption))
 
 
 def sidecar(image: Path, suffix: str) -> str | None:
-    """The text beside an image; None where there is none. UserError for one that is no UTF-8."""
+    """Return the text beside an image; None where there is none. UserError for one that is no UTF-8."""
     path = image.with_suffix(suffix)
     try:
         return path.read_text(encoding="utf-8").strip()
@@ -58,23 +58,26 @@ class Found:
     part: np.ndarray
 
     def parts(self) -> Iterator[tuple[int, np.ndarray]]:
-        """(part, positions of its images, by id) of each part that has images, in order."""
+        """Yield (part, positions of its images, by id) of each part that has images, in order."""
         order = np.lexsort((pc.rank(self.ids, "ascending").to_numpy(), self.part))
         for chosen in np.split(order, np.flatnonzero(np.diff(self.part[order])) + 1):
             yield int(self.part[chosen[0]]), chosen
 
 
 def find(folder: Path) -> Found:
-    """All images below a folder, as Arrow text. UserError: no folder, no images, an id twice, a name not in UTF-8."""
+    """Return all images below a folder, as Arrow text.
+
+    UserError: no folder, no images, an id twice, a name not in UTF-8.
+    """
     if not folder.is_dir():
         raise UserError(f"no such folder of images: {folder}")
     count, pieces = 0, [pa.array([], pa.string())]
     try:
-        with progress(f"looking through {folder.resolve().name}", None, "images") as told:
+        with progress(f"looking through {folder.resolve().name}", None, "images") as advance:
             for names in names_below(folder):
                 pieces.append(pa.array(names, pa.string()))
                 count += len(names)
-                told(count, count)
+                advance(count, count)
     except UnicodeEncodeError as error:
         raise UserError(f"the file name {error.object!r:.120} below {folder} is not UTF-8; rename it") from None
     except OSError as error:
@@ -90,14 +93,14 @@ def find(folder: Path) -> Found:
 
 
 def names_below(folder: Path) -> Iterator[list[str]]:
-    """Paths of the images, in lists of at most CHUNK: a flat folder of millions is never a list in memory."""
+    """Yield paths of the images, in lists of at most CHUNK: a flat folder of millions is never a list in memory."""
     paths = paths_below(folder)
     while names := list(islice(paths, CHUNK)):
         yield names
 
 
 def paths_below(folder: Path) -> Iterator[str]:
-    """Paths of the images, relative to the folder. Hidden files, folders that are links, and folders that the process
+    """Yield images' paths, relative to the folder. Hidden files, folders that are links, and folders that the process
     may not read are passed over."""
     folders = [""]
     while folders:
@@ -112,7 +115,7 @@ def paths_below(folder: Path) -> Iterator[str]:
 
 
 def require_distinct(ids: pa.Array, paths: pa.Array) -> None:
-    """UserError for two images of one id."""
+    """Raise UserError for two images of one id."""
     counts = pc.value_counts(ids)
     twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
     if len(twice):

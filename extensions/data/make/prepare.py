@@ -1,4 +1,4 @@
-"""Images to latents: one `<id>.npz` an image, and what the metadata say of it.
+"""Prepares images as latents: one `<id>.npz` an image, and what the metadata say of it.
 
 An npz holds `latents` float32 (4, h/8, w/8), not yet multiplied by the model's scaling factor;
 `original_size` int64 [w, h] of the source in pixels; `crop_ltrb` int64 [left, top, right, bottom], the
@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, TypedDict
 
 import numpy as np
 
@@ -53,6 +53,14 @@ class Recipe:
     encoder: str = ""
 
 
+class Arrays(TypedDict):
+    """What an npz holds; see this file's head."""
+
+    latents: np.ndarray
+    original_size: np.ndarray
+    crop_ltrb: np.ndarray
+
+
 def prepare(
     sources: Iterable[Source], folder: Path, metadata: Path, encode: Encode, *, max_area: int, encoder: str = ""
 ) -> None:
@@ -74,7 +82,7 @@ def prepare(
 
 
 def checked(sources: Iterable[Source]) -> list[Source]:
-    """The sources. UserError for an id that is a path or occurs twice."""
+    """Return the sources. UserError for an id that is a path or occurs twice."""
     sources, seen = list(sources), set()
     for source in sources:
         if source.id in seen or not source.id or "/" in source.id or "\\" in source.id:
@@ -87,7 +95,9 @@ class Ledger:
     """Which npz files were made of what, kept as they are made. One process writes one ledger."""
 
     def __init__(self, path: Path):
-        self.path, self.known, self.file = path, {}, None
+        self.path = path
+        self.known: dict[str, dict[str, Any]] = {}
+        self.file: TextIO | None = None
 
     def __enter__(self):
         # Whatever cannot be read, a last line cut by a kill for one, only costs another encoding.
@@ -121,17 +131,18 @@ def encoded(source: Source, folder: Path, recipe: Recipe, ledger: Ledger) -> Res
     state = {"source": [stat.st_size, stat.st_mtime_ns], "rule": recipe.rule.name, "encoder": recipe.encoder}
     target, known = folder / f"{source.id}.npz", ledger.known.get(source.id)
     if known and state.items() <= known.items() and zipfile.is_zipfile(target):
-        return known["train_resolution"]
+        width, height = known["train_resolution"]
+        return width, height
     arrays = arrays_of(source.path, recipe)
     with replacing(target, durable=False) as temporary:
         np.savez(temporary, **arrays)
-    height, width = arrays["latents"].shape[1:]
-    ledger.add(source.id, {**state, "train_resolution": [8 * width, 8 * height]})
-    return [8 * width, 8 * height]
+    height, width = (8 * side for side in arrays["latents"].shape[1:])
+    ledger.add(source.id, {**state, "train_resolution": [width, height]})
+    return width, height
 
 
-def arrays_of(path: Path, recipe: Recipe) -> dict[str, np.ndarray]:
-    """The arrays of an image's npz."""
+def arrays_of(path: Path, recipe: Recipe) -> Arrays:
+    """Return the arrays of an image's npz."""
     pixels, size, crop = load_pixels(path, recipe.rule)
     latents = np.asarray(recipe.encode(pixels), dtype=np.float32)[0]
     if not np.isfinite(latents).all():
@@ -161,7 +172,7 @@ def load_pixels(path: Path, rule: Rule) -> tuple[np.ndarray, Resolution, tuple[i
 
 
 def entry_of(source: Source, resolution: Resolution) -> dict[str, Any]:
-    """What the metadata say of an image."""
+    """Return what the metadata say of an image."""
     texts = {"tags": source.tags, "caption": source.caption}
     return {k: v for k, v in texts.items() if v is not None} | {"train_resolution": list(resolution)}
 

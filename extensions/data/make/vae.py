@@ -1,4 +1,4 @@
-"""The autoencoder of a checkpoint, as an encoder of images."""
+"""Loads the autoencoder of a checkpoint, as an encoder of images."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def load(checkpoint: str):
 
     UserError for a file that is no checkpoint, or holds no autoencoder.
     """
-    from diffusers import AutoencoderKL
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+    from diffusers.models import AutoencoderKL
 
     model = AutoencoderKL(**vae_config(read_header(checkpoint)))
     model.load_state_dict(convert_ldm_vae_checkpoint(weights(checkpoint), model.config))
@@ -31,7 +31,7 @@ def load(checkpoint: str):
 
 
 def weights(checkpoint: str | Path) -> dict[str, torch.Tensor]:
-    """The autoencoder's tensors by their names in the file, in float32."""
+    """Return the autoencoder's tensors by their names in the file, in float32."""
     from safetensors import safe_open
 
     names = [name for name in read_header(checkpoint).shapes if name.startswith(VAE)]

@@ -12,5 +12,5 @@ UNFINISHED = "unfinished"  # the plan, and what was left out, while a pack is ma
 
 
 def is_pack(folder: Path) -> bool:
-    """Whether a folder of latents is a pack, finished or not."""
+    """Tell whether a folder of latents is a pack, finished or not."""
     return (folder / HEADER).is_file() or (folder / UNFINISHED).is_dir()

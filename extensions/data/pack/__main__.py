@@ -1,4 +1,4 @@
-"""python -m extensions.data.pack META DATA OUT: pack a folder of npz latents (make pack)."""
+"""Packs a folder of npz latents: python -m extensions.data.pack META DATA OUT (make pack)."""
 
 import enum
 import sys
@@ -11,11 +11,24 @@ from extensions.base.errors import UserError
 from extensions.base.reporting import exit_with
 from extensions.data.index import open_for
 from extensions.data.pack import is_pack, make, plan, write
-from extensions.data.pack.layout import STORED
 
-Dtype = enum.Enum("Dtype", {name: name for name in (plan.KEEP, *STORED)}, type=str)
-Bad = enum.Enum("Bad", {name: name for name in (write.STOP, write.SKIP)}, type=str)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+class Dtype(str, enum.Enum):
+    """KEEP or a key of STORED."""
+
+    keep = plan.KEEP
+    float32 = "float32"
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+
+
+class Bad(str, enum.Enum):
+    """What becomes of a corrupt npz."""
+
+    stop = write.STOP
+    skip = write.SKIP
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""pack.json and keys.arrow: what a pack holds, and where each key's record lies.
+"""Reads and writes pack.json and keys.arrow: what a pack holds, and where each key's record lies.
 
 keys.arrow is an Arrow file (key: string, shard: int32, record: int32) in the order of the records.
 """
@@ -47,11 +47,11 @@ class Pack:
         object.__setattr__(self, "layouts", [Layout(*bucket, self.dtype) for bucket in self.buckets])
 
     def layout(self, shard: int) -> Layout:
-        """The layout of a shard's records."""
+        """Return the layout of a shard's records."""
         return self.layouts[self.shards[shard].bucket]
 
     def bytes_of(self, shard: int) -> int:
-        """The size of a shard's file."""
+        """Return the size of a shard's file."""
         return self.shards[shard].records * self.layout(shard).record_bytes
 
     def to_json(self) -> str:
@@ -66,7 +66,7 @@ class Pack:
 
 
 def read(folder: Path) -> Pack:
-    """The pack of a folder, every shard there and of the right size.
+    """Return the pack of a folder, every shard there and of the right size.
 
     UserError: unfinished, of another version, not a pack.json, a shard missing or cut short.
     """
@@ -97,7 +97,7 @@ def parse(path: Path) -> Pack:
 
 
 def require_shard(path: Path, size: int) -> None:
-    """UserError unless a shard is there and whole."""
+    """Raise UserError unless a shard is there and whole."""
     try:
         found = path.stat().st_size
     except OSError as error:

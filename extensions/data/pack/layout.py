@@ -1,4 +1,4 @@
-"""One record of a pack, and the dtypes that latents are stored in.
+"""Lays out one record of a pack, and names the dtypes that latents are stored in.
 
 latents       (4, h/8, w/8) in C order, little-endian
 sizes         int32 x 4: original width and height, crop left and top (pixels; no trainer reads the
@@ -20,7 +20,7 @@ ALIGN = 64
 SIZES = struct.Struct("<4i")
 CHECKSUM = struct.Struct("<Q")
 # bfloat16 is unknown to numpy; its bits are the upper half of a float32's.
-STORED = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2"), "bfloat16": np.dtype("<u2")}
+STORED: dict[str, np.dtype] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2"), "bfloat16": np.dtype("<u2")}
 
 
 def lowered(latents: np.ndarray, dtype: str, key: str) -> np.ndarray:
@@ -76,20 +76,20 @@ class Layout:
         return -(-(self.payload_bytes + CHECKSUM.size) // ALIGN) * ALIGN
 
     def encode(self, stored: np.ndarray, original: tuple[int, int], crop: tuple[int, int]) -> bytes:
-        """A whole record. stored: latents of `shape` in STORED[dtype]."""
+        """Return a whole record. stored: latents of `shape` in STORED[dtype]."""
         payload = stored.tobytes() + SIZES.pack(*original, *crop)
         return (payload + CHECKSUM.pack(xxhash.xxh3_64_intdigest(payload))).ljust(self.record_bytes, b"\0")
 
     def intact(self, record: np.ndarray) -> bool:
-        """Whether the checksum of a record, uint8 (record_bytes,), is right."""
-        (found,) = CHECKSUM.unpack_from(record, self.payload_bytes)
-        return found == xxhash.xxh3_64_intdigest(record[: self.payload_bytes])
+        """Tell whether the checksum of a record, uint8 (record_bytes,), is right."""
+        (found,) = CHECKSUM.unpack_from(record.data, self.payload_bytes)
+        return found == xxhash.xxh3_64_intdigest(record[: self.payload_bytes].data)
 
     def stored(self, record: np.ndarray) -> np.ndarray:
-        """The latents of a record as they are stored: a view."""
+        """Return the latents of a record as they are stored: a view."""
         return np.ndarray(self.shape, STORED[self.dtype], record)
 
     def decode(self, record: np.ndarray) -> Latents:
-        """What a trainer reads; float32 latents are a view of the record."""
-        width, height, left, top = SIZES.unpack_from(record, self.latent_bytes)
+        """Return what a trainer reads; float32 latents are a view of the record."""
+        width, height, left, top = SIZES.unpack_from(record.data, self.latent_bytes)
         return Latents(widened(self.stored(record)), (width, height), (left, top))

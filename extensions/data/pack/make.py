@@ -1,4 +1,4 @@
-"""Making a pack: plan, space, shards over processes, then keys.arrow and, last, pack.json."""
+"""Makes a pack: plan, space, shards over processes, then keys.arrow and, last, pack.json."""
 
 import json
 import shutil
@@ -46,7 +46,7 @@ def make(index, wish: Wish, jobs: int) -> header.Pack:
         raise UserError(f"{wish.folder} holds a finished pack; give another folder, or move it away")
     with writing(wish.folder, "give a folder on a disk with room"):
         wish.folder.mkdir(parents=True, exist_ok=True)
-    with alone(wish.folder):
+    with one_at_a_time(wish.folder):
         planned = plan.make(index, wish.source, wish.dtype, wish.shard_bytes)
         with writing(wish.folder, write.GOES_ON):
             begin(wish, planned)
@@ -62,7 +62,7 @@ def make(index, wish: Wish, jobs: int) -> header.Pack:
 
 
 @contextmanager
-def alone(folder: Path):
+def one_at_a_time(folder: Path):
     """One process makes a pack at a time; what a killed one left half written is removed."""
     try:
         with locks.held(folder / LOCK, timeout=0):
@@ -88,13 +88,13 @@ def begin(wish: Wish, planned: Plan) -> None:
 
 
 def done(wish: Wish, planned: Plan, shard: int) -> bool:
-    """Whether a shard stands under its name: it was verified before it got it."""
+    """Tell whether a shard stands under its name: it was verified before it got it."""
     path = wish.folder / planned.pack.shards[shard].file
     return path.is_file() and note(wish, planned, shard) is not None
 
 
 def note(wish: Wish, planned: Plan, shard: int) -> dict | None:
-    """What was written of a shard and what was left out; None where that is not known."""
+    """Return what was written of a shard and what was left out; None where that is not known."""
     path = wish.folder / UNFINISHED / f"{planned.pack.shards[shard].file}.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -122,7 +122,7 @@ def gigabytes(size: int) -> str:
 
 
 def task_of(wish: Wish, planned: Plan, keys: pa.Array, shard: int) -> Task:
-    """A shard's work, with all that a process needs for it."""
+    """Return a shard's work, with all that a process needs for it."""
     chosen = keys.take(pa.array(planned.rows_of(shard))).to_pylist()
     layout, file = planned.pack.layout(shard), planned.pack.shards[shard].file
     return Task(wish.source, wish.folder, file, layout, chosen, wish.dtype == plan.KEEP, wish.bad)
@@ -136,6 +136,7 @@ def finish(wish: Wish, planned: Plan, keys: pa.Array) -> header.Pack:
         with new_file(temporary, header.SCHEMA) as file:
             for number, shard in enumerate(planned.pack.shards):
                 found = note(wish, planned, number)
+                assert found is not None  # all shards are done
                 left_out += found["left_out"]
                 shards.append(replace(shard, records=found["records"]))
                 file.write_batch(records_of(planned, keys, number, {key for key, _ in found["left_out"]}))
@@ -150,7 +151,7 @@ def finish(wish: Wish, planned: Plan, keys: pa.Array) -> header.Pack:
 
 
 def records_of(planned: Plan, keys: pa.Array, shard: int, left_out: set[str]) -> pa.RecordBatch:
-    """The rows of keys.arrow for one shard."""
+    """Return the rows of keys.arrow for one shard."""
     kept = [key for key in keys.take(pa.array(planned.rows_of(shard))).to_pylist() if key not in left_out]
     columns = [pa.array(kept, pa.string()), pa.array(np.full(len(kept), shard, np.int32))]
     columns.append(pa.array(np.arange(len(kept), dtype=np.int32)))

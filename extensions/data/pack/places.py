@@ -1,4 +1,4 @@
-"""From a row of an index to the shard and the record in it.
+"""Finds for a row of an index its shard and the record in it.
 
 Found once for an index and a pack by joining their keys, which at 12.4 million takes ten seconds and 1.1 GB in
 one process; kept beside keys.arrow as `rows-<index>-<keys>.npy`, 8 bytes a row, which every rank and worker maps.
@@ -26,7 +26,7 @@ def place(shard, record):
 
 
 def split(value: int) -> tuple[int, int]:
-    """(shard, record) of a place."""
+    """Return (shard, record) of a place."""
     return value >> BITS, value & ((1 << BITS) - 1)
 
 
@@ -41,14 +41,14 @@ def places(folder: Path, pack: Pack, index) -> np.ndarray:
 
 
 def located(folder: Path, pack: Pack, index) -> np.ndarray:
-    """The same, NOWHERE for a key that is not in the pack."""
+    """Return the same, NOWHERE for a key that is not in the pack."""
     path = folder / f"rows-{index.keys_fingerprint}-{pack.keys_digest[:8]}.npy"
     found = cached(path, len(index))
     return find_once(folder, path, index) if found is None else found
 
 
 def cached(path: Path, rows: int) -> np.ndarray | None:
-    """The kept places, or None where there are none that can be used."""
+    """Return the kept places, or None where there are none that can be used."""
     try:
         found = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError):
@@ -64,9 +64,11 @@ def find_once(folder: Path, path: Path, index) -> np.ndarray:
             found = cached(path, len(index))
             if found is not None:
                 return found
+            made = find(folder, index)
             with replacing(path) as temporary:
-                np.save(temporary, find(folder, index))
-            return cached(path, len(index))
+                np.save(temporary, made)
+            found = cached(path, len(index))
+            return made if found is None else found
     except (OSError, NotImplementedError):  # a disk that is read-only, full, or knows no locks
         return find(folder, index)
 

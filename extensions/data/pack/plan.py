@@ -1,4 +1,4 @@
-"""Which rows go to which shard, in which order; the same for the same index, dtype and size of shards."""
+"""Plans which rows go to which shard, in which order; the same for the same index, dtype and size of shards."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,29 +24,29 @@ class Plan:
     starts: list[int]
 
     def rows_of(self, shard: int) -> np.ndarray:
-        """The index's rows that a shard is planned to hold."""
+        """Return the index's rows that a shard is planned to hold."""
         start = self.starts[shard]
         return self.rows[start : start + self.pack.shards[shard].records]
 
 
 def make(index, source: Path, dtype: str, shard_bytes: int) -> Plan:
-    """The plan of a pack. dtype: a key of STORED or KEEP. UserError where there is none to keep."""
+    """Return the plan of a pack. dtype: a key of STORED or KEEP. UserError where there is none to keep."""
     dtype = dtype_of(index, source) if dtype == KEEP else dtype
     rows = np.argsort(index.bucket, kind="stable")
     counts = np.bincount(index.bucket, minlength=len(index.buckets))
     shards, starts = [], []
-    for number, (bucket, count) in enumerate(zip(index.buckets, counts.tolist(), strict=True)):
-        most = max(1, shard_bytes // Layout(*bucket, dtype).record_bytes)
+    for number, ((width, height), count) in enumerate(zip(index.buckets, counts.tolist(), strict=True)):
+        most = max(1, shard_bytes // Layout(width, height, dtype).record_bytes)
         first = int(counts[:number].sum())
         for part, start in enumerate(range(0, count, most)):
-            shards.append(Shard(f"{bucket[0]}x{bucket[1]}-{part:05}.bin", number, min(most, count - start)))
+            shards.append(Shard(f"{width}x{height}-{part:05}.bin", number, min(most, count - start)))
             starts.append(first + start)
     pack = Pack(dtype, list(index.buckets), shards, len(index), index.keys_fingerprint, source=source.resolve().name)
     return Plan(pack, rows, starts)
 
 
 def dtype_of(index, source: Path) -> str:
-    """The dtype of the first npz that can be read."""
+    """Return the dtype of the first npz that can be read."""
     for row in range(min(len(index), TRIES)):
         sample = index[row]
         try:

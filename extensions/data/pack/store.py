@@ -1,4 +1,4 @@
-"""Reading records in training.
+"""Reads the records of a pack in training.
 
 With `os.preadv` into a fresh buffer, not through a map of the shard. From a warm cache the map is faster
 (`benchmarks/latents.py`), but: a bad sector or a shard cut short is an error here that names the record, where a map
@@ -46,16 +46,16 @@ class Shards:
         """Read the bytes of a record."""
         file = self.file(shard)
         try:
-            read = os.preadv(file, [record], number * len(record))
+            read = os.preadv(file, [record.data], number * len(record))
         except OSError as error:
             if error.errno in NOT_THERE:
                 raise UserError(f"{self.name(shard)} cannot be read ({error.strerror}); mend the disk") from None
-            raise self.corrupt(shard, number, key, error.strerror) from None
+            raise self.corrupt(shard, number, key, error.strerror or "it cannot be read") from None
         if read != len(record):
             raise self.corrupt(shard, number, key, "it is cut short")
 
     def file(self, shard: int) -> int:
-        """The descriptor of a shard, opened now or before. UserError where it is missing."""
+        """Return the descriptor of a shard, opened now or before. UserError where it is missing."""
         if shard in self.files:
             return self.files[shard]
         try:
@@ -90,5 +90,5 @@ class PackedStore:
         self.places = places(folder, self.shards.pack, index)
 
     def read(self, row: int, sample) -> Latents:
-        """The latents of a row, which is `sample`, as float32."""
+        """Return the latents of a row, which is `sample`, as float32."""
         return self.shards.read(int(self.places[row]), sample.key, sample.width, sample.height)

@@ -1,4 +1,4 @@
-"""Writing one shard: to a temporary name, in blocks that are synced, read back and compared with their npz.
+"""Writes one shard: to a temporary name, in blocks that are synced, read back and compared with their npz.
 
 A block's pages are dropped from memory after the sync, so that what is compared comes from the disk.
 """
@@ -46,7 +46,8 @@ def write(task: Task) -> str:
     UserError: corrupt npz with STOP, a value that the dtype cannot hold, disk full, a record that reads back other
     than it was written.
     """
-    path, left_out, written = task.folder / task.file, [], 0
+    path, written = task.folder / task.file, 0
+    left_out: list[list[str]] = []
     with writing(path, GOES_ON), replacing(path) as temporary, open(temporary, "w+b") as file:
         for start in range(0, len(task.keys), block_of(task.layout)):
             kept = append(file, task, task.keys[start : start + block_of(task.layout)], left_out)
@@ -62,7 +63,7 @@ def block_of(layout: Layout) -> int:
     return max(1, BLOCK // layout.record_bytes)
 
 
-def append(file, task: Task, keys: list[str], left_out: list) -> list[str]:
+def append(file, task: Task, keys: list[str], left_out: list[list[str]]) -> list[str]:
     """Write the records of some keys at the end; the keys that were written."""
     kept = []
     for key in keys:
@@ -80,7 +81,7 @@ def append(file, task: Task, keys: list[str], left_out: list) -> list[str]:
 
 
 def stored_of(task: Task, key: str) -> tuple[np.ndarray, Latents]:
-    """(latents as they are stored, the npz). UserError where the file's dtype is to be kept and another."""
+    """Return (latents as they are stored, the npz). UserError where the file's dtype is to be kept and another."""
     found = npz.load(task.source, key, task.layout.width, task.layout.height)
     kind = found.latents.dtype
     if task.keep and kind.newbyteorder("<") != STORED[task.layout.dtype]:
@@ -104,7 +105,7 @@ def verify(file, task: Task, first: int, keys: list[str]) -> None:
     layout = task.layout
     record = np.empty(layout.record_bytes, np.uint8)
     for number, key in enumerate(keys, start=first):
-        read = os.preadv(file.fileno(), [record], number * layout.record_bytes)
+        read = os.preadv(file.fileno(), [record.data], number * layout.record_bytes)
         stored, found = stored_of(task, key)
         back = layout.decode(record)
         same = back.original_size == found.original_size and back.crop == found.crop
@@ -117,5 +118,5 @@ def verify(file, task: Task, first: int, keys: list[str]) -> None:
 
 
 def differs(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether any bit differs."""
+    """Tell whether any bit differs."""
     return one.tobytes() != other.tobytes()

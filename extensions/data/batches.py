@@ -1,0 +1,52 @@
+"""Reads the batches of a data set: cached latents, composed texts, token ids."""
+
+from collections.abc import Callable
+
+import torch
+
+from extensions.data.corrupt import Reader
+from extensions.data.loader import Place
+from extensions.data.metadata import Sample
+
+
+class Batches:
+    """What the places of the data hold. Everything that it needs is handed in.
+
+    reader: of an index's rows, with what takes a corrupt one's place. compose(sample, epoch): the text that a sample
+    is trained on, epochs counted from 1. tokenize(texts): an int64 tensor (b, chunks, 77) a text encoder.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        compose: Callable[[Sample, int], str],
+        tokenize: Callable[[list[str]], list[torch.Tensor]],
+    ):
+        self.reader, self.compose, self.tokenize = reader, compose, tokenize
+        self.left_out: frozenset[int] = frozenset()  # rows that take no corrupt one's place
+
+    def at(self, place: Place) -> dict:
+        """One batch, as upstream's trainers take it.
+
+        latents float32 (b, 4, h/8, w/8), not scaled; token ids; sizes int64 (b, 2) as (h, w) in pixels.
+        """
+        read = [self.reader.read(row, self.left_out) for row in place.rows]
+        samples, cached = [one.sample for one in read], [one.latents for one in read]
+        skipped = [each for one in read for each in one.skipped]
+        texts = [self.compose(sample, place.epoch) for sample in samples]
+        return {
+            "latents": torch.stack([torch.from_numpy(item.latents) for item in cached]),
+            "images": None,
+            "captions": texts,
+            "input_ids_list": self.tokenize(texts),
+            "text_encoder_outputs_list": None,
+            "loss_weights": torch.ones(len(samples)),
+            "original_sizes_hw": torch.tensor([item.original_size[::-1] for item in cached]),
+            "crop_top_lefts": torch.tensor([item.crop[::-1] for item in cached]),
+            "target_sizes_hw": torch.tensor([(s.height, s.width) for s in samples]),
+            "alpha_masks": None,
+            "image_keys": [sample.key for sample in samples],
+            # Corrupt, and replaced by others of their bucket: for the plugin that counts them.
+            "skipped_keys": [key for key, _ in skipped],
+            "skipped_reasons": [reason for _, reason in skipped],
+        }
