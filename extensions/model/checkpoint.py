@@ -1,4 +1,4 @@
-"""What a single-file checkpoint is, read from its header alone: no tensor is loaded, no torch imported."""
+"""Reads what a single-file checkpoint is from its header alone: no tensor is loaded, no torch imported."""
 
 import json
 import os
@@ -34,7 +34,7 @@ class Header:
             raise UserError(f"{self.path}: tensor {name} is missing; the checkpoint is incomplete") from None
 
     def layers(self, prefix: str) -> int:
-        """How many numbered sub-modules follow `prefix`: 'a.0.', 'a.1.' give 2."""
+        """Return how many numbered sub-modules follow `prefix`: 'a.0.', 'a.1.' give 2."""
         rest = (name[len(prefix) :] for name in self.shapes if name.startswith(prefix))
         return len({text.split(".", 1)[0] for text in rest})
 
@@ -50,7 +50,7 @@ class Header:
 
 
 def read_header(path: str | os.PathLike) -> Header:
-    """The header of a safetensors file, checked against the file's size.
+    """Return the header of a safetensors file, checked against the file's size.
 
     UserError: not there, not safetensors, or shorter than its header says (a broken download, a save
     that was killed).
@@ -77,7 +77,7 @@ def read_header(path: str | os.PathLike) -> Header:
 
 
 def require_family(header: Header, wanted: str) -> None:
-    """UserError unless the checkpoint is of the family ("sdxl", "sd2") that the run trains."""
+    """Raise UserError unless the checkpoint is of the family ("sdxl", "sd2") that the run trains."""
     if header.family != wanted:
         raise UserError(
             f"{header.path} is {FAMILIES[header.family]}, this run needs {FAMILIES[wanted]}; give another base model"

@@ -1,4 +1,4 @@
-"""The tensors of the published SDXL and SD2.1 models. Nothing is loaded.
+"""Lists the tensors of the published SDXL and SD2.1 models. Nothing is loaded.
 
 The tests hold the counts against diffusers' and transformers'.
 """
@@ -17,7 +17,7 @@ UNET = "U-Net"
 
 @cache
 def shapes(family: str) -> dict[str, Shapes]:
-    """{"U-Net": shapes, "text encoder 1": …} as the trainers build them; family: "sdxl" or "sd2"."""
+    """Return {"U-Net": shapes, "text encoder 1": …} as the trainers build them; family: "sdxl" or "sd2"."""
     if family == "sdxl":
         second = open_clip_shapes(1280, 32, 1280)
         return {

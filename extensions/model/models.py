@@ -1,4 +1,4 @@
-"""The models of a run, under names that do not depend on the trainer."""
+"""Names the models of a run independently of the trainer."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,12 +21,12 @@ class Models:
     unet_names: dict[str, str] | None = None
 
     def named(self) -> dict[str, Any]:
-        """{"U-Net": …, "text encoder 1": …, …}: the trainable models by the name that logs use."""
+        """Return {"U-Net": …, "text encoder 1": …, …}: the trainable models by the name that logs use."""
         encoders = {f"text encoder {i}": model for i, model in enumerate(self.text_encoders, start=1)}
         return {"U-Net": self.unet, **encoders}
 
     def unet_parameters(self) -> dict[str, Any]:
-        """{LDM name: Parameter} of the U-Net, in the order in which a sample passes it."""
+        """Return {LDM name: Parameter} of the U-Net, in the order in which a sample passes it."""
         parameters = dict(self.unet.named_parameters())
         if self.unet_names is None:
             return parameters

@@ -1,4 +1,4 @@
-"""Keys and shapes of the text encoders: transformers' CLIP layout and open_clip's, for any width.
+"""Lists keys and shapes of the text encoders: transformers' CLIP layout and open_clip's, for any width.
 
 The number of heads cannot be read off the shapes. The rule is the real models' own: 64 channels a
 head (768 / 12, 1280 / 20, 1024 / 16), so widths are multiples of 64.
@@ -11,7 +11,7 @@ POSITIONS = 77
 
 
 def clip_shapes(width: int, layers: int) -> Shapes:
-    """`transformers.CLIPTextModel` (SDXL's first encoder); `position_ids` is an int64 buffer, not listed."""
+    """Return `transformers.CLIPTextModel` (SDXL's first encoder); `position_ids` is an int64 buffer, not listed."""
     shapes: Shapes = {
         "text_model.embeddings.token_embedding.weight": (VOCABULARY, width),
         "text_model.embeddings.position_embedding.weight": (POSITIONS, width),

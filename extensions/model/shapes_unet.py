@@ -1,4 +1,4 @@
-"""Keys and shapes of the U-Net in the original (LDM / SGM) layout, for any size.
+"""Lists keys and shapes of the U-Net in the original (LDM / SGM) layout, for any size.
 
 Source of the names: the published SDXL and SD2.1 files; the tests compare them with diffusers' own
 conversion of the full-size models. A head has 64 channels, so attention needs channels >= 64.
@@ -30,7 +30,7 @@ class UNetSize:
 
 
 def unet_shapes(size: UNetSize) -> Shapes:
-    """All keys of the U-Net, without the `model.diffusion_model.` in front."""
+    """Return all keys of the U-Net, without the `model.diffusion_model.` in front."""
     shapes = _embeddings(size) | conv("input_blocks.0.0", size.channels, 4, 3)
     down, skips = _down(size)
     shapes |= down | _middle(size) | _up(size, skips)
@@ -46,7 +46,7 @@ def _embeddings(size: UNetSize) -> Shapes:
 
 
 def _down(size: UNetSize) -> tuple[Shapes, list[int]]:
-    """The input blocks after the first, and the channels that each block hands to the way up."""
+    """Return the input blocks after the first, and the channels that each block hands to the way up."""
     shapes: Shapes = {}
     skips = [size.channels]
     for level, multiplier in enumerate(size.multipliers):

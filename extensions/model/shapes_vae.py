@@ -1,4 +1,4 @@
-"""Keys and shapes of the KL autoencoder in the original (LDM) layout, for any width.
+"""Lists keys and shapes of the KL autoencoder in the original (LDM) layout, for any width.
 
 As in the real one: four levels (1, 2, 4, 4 times the base width, a multiple of 32), so a factor of 8
 in each direction; two residual blocks a level down and three up; attention in the middle; 4 latent
@@ -12,7 +12,7 @@ LATENT_CHANNELS = 4
 
 
 def vae_shapes(base: int) -> Shapes:
-    """All keys of the autoencoder, without the `first_stage_model.` in front."""
+    """Return all keys of the autoencoder, without the `first_stage_model.` in front."""
     moments = 2 * LATENT_CHANNELS
     shapes = _encoder(base) | _decoder(base) | conv("quant_conv", moments, moments, 1)
     return shapes | conv("post_quant_conv", LATENT_CHANNELS, LATENT_CHANNELS, 1)

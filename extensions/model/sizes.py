@@ -1,4 +1,4 @@
-"""Sizes of text encoders and autoencoder, read from a checkpoint's tensor shapes; both trainers build from them.
+"""Reads the sizes of text encoders and autoencoder from a checkpoint's tensor shapes; both trainers build from them.
 
 Attention heads cannot be read off a shape; SDXL, SD2 and their text encoders all use 64 channels a head,
 and that is the rule here.
@@ -33,8 +33,8 @@ def clip_open(header: Header, prefix: str) -> dict:
     return config | ({"projection_dim": projection[1]} if projection else {})
 
 
-def clip_config(token_embedding: tuple[int, int], intermediate: int, layers: int) -> dict:
-    """The size arguments of transformers' CLIPTextConfig."""
+def clip_config(token_embedding: tuple[int, ...], intermediate: int, layers: int) -> dict:
+    """Return the size arguments of transformers' CLIPTextConfig."""
     vocabulary, hidden = token_embedding
     return {
         "vocab_size": vocabulary,

@@ -1,4 +1,4 @@
-"""Text encoders between transformers' parameter names and open_clip's, in which SDXL's second and SD2's are stored.
+"""Translates text-encoder names between transformers and open_clip, in which SDXL's second and SD2's are stored.
 
 One table, read both ways. open_clip keeps query, key and value of a layer in one tensor; transformers in
 three. `text_projection`: open_clip computes `x @ projection`, transformers `x @ weight.T`, so a conversion
@@ -31,7 +31,7 @@ THIRDS = {"self_attn.q_proj": 0, "self_attn.k_proj": 1, "self_attn.v_proj": 2}
 
 
 def open_clip_name(name: str) -> tuple[str, int | None]:
-    """(open_clip's name, which third of it) of a transformers parameter; None: all of it.
+    """Return (open_clip's name, which third of it) of a transformers parameter; None: all of it.
 
     KeyError for a name that is no parameter of a CLIP text model.
     """
@@ -48,7 +48,7 @@ def open_clip_name(name: str) -> tuple[str, int | None]:
 
 
 def from_open_clip(names: Iterable[str], read: Callable[[str], torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors that a transformers model with these parameter names needs; `read` gives open_clip's by name."""
+    """Build the tensors that a transformers model with these parameter names needs; `read` gives open_clip's."""
     found = {}
     for name in names:
         source, third = open_clip_name(name)
@@ -59,8 +59,9 @@ def from_open_clip(names: Iterable[str], read: Callable[[str], torch.Tensor]) ->
 
 
 def to_open_clip(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A transformers state dict under open_clip's names."""
-    found, thirds = {}, {}
+    """Return a transformers state dict under open_clip's names."""
+    found: dict[str, torch.Tensor] = {}
+    thirds: dict[str, dict[int, torch.Tensor]] = {}
     for name, tensor in state.items():
         target, third = open_clip_name(name)
         if third is None:

@@ -1,4 +1,4 @@
-"""The blocks of a U-Net, and which of them to freeze for a given percentage.
+"""Picks the blocks of a U-Net to freeze for a given percentage.
 
 63, 68 and 71 are the variants of the logbook, block by block. For any other number the rule is: the
 candidates are whole residual, attention, down- and up-sampling blocks (never the embeddings, the first
@@ -90,7 +90,7 @@ def block_sizes(sizes: dict[str, int]) -> dict[str, int]:
 
 
 def closest_set(blocks: dict[str, int], total: int, percent: float) -> list[str]:
-    """The blocks whose sizes sum up closest to (100 - percent) % of `total`.
+    """Return the blocks whose sizes sum up closest to (100 - percent) % of `total`.
 
     Subset sum over sizes in units of total / STEPS; the reachable sums are the bits of one integer, so
     some fifty blocks cost a few milliseconds.
@@ -112,7 +112,7 @@ def closest_set(blocks: dict[str, int], total: int, percent: float) -> list[str]
 
 def nearest_bit(bits: int, position: int) -> int:
     """Index of the set bit nearest to `position`; of two equally near the lower."""
-    for distance in range(bits.bit_length() + 1):
+    for distance in range(max(bits.bit_length(), position) + 1):
         for candidate in (position - distance, position + distance):
             if candidate >= 0 and bits >> candidate & 1:
                 return candidate

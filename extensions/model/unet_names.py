@@ -1,4 +1,4 @@
-"""The two names of a U-Net parameter: the original (LDM) one of the checkpoint, and diffusers'.
+"""Translates U-Net parameter names between the checkpoint's original (LDM) layout and diffusers'.
 
 The mapping is diffusers' own single-file conversion, asked with names in the place of tensors: it moves
 values from key to key and looks at none of them. So there is no second table to keep right.
@@ -16,12 +16,12 @@ ORDER = ("time_embed", "label_emb", "input_blocks", "middle_block", "output_bloc
 
 
 def ldm_of_diffusers(names: Iterable[str]) -> dict[str, str]:
-    """{diffusers name: LDM name} of every U-Net parameter, in the order of the original U-Net.
+    """Return {diffusers name: LDM name} of every U-Net parameter, in the order of the original U-Net.
 
     names: a checkpoint's keys, of which those under `model.diffusion_model.` count.
     """
     bare = sorted((name.removeprefix(UNET) for name in names if name.startswith(UNET)), key=position)
-    config = {"layers_per_block": LAYERS_PER_BLOCK}
+    config: dict[str, int | str] = {"layers_per_block": LAYERS_PER_BLOCK}
     if any(name.startswith("label_emb.") for name in bare):
         config["addition_embed_type"] = "text_time"
     converted = convert_ldm_unet_checkpoint({UNET + name: name for name in bare}, config)

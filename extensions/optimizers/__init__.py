@@ -10,7 +10,7 @@ OURS = {"AdamW4bit": "adamw4bit", "CautiousLion": "cautious_lion"}
 
 
 def __getattr__(name: str):
-    """The class of one of our optimizers. AttributeError for any other name."""
+    """Return the class of one of our optimizers. AttributeError for any other name."""
     if name not in OURS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{OURS[name]}"), name)

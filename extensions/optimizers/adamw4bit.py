@@ -1,4 +1,4 @@
-"""torchao's AdamW with 4-bit moments, without torch.compile: `--optimizer_type=extensions.optimizers.AdamW4bit`.
+"""Steps torchao's AdamW with 4-bit moments without torch.compile (extensions.optimizers.AdamW4bit).
 
 torchao compiles its step once for each shape, dtype and decay of a parameter. SDXL has about a hundred shapes, so
 that the first step of a run sits for a long while in compilers, on every process at once: the likely reason of the

@@ -1,4 +1,4 @@
-"""Cautious Lion that leaves sparse gradients in peace: `--optimizer_type=extensions.optimizers.CautiousLion`.
+"""Steps Cautious Lion, leaving sparse gradients in peace (extensions.optimizers.CautiousLion).
 
 A cautious optimizer drops the elements of an update that point against the gradient and scales the others up, so
 that the update keeps its length (arXiv 2411.16085, algorithm 2: by elements / elements kept). In a token embedding

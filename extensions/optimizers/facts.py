@@ -1,13 +1,13 @@
-"""What is known of each optimizer of the logbook: its flag, its class, the bytes of its state.
+"""Tabulates each optimizer of the logbook, one row: its flag, its class, the bytes of its state.
 
 Bytes follow from the shapes of the parameters, because the 8-bit ones leave small tensors in fp32 and the
 factored ones keep rows and columns of the last two axes: little for a matrix, more than the weights for a
-1x1 kernel. The formulas are held against the state of the real optimizers, tensor by tensor, by the tests;
-docs/optimizers.md is `python -m extensions.optimizers.facts`.
+1x1 kernel. The formulas are held against the state of the real optimizers, tensor by tensor, by the tests, and
+so is the table of docs/optimizers.md. To add an optimizer, add a row and its line there.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from math import prod
 from typing import TypeVar
@@ -21,7 +21,7 @@ SLICE = 16 * 2**20  # elements that bf16_updates.py steps at a time; SDXL's larg
 
 
 def slices(items: Iterable[T], elements: Callable[[T], int], most: int = SLICE) -> Iterator[list[T]]:
-    """What bf16_updates.py steps at a time, in order: at most `most` elements together, or one larger item."""
+    """Yield what bf16_updates.py steps at a time, in order: at most `most` elements together, or one larger item."""
     some, count = [], 0
     for item in items:
         if some and count + elements(item) > most:
@@ -35,11 +35,18 @@ def slices(items: Iterable[T], elements: Callable[[T], int], most: int = SLICE) 
 
 @dataclass(frozen=True)
 class Facts:
-    """One optimizer. bytes_of(shape, b): its state of one parameter whose elements have b bytes.
+    """One optimizer.
 
-    cls: dotted name. follows: floating-point state has the parameter's dtype (otherwise a dtype of its own,
-    whatever the weights are). rate: suggested learning rate as a multiple of AdamW's; None where the optimizer
-    chooses its own. In none of them does one parameter act on another: they can be stepped a few at a time.
+    flag: `--optimizer_type`, and the --optimizer_args that belong to it. cls: dotted name. bytes_of(shape, b): its
+    state of one parameter whose elements have b bytes. follows: floating-point state has the parameter's dtype
+    (otherwise a dtype of its own, whatever the weights are). rate: suggested learning rate as a multiple of AdamW's;
+    None where the optimizer chooses its own. found: what the recorded runs showed. step: for a moment a step needs so
+    many bytes an element of the largest tensor whose elements have 2 or 4 bytes; step_all: copies of all tensors.
+    shapes: what it does with the shape of each weight, which ZeRO takes away; "" where state and step are one
+    number's at a time, so that any cut of the weights is as good as another. aliases: {other flag of upstream's: its
+    class} with the same facts.
+
+    In none of them does one parameter act on another: they can be stepped a few at a time.
     """
 
     name: str
@@ -50,9 +57,13 @@ class Facts:
     bytes_of: Callable[[Shape, int], int]
     rate: float | None
     found: str
+    step: Mapping[int, int] = field(default_factory=dict)
+    step_all: int = 0
+    shapes: str = ""
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     def state_bytes(self, shapes: Iterable[Shape], element: int) -> int:
-        """Bytes of the state for parameters of these shapes, element: 2 for bf16 weights, 4 for fp32."""
+        """Return bytes of the state for parameters of these shapes, element: 2 for bf16 weights, 4 for fp32."""
         return sum(self.bytes_of(tuple(shape), element) for shape in shapes)
 
 
@@ -84,50 +95,123 @@ def _factors(shape: Shape) -> int:
     return n // shape[-1] + n // shape[-2] if len(shape) >= 2 else n
 
 
+def _adafactor(shape: Shape, _b: int) -> int:
+    """Return a factored second moment in fp32."""
+    return 4 * _factors(shape)
+
+
 def _came(shape: Shape, b: int) -> int:
-    """A first moment, a factored second one and a factored residual (which vectors do without)."""
+    """Return a first moment, a factored second one and a factored residual (which vectors do without)."""
     return (prod(shape) + (2 if len(shape) >= 2 else 1) * _factors(shape)) * b
 
 
 ADAFACTOR = "transformers.optimization.Adafactor"
+BNB = "bitsandbytes.optim"
+FACTORS = "factors the second moment by rows and columns"
+BY_SHAPE = "keeps its state by the shape of each weight"
+MASKS = "scales each weight's update by its own mask"
+# The update of the tensor before is still there.
+ADAFACTOR_STEP = {2: 20, 4: 12}
+LION_STEP = {2: 5, 4: 9}
 OPTIMIZERS = (
-    Facts("AdamW", "AdamW", "torch.optim.AdamW", "torch", True, _moments(2), 1.0, "-"),
     Facts(
-        "AdamW8bit", "AdamW8bit", "bitsandbytes.optim.AdamW8bit", "bitsandbytes", False, _blockwise(2), 1.0,
-        "most runs; 23.5 GB at 100% on one GPU, 24.0 GB at 71% on four",
+        name="AdamW", flag="AdamW", cls="torch.optim.AdamW", library="torch", follows=True, bytes_of=_moments(2),
+        rate=1.0, found="-", step_all=1,
+        aliases={"PagedAdamW": f"{BNB}.PagedAdamW", "PagedAdamW32bit": f"{BNB}.PagedAdamW32bit"},
     ),
     Facts(
-        "AdamW4bit", "extensions.optimizers.AdamW4bit", "extensions.optimizers.AdamW4bit", "torchao", True,
-        _four_bits, 1.0, "18.5 GB, then hung: torchao compiles each shape anew; here it steps without compiling",
-    ),
-    Facts("Lion", "Lion", "lion_pytorch.lion_pytorch.Lion", "lion-pytorch", True, _moments(1), 0.1, "trains"),
-    Facts(
-        "Lion8bit", "Lion8bit", "bitsandbytes.optim.Lion8bit", "bitsandbytes", False, _blockwise(1), 0.1,
-        "21.2 GB at 71%, out of memory at 100%",
+        name="AdamW8bit", flag="AdamW8bit", cls=f"{BNB}.AdamW8bit", library="bitsandbytes", follows=False,
+        bytes_of=_blockwise(2), rate=1.0, found="most runs; 23.5 GB at 100% on one GPU, 24.0 GB at 71% on four",
+        aliases={"PagedAdamW8bit": f"{BNB}.PagedAdamW8bit"},
     ),
     Facts(
-        "C-Lion", "extensions.optimizers.CautiousLion", "extensions.optimizers.CautiousLion",
-        "pytorch-optimizer", True, _moments(1), 0.1,
-        "24.0 GB; the library's own rescaling threw token embeddings up to 1.19 away in 3 steps at 1e-4",
+        name="AdamW4bit", flag="extensions.optimizers.AdamW4bit", cls="extensions.optimizers.AdamW4bit",
+        library="torchao", follows=True, bytes_of=_four_bits, rate=1.0,
+        found="18.5 GB, then hung: torchao compiles each shape of tensor anew; here it steps without compiling",
+        step={2: 58, 4: 54}, shapes=BY_SHAPE,
     ),
     Facts(
-        "AdaFactor, relative step", "AdaFactor", ADAFACTOR, "transformers", False, lambda s, _b: 4 * _factors(s),
-        None, "20.4 GB at 71%, 23.3 GB at 100%; chooses its own rate, --learning_rate only shapes the log",
+        name="Lion", flag="Lion", cls="lion_pytorch.lion_pytorch.Lion", library="lion-pytorch", follows=True,
+        bytes_of=_moments(1), rate=0.1, found="trains", step=LION_STEP,
     ),
     Facts(
-        "AdaFactor, own schedule", "AdaFactor relative_step=False scale_parameter=False", ADAFACTOR, "transformers",
-        False, lambda s, _b: 4 * _factors(s), 0.3,
-        "as above; recorded without scale_parameter=False: the rate times the weights' RMS, about 0.02",
+        name="Lion8bit", flag="Lion8bit", cls=f"{BNB}.Lion8bit", library="bitsandbytes", follows=False,
+        bytes_of=_blockwise(1), rate=0.1, found="21.2 GB at 71%, out of memory at 100%",
+        aliases={"PagedLion8bit": f"{BNB}.PagedLion8bit"},
     ),
     Facts(
-        "CAME", "pytorch_optimizer.CAME", "pytorch_optimizer.optimizer.came.CAME", "pytorch-optimizer", True, _came,
-        0.1, "out of memory on 24 GB, which C-Lion just filled; 1e-4 is far too hot",
+        name="C-Lion", flag="extensions.optimizers.CautiousLion", cls="extensions.optimizers.CautiousLion",
+        library="pytorch-optimizer", follows=True, bytes_of=_moments(1), rate=0.1,
+        found="24.0 GB; the library's own rescaling threw token embeddings up to 1.19 away in 3 steps at 1e-4",
+        step=LION_STEP, shapes=MASKS,
+    ),
+    Facts(
+        name="AdaFactor, relative step", flag="AdaFactor", cls=ADAFACTOR, library="transformers", follows=False,
+        bytes_of=_adafactor, rate=None,
+        found="20.4 GB at 71%, 23.3 GB at 100%; chooses its own rate, --learning_rate only shapes the log",
+        step=ADAFACTOR_STEP, shapes=FACTORS,
+    ),
+    Facts(
+        name="AdaFactor, own schedule", flag="AdaFactor relative_step=False scale_parameter=False", cls=ADAFACTOR,
+        library="transformers", follows=False, bytes_of=_adafactor, rate=0.3,
+        found="as above; recorded without scale_parameter=False: the rate times the weights' RMS, about 0.02",
+        step=ADAFACTOR_STEP, shapes=FACTORS,
+    ),
+    Facts(
+        name="CAME", flag="pytorch_optimizer.CAME", cls="pytorch_optimizer.optimizer.came.CAME",
+        library="pytorch-optimizer", follows=True, bytes_of=_came, rate=0.1,
+        found="out of memory on 24 GB, which C-Lion just filled; 1e-4 is far too hot", step={2: 10, 4: 12},
+        shapes=FACTORS,
     ),
 )  # fmt: skip
+# Outside the table, and known to work one number at a time.
+ELEMENTWISE = ("adam", "adamw32bit", "sgd")
+# What launchers and training states of before may say.
+OLD_NAMES = {
+    "extensions.adamw4bit.AdamW4bit": "extensions.optimizers.AdamW4bit",
+    "extensions.cautious_lion.CautiousLion": "extensions.optimizers.CautiousLion",
+}
+
+
+def present_name(optimizer_type: str) -> str:
+    """Return `--optimizer_type` under the name that it has today."""
+    return OLD_NAMES.get(optimizer_type, optimizer_type)
+
+
+def short(name: str) -> str:
+    """Return the class, in lower case, of a name with or without dots."""
+    return name.rpartition(".")[2].lower()
+
+
+def classes() -> dict[str, str]:
+    """Return {name in lower case: dotted class} of each `--optimizer_type` that upstream knows without dots."""
+    found = {facts.flag.split()[0]: facts.cls for facts in OPTIMIZERS if "." not in facts.flag.split()[0]}
+    for facts in OPTIMIZERS:
+        found |= facts.aliases
+    return {name.lower(): cls for name, cls in found.items()}
+
+
+def shapes_of(optimizer_type: str, arguments: Mapping[str, object]) -> str | None:
+    """Return what an optimizer does with the shape of each weight, "" for nothing; None where nothing is known of it.
+
+    arguments: its --optimizer_args. Two libraries have a mask under two names: a switch, and the share that is kept
+    of what the mask takes away.
+    """
+    name = short(optimizer_type)
+    row = next((facts for facts in OPTIMIZERS if name in {short(flag) for flag in (facts.cls, *facts.aliases)}), None)
+    masks = arguments.get("cautious", row is not None and row.shapes == MASKS)
+    if masks or arguments.get("cautious_factor", 1) != 1:
+        return MASKS
+    if row is None:
+        return "" if name in ELEMENTWISE else None
+    return "" if row.shapes == MASKS else row.shapes
 
 
 def of_flag(optimizer_type: str, optimizer_args: list[str] | None = None) -> Facts:
-    """The facts of `--optimizer_type`, which ignores case where it has no dots. UserError for an unknown one."""
+    """Return the facts of `--optimizer_type`, which ignores case where it has no dots.
+
+    UserError for an unknown one.
+    """
     name = optimizer_type or "AdamW"
     if not is_known(name):
         known = ", ".join(dict.fromkeys(facts.flag.split()[0] for facts in OPTIMIZERS))
@@ -138,15 +222,8 @@ def of_flag(optimizer_type: str, optimizer_args: list[str] | None = None) -> Fac
 
 
 def is_known(name: str) -> bool:
-    """Whether the table has this `--optimizer_type`. UserError for a dotted name of nothing."""
+    """Tell whether the table has this `--optimizer_type`. UserError for a dotted name of nothing."""
     return any(_names(name, facts) for facts in OPTIMIZERS)
-
-
-def asked_for(args) -> str:
-    """The `--optimizer_type` of the parsed flags; upstream has two older flags for it."""
-    if getattr(args, "use_8bit_adam", False):
-        return "AdamW8bit"
-    return "Lion" if getattr(args, "use_lion_optimizer", False) else args.optimizer_type or "AdamW"
 
 
 def _names(name: str, facts: Facts) -> bool:
@@ -157,7 +234,7 @@ def _names(name: str, facts: Facts) -> bool:
 
 
 def _class(dotted: str):
-    """The class of a dotted name; UserError where there is none."""
+    """Return the class of a dotted name; UserError where there is none."""
     module, _, name = dotted.rpartition(".")
     try:
         return getattr(import_module(module), name)
@@ -166,7 +243,7 @@ def _class(dotted: str):
 
 
 def of_optimizer(optimizer) -> Facts | None:
-    """The facts of a built optimizer, by its class; None for one that is not in the table."""
+    """Return the facts of a built optimizer, by its class; None for one that is not in the table."""
     for facts in OPTIMIZERS:
         if type(optimizer).__name__ == facts.cls.rpartition(".")[2] and type(optimizer) is _class(facts.cls):
             return facts

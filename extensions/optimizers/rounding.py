@@ -1,4 +1,4 @@
-"""fp32 to bf16: stochastic rounding, and Kahan's remainder.
+"""Rounds fp32 to bf16: stochastic rounding, and Kahan's remainder.
 
 bf16 is the upper half of an fp32 number's bits: 8 bits of precision, so that a weight of 0.02 moves in steps of
 1.2e-4 and an update below half of that is lost when rounding to nearest.

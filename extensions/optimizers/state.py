@@ -1,4 +1,4 @@
-"""The state of an optimizer: how large it is, and restoring it as it was saved."""
+"""Measures the state of an optimizer, and restores it as it was saved."""
 
 import torch
 
@@ -35,7 +35,7 @@ def _put_back(restored: dict, saved: dict) -> None:
 
 
 def size(optimizer: torch.optim.Optimizer) -> int:
-    """Bytes of all tensors in the state; a storage that several share counts once."""
+    """Return bytes of all tensors in the state; a storage that several share counts once."""
     storages = {}
     for entries in optimizer.state.values():
         for value in entries.values():
@@ -47,6 +47,6 @@ def size(optimizer: torch.optim.Optimizer) -> int:
 
 
 def _inner(value: torch.Tensor) -> list[torch.Tensor]:
-    """The plain tensors of a tensor, which may be a quantised one of several."""
+    """Return the plain tensors of a tensor, which may be a quantised one of several."""
     names = value.__tensor_flatten__()[0] if hasattr(value, "__tensor_flatten__") else []
     return [getattr(value, name) for name in names] or [value]

@@ -19,28 +19,28 @@ from extensions.optimizers import facts as optimizer_facts
 FAULTS = (AssertionError, AttributeError, ImportError, IndexError, KeyError, TypeError, ValueError)
 
 
-def check(args: argparse.Namespace, optimizer: Callable, schedule: Callable) -> None:
-    """UserError for an optimizer, --optimizer_args or a schedule that would fail; args, parsed, are left as they are.
+def check(args: argparse.Namespace, name: str, optimizer: Callable, schedule: Callable) -> None:
+    """Refuse an optimizer, --optimizer_args or a schedule that would fail; args, parsed, are left as they are.
 
-    optimizer(args, groups) and schedule(args, optimizer): the trainer's own functions. Optimizers outside the table
-    are made and not stepped: some of them do nothing useful on a CPU.
+    name: the optimizer's. optimizer(args, groups) and schedule(args, optimizer): the trainer's own functions.
+    Optimizers outside the table are made and not stepped: some of them do nothing useful on a CPU.
     """
-    tried, name = copy.copy(args), optimizer_facts.asked_for(args)
+    tried = copy.copy(args)
     parameter = torch.nn.Parameter(torch.zeros(8, 8))
     given = " ".join([name, *(args.optimizer_args or [])])
     hint = f"it refuses one of them or --learning_rate={args.learning_rate}"
-    with told(f"--optimizer_type={given} cannot be made", hint, "docs/optimizers.md"):
+    with explained(f"--optimizer_type={given} cannot be made", hint, "docs/optimizers.md"):
         made = optimizer(tried, [{"params": [parameter], "lr": args.learning_rate}])
-    with told(f"--lr_scheduler={args.lr_scheduler}", "it refuses its arguments", "its lines in the launcher"):
+    with explained(f"--lr_scheduler={args.lr_scheduler}", "it refuses its arguments", "its lines in the launcher"):
         schedule(tried, made)
     if optimizer_facts.is_known(name):
         parameter.grad = torch.ones_like(parameter)  # not before: AdaFactor's schedule then asks for its step count
-        with told(f"--optimizer_type={given} fails at its first step", hint, "docs/optimizers.md"):
+        with explained(f"--optimizer_type={given} fails at its first step", hint, "docs/optimizers.md"):
             made.step()
 
 
 @contextmanager
-def told(what: str, hint: str, where: str) -> Iterator[None]:
+def explained(what: str, hint: str, where: str) -> Iterator[None]:
     """One line for what goes wrong, and nothing of what the trainer will log again when it is in earnest."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -1,4 +1,4 @@
-"""The stand-in datasets: photographs() as latents of the stand-in VAE, at most 192x192 px of area."""
+"""Makes the stand-in data sets: photographs() as latents of the stand-in VAE, at most 192x192 px of area."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def ensure_dataset(folder: Path, kind: str, checkpoint: Path) -> tuple[Path, Pat
 
 
 def mode_encoder(checkpoint: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """A function for `prepare`; the VAE is loaded at its first call, so a warm start needs no torch."""
+    """Return a function for `prepare`; the VAE is loaded at its first call, so a warm start needs no torch."""
 
     def encode(pixels: np.ndarray) -> np.ndarray:
         import torch
@@ -56,7 +56,7 @@ def mode_encoder(checkpoint: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 @lru_cache(maxsize=2)
 def load_vae(checkpoint: str):
-    """(the checkpoint's autoencoder in float32, digest of its encoder)."""
+    """Return (the checkpoint's autoencoder in float32, digest of its encoder)."""
     from extensions.data.make import vae
 
     model = vae.load(checkpoint)

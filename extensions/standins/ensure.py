@@ -1,4 +1,4 @@
-"""All stand-ins at once; a second call finds them in place and imports no torch."""
+"""Makes all stand-ins at once; a second call finds them in place and imports no torch."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A shrunken SD2.1 (768, v-prediction) checkpoint: the keys of the real file, small shapes, random weights.
+"""Makes a shrunken SD2.1 (768, v-prediction) checkpoint: the real file's keys, small shapes, random weights.
 
 | part | real | here |
 |---|---|---|
@@ -18,8 +18,7 @@ from extensions.model.shapes import Shapes, prefixed
 from extensions.model.shapes_text import open_clip_shapes
 from extensions.model.shapes_unet import UNetSize, unet_shapes
 from extensions.model.shapes_vae import vae_shapes
-from extensions.standins import recipe
-from extensions.standins.weights import by_suffix, fill, save_checkpoint, wanted
+from extensions.standins import recipe, weights
 
 TEXT = 64
 UNET = UNetSize(64, (1, 2, 4, 4), (1, 1, 1, 0), 1, context=TEXT)
@@ -28,7 +27,7 @@ OUT_NORM = 75.0
 
 
 def sd2_shapes() -> Shapes:
-    """Every key of the file with its shape."""
+    """Return every key of the file with its shape."""
     return {
         **prefixed("model.diffusion_model.", unet_shapes(UNET)),
         **prefixed("cond_stage_model.model.", open_clip_shapes(TEXT, 24, TEXT)),
@@ -37,17 +36,5 @@ def sd2_shapes() -> Shapes:
 
 
 def ensure_sd2(path: Path) -> None:
-    """Write the checkpoint to `path` (safetensors, float16) unless a current one, or a foreign file, is there.
-
-    Raises UserError when the folder cannot be written.
-    """
-    if wanted(Path(path)):
-        save_checkpoint(_tensors(), Path(path))
-
-
-def _tensors() -> dict:
-    scales = {**recipe.unet_scales(UNET.channels, OUT_NORM), **recipe.TEXT, **recipe.VAE}
-    tensors = fill(sd2_shapes(), by_suffix(scales))
-    recipe.smooth_vae(tensors)
-    recipe.calibrate_vae(tensors, recipe.SD2_LATENT_STD)
-    return tensors
+    """Write the checkpoint to `path` unless a current one, or a foreign file, is there."""
+    weights.ensure(path, lambda: recipe.tensors_of(sd2_shapes(), UNET.channels, OUT_NORM, recipe.SD2_LATENT_STD))

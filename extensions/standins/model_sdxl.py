@@ -1,4 +1,4 @@
-"""A shrunken SDXL checkpoint: the keys of the real single file, small shapes, random weights.
+"""Makes a shrunken SDXL checkpoint: the keys of the real single file, small shapes, random weights.
 
 | part | real | here |
 |---|---|---|
@@ -13,14 +13,19 @@ only the transformers inside the blocks are less deep. A head has 64 channels ev
 model. Why it learns within sixteen steps: see recipe.py.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from extensions.model.shapes import Shapes, prefixed
 from extensions.model.shapes_text import POSITIONS, clip_shapes, open_clip_shapes
 from extensions.model.shapes_unet import UNetSize, unet_shapes
 from extensions.model.shapes_vae import vae_shapes
-from extensions.standins import recipe
-from extensions.standins.weights import by_suffix, fill, save_checkpoint, wanted
+from extensions.standins import recipe, weights
+
+if TYPE_CHECKING:
+    import torch
 
 TEXT_1 = 64
 TEXT_2 = 64
@@ -34,7 +39,7 @@ POSITION_IDS = "conditioner.embedders.0.transformer.text_model.embeddings.positi
 
 
 def sdxl_shapes() -> Shapes:
-    """Every floating-point key of the file with its shape."""
+    """Return every floating-point key of the file with its shape."""
     return {
         **prefixed("model.diffusion_model.", unet_shapes(UNET)),
         **prefixed("conditioner.embedders.0.transformer.", clip_shapes(TEXT_1, 12)),
@@ -44,20 +49,13 @@ def sdxl_shapes() -> Shapes:
 
 
 def ensure_sdxl(path: Path) -> None:
-    """Write the checkpoint to `path` (safetensors, float16) unless a current one, or a foreign file, is there.
-
-    Raises UserError when the folder cannot be written.
-    """
-    if wanted(Path(path)):
-        save_checkpoint(_tensors(), Path(path))
+    """Write the checkpoint to `path` unless a current one, or a foreign file, is there."""
+    weights.ensure(path, tensors)
 
 
-def _tensors() -> dict:
+def tensors() -> dict[str, torch.Tensor]:
+    """Draw every tensor of the file; position ids, int64 (1, 77), as the real file has them."""
     import torch
 
-    scales = {**recipe.unet_scales(UNET.channels, OUT_NORM), **recipe.TEXT, **recipe.VAE}
-    tensors = fill(sdxl_shapes(), by_suffix(scales))
-    recipe.smooth_vae(tensors)
-    recipe.calibrate_vae(tensors, recipe.SDXL_LATENT_STD)
-    tensors[POSITION_IDS] = torch.arange(POSITIONS).unsqueeze(0)
-    return tensors
+    ids = torch.arange(POSITIONS).unsqueeze(0)
+    return recipe.tensors_of(sdxl_shapes(), UNET.channels, OUT_NORM, recipe.SDXL_LATENT_STD) | {POSITION_IDS: ids}

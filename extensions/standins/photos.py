@@ -1,4 +1,4 @@
-"""Real photographs that installed packages ship, each with hand-written tags and a caption.
+"""Finds real photographs that installed packages ship, each with hand-written tags and a caption.
 
 Sources: scikit-image (`skimage/data`), scikit-learn (`sklearn/datasets/images`) and matplotlib
 (`mpl-data/sample_data`); nothing is downloaded or copied. captions.toml pairs each with an id and a text.
@@ -28,7 +28,7 @@ class Photo:
 
 
 def photographs() -> list[Photo]:
-    """All photographs in the order of captions.toml.
+    """Return all photographs in the order of captions.toml.
 
     Raises UserError when a package that ships one of them is missing or ships it no longer.
     """

@@ -1,4 +1,4 @@
-"""How the stand-ins' random weights are scaled, so that short training at real learning rates shows.
+"""Scales the stand-ins' random weights, so that short training at real learning rates shows.
 
 The problem. At the logbook's rates (1e-6 with AdamW) an update moves each weight by about the rate,
 and in pure bf16 a weight of 0.02 does not move at all (half a unit in its last place is about 6e-5).
@@ -23,7 +23,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from extensions.standins.weights import Scales
+from extensions.model.shapes import Shapes
+from extensions.standins.weights import Scales, by_suffix, fill
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +68,14 @@ def unet_scales(channels: int, out_norm: float) -> Scales:
         "to_out.0.weight": DAMPED,
         "ff.net.2.weight": DAMPED,
     }
+
+
+def tensors_of(shapes: Shapes, channels: int, out_norm: float, latent_std: float) -> dict[str, torch.Tensor]:
+    """Draw a stand-in's float32 tensors by this recipe. channels: of the U-Net's first block."""
+    tensors = fill(shapes, by_suffix({**unet_scales(channels, out_norm), **TEXT, **VAE}))
+    smooth_vae(tensors)
+    calibrate_vae(tensors, latent_std)
+    return tensors
 
 
 def smooth_vae(tensors: dict[str, torch.Tensor]) -> None:

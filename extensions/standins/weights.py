@@ -1,4 +1,4 @@
-"""Random weights for shrunken models: name a tensor, give its shape, get the same bytes every time.
+"""Draws random weights for shrunken models: name a tensor, give its shape, get the same bytes every time.
 
 A model is described by `Shapes`, a dict from state-dict key to shape (extensions/model/shapes_*.py makes them).
 `fill` turns shapes into float32 tensors, each from a generator seeded with the CRC-32 of its key, so neither order
@@ -33,7 +33,7 @@ SHAPES = Path(model.__file__).parent
 
 
 def fill(shapes: Shapes, scale: Callable[[str], float]) -> dict[str, torch.Tensor]:
-    """Float32 tensors for `shapes`.
+    """Return Float32 tensors for `shapes`.
 
     A matrix or kernel is normal with standard deviation `scale(key) / sqrt(fan_in)`; a bias is 0; the
     weight of a norm is `scale(key)`.
@@ -52,7 +52,7 @@ def _tensor(name: str, shape: tuple[int, ...], scale: float) -> torch.Tensor:
 
 
 def by_suffix(scales: Scales) -> Callable[[str], float]:
-    """A scale function: the first suffix in `scales` that ends the key decides; otherwise 1."""
+    """Return a scale function: the first suffix in `scales` that ends the key decides; otherwise 1."""
 
     def scale(name: str) -> float:
         return next((value for suffix, value in scales.items() if name.endswith(suffix)), 1.0)
@@ -61,7 +61,7 @@ def by_suffix(scales: Scales) -> Callable[[str], float]:
 
 
 def fingerprint() -> str:
-    """Digest of the code that decides what a stand-in holds; any edit of it changes the digest."""
+    """Return digest of the code that decides what a stand-in holds; any edit of it changes the digest."""
     digest = hashlib.sha256()
     sources = [path for pattern in ("weights.py", "recipe.py", "model_*.py") for path in HERE.glob(pattern)]
     for source in sorted([*sources, *SHAPES.glob("shapes*.py")]):
@@ -70,13 +70,22 @@ def fingerprint() -> str:
 
 
 def wanted(path: Path) -> bool:
-    """Whether a stand-in must be written to `path`: nothing is there, or one of an earlier recipe.
+    """Tell whether a stand-in must be written to `path`: nothing is there, or one of an earlier recipe.
 
     A file without our mark is somebody's own model and is never replaced.
     """
     if not path.exists():
         return True
     return _mark(path) not in (None, fingerprint())
+
+
+def ensure(path: Path, tensors: Callable[[], Mapping[str, torch.Tensor]]) -> None:
+    """Write a stand-in (safetensors, float16) to `path` unless a current one, or a foreign file, is there.
+
+    UserError when the folder cannot be written.
+    """
+    if wanted(path):
+        save_checkpoint(tensors(), path)
 
 
 def _mark(path: Path) -> str | None:
