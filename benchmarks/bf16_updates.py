@@ -17,9 +17,9 @@ from rich.table import Table
 from torch.nn import functional
 
 from extensions.launch import tiny
+from extensions.model.cpu_products import ProductsInFloat32
 from extensions.optimizers import facts as optimizer_facts
-from extensions.plugins.bf16_updates import REMAINDER, Updates
-from extensions.plugins.cpu_bf16 import ProductsInFloat32
+from extensions.optimizers.updates import REMAINDER, Updates
 from extensions.reference import models, optimizers
 
 WAYS = ("fp32", "kahan", "stochastic", "nearest")

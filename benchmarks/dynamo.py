@@ -22,7 +22,7 @@ from benchmarks.trainers import Measured, timed
 from extensions.base.errors import UserError
 from extensions.base.reporting import exit_code_of
 from extensions.launch import command
-from extensions.launch.request import REFERENCE, TRAINERS
+from extensions.launch.stages import REFERENCE, TRAINERS, changed
 from extensions.upstream import tree
 from tests.proofs import parity
 
@@ -34,13 +34,11 @@ PLUGINS = "unet_percent,dual_tag,token_chunks"
 def measure(way: str, backend: str, folder: Path, patched: Path | None) -> Measured:
     """One process that compiles that way."""
     asked = parity.prepared(parity.Case("benchmark", "25022601"), folder / "output")
-    asked.flags.put("extensions", ",".join(filter(None, (PLUGINS, WAYS[way]))))
-    asked.flags.put("max_token_chunks", "1")
-    asked.flags.put("max_train_steps", str(STEPS))
+    flags = asked.flags.with_("extensions", ",".join(filter(None, (PLUGINS, WAYS[way]))))
+    flags = flags.with_("max_token_chunks", 1).with_("max_train_steps", STEPS)
     if way != "none":
-        asked.flags.put("torch_compile")
-        asked.flags.put("dynamo_backend", backend)
-        asked.flags.put("compile_scope", way)
+        flags = flags.with_("torch_compile").with_("dynamo_backend", backend).with_("compile_scope", way)
+    asked = changed(asked, flags=flags)
     cache = {name: str(folder / name) for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")}
     environment = os.environ | command.environment(asked) | cache | {"EXTENSIONS_TRACE": "1"}
     return timed(command.build(asked, patched), environment, STEPS)

@@ -61,27 +61,27 @@ STAGES = (
 def flags_of(stage: Stage, work: Path) -> Flags:
     """The launcher's flags on the made inputs."""
     flags = Flags(registry.ask(LAUNCHERS / f"{RUN}.sh")[7:])
-    flags.drop("max_train_epochs", "xformers", "save_every_n_epochs", "log_with", "log_prefix")
-    flags.put("sdpa")
+    flags = flags.without("max_train_epochs", "xformers", "save_every_n_epochs", "log_with", "log_prefix")
+    flags = flags.with_("sdpa")
     inputs = {"pretrained_model_name_or_path": work / "base.safetensors", "in_json": work / "data/meta_lat.json"}
     inputs |= {"train_data_dir": work / "data/latents", "tokenizer_cache_dir": work / "tokenizers"}
     output = folder(stage.name, work)
     inputs |= {"output_dir": output, "logging_dir": output / "log", "seed": 1}
     inputs |= {"max_train_steps": STEPS if stage.states else TIMED_STEPS}
     for name, value in inputs.items():
-        flags.put(name, str(value))
+        flags = flags.with_(name, str(value))
     if stage.plugins is not None:
-        flags.put("extensions", ",".join(stage.plugins))
-        flags.drop(*set(OF_PLUGINS) - set(stage.plugins))
+        flags = flags.with_("extensions", ",".join(stage.plugins))
+        flags = flags.without(*set(OF_PLUGINS) - set(stage.plugins))
     if not flags.get("extensions"):
-        flags.drop("extensions", "enable_wildcard")  # which dual_tag reads
+        flags = flags.without("extensions", "enable_wildcard")  # which dual_tag reads
     if stage.states:
-        flags.put("states_every_n_steps", str(RESUMED_FROM))
+        flags = flags.with_("states_every_n_steps", str(RESUMED_FROM))
     if stage.resumes:
-        flags.put("resume_mode", "exact")
-        flags.put("resume_from", str(state(stage.resumes, work, RESUMED_FROM)))
+        flags = flags.with_("resume_mode", "exact")
+        flags = flags.with_("resume_from", str(state(stage.resumes, work, RESUMED_FROM)))
     for name, value in stage.more.items():
-        flags.put(name, value)
+        flags = flags.with_(name, value)
     return flags
 
 

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from extensions.flags.literals import literals
 from extensions.optimizers import facts as optimizer_facts
-from extensions.plugins.bf16_updates import Updates
+from extensions.optimizers.updates import Updates
 from extensions.reference import optimizers
 
 WAYS = ("nearest", "stochastic", "kahan")

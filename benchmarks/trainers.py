@@ -25,6 +25,7 @@ from extensions.base.errors import UserError
 from extensions.base.paths import ROOT
 from extensions.base.reporting import exit_code_of
 from extensions.launch import command, tiny
+from extensions.launch.stages import changed
 from extensions.model.checkpoint import UNET
 from extensions.model.shapes import prefixed
 from extensions.model.shapes_unet import UNetSize, unet_shapes
@@ -77,10 +78,9 @@ def base_model(size: str, folder: Path) -> Path:
 def words(size: str, folder: Path, patched: Path | None) -> tuple[list[str], dict[str, str]]:
     """The command of one process and its environment."""
     asked = parity.prepared(CASE, folder / "output")
-    asked.flags.put("optimizer_type", "AdamW")
-    asked.flags.drop("optimizer_args")
-    asked.flags.put("pretrained_model_name_or_path", str(base_model(size, folder)))
-    asked.flags.put("max_train_steps", str(STEPS[size]))
+    flags = asked.flags.with_("optimizer_type", "AdamW").without("optimizer_args")
+    flags = flags.with_("pretrained_model_name_or_path", base_model(size, folder))
+    asked = changed(asked, flags=flags.with_("max_train_steps", STEPS[size]))
     environment = os.environ | command.environment(asked) | {"EXTENSIONS_TRACE": "1"}
     return command.build(asked, patched), environment
 

@@ -1,4 +1,4 @@
-"""`python -m extensions.logbook runs|show|path|diff`."""
+"""Runs the commands of the logbook: `python -m extensions.logbook runs|show|path|diff`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""make chain: the segments of a session one after the other, each from its parent's exact state.
+"""Trains the segments of a session one after the other, each from its parent's exact state (make chain).
 
 With PROFILE=tiny the same steps are then trained once more without a break, and the last states of both are
 compared: weights, optimizer, schedule and random streams must be equal to the last bit.
@@ -15,7 +15,7 @@ from extensions.base.errors import UserError
 from extensions.base.paths import LAUNCHERS, RUNTIME, shown
 from extensions.base.reporting import exit_code_of
 from extensions.launch import tiny
-from extensions.launch.request import TRAINERS
+from extensions.launch.stages import TRAINERS
 from extensions.logbook import registry, tables
 from extensions.logbook.registry import Run
 from extensions.resume import states
@@ -47,7 +47,7 @@ def begin_anew(folder: Path) -> None:
 
 
 def chain(runs: dict[str, Run], session: str) -> list[Run]:
-    """The runs of a session that continue each other, in order. UserError where there are none."""
+    """Return the runs of a session that continue each other, in order. UserError where there are none."""
     children = {run.parent: run for run in runs.values() if run.session == session and run.parent}
     found = [run for run in runs.values() if run.session == session and run.run in children and not run.parent]
     if not found:
@@ -59,13 +59,13 @@ def chain(runs: dict[str, Run], session: str) -> list[Run]:
 
 
 def default_folder(session: str) -> Path:
-    """Where the outputs of a chain go: one folder a trainer, so that both can be kept."""
+    """Return where the outputs of a chain go: one folder a trainer, so that both can be kept."""
     trainer = os.environ.get("TRAINER") or TRAINERS[0]
     return Path(os.environ.get("OUTPUT") or RUNTIME / "output") / f"chain_{session}_{trainer}"
 
 
 def in_tiny() -> bool:
-    """Whether stand-ins are trained."""
+    """Tell whether stand-ins are trained."""
     return os.environ.get("PROFILE") == "tiny"
 
 
@@ -101,7 +101,7 @@ def launch(run: Run, output: Path, total: int, args: str = "", **variables: str)
 
 
 def unbroken(run: Run, folder: Path) -> State:
-    """The last state of all steps in one launch."""
+    """Return the last state of all steps in one launch."""
     output, stop = folder / "unbroken", scaled(run.steps)
     if not (states.folder_of(output / f"model_out_{run.run}") / states.name_of(stop)).is_dir():
         launch(run, output, run.steps, f"--stop_at_step={stop}", RESUME="auto")
@@ -109,7 +109,7 @@ def unbroken(run: Run, folder: Path) -> State:
 
 
 def last_state(output: Path, run: Run) -> State:
-    """The newest state of a run. UserError where there is none that is whole."""
+    """Return the newest state of a run. UserError where there is none that is whole."""
     folder = states.folder_of(output / f"model_out_{run.run}")
     state = states.newest_good(folder)
     if state is None:
@@ -119,10 +119,12 @@ def last_state(output: Path, run: Run) -> State:
 
 def compared(one: State, other: State) -> int:
     """Print file by file whether two states are equal; 0 if all are."""
-    names = sorted(one.facts["files"].keys() | other.facts["files"].keys())
-    equal = {name: one.facts["files"].get(name) == other.facts["files"].get(name) for name in names}
+    names = sorted(one.facts.files.keys() | other.facts.files.keys())
+    equal = {name: one.facts.files.get(name) == other.facts.files.get(name) for name in names}
     tables.show(["file of the state", "equal to the last bit"], [[name, str(equal[name])] for name in names])
-    same_place = all(one.facts[key] == other.facts[key] for key in ("optimizer_steps", "micro_steps", "samples"))
+    same_place = all(
+        getattr(one.facts, key) == getattr(other.facts, key) for key in ("optimizer_steps", "micro_steps", "samples")
+    )
     whole = same_place and all(equal.values())
     said = "equal to" if whole else "DIFFERENT from"
     print(f"{shown(one.path)} is {said} {shown(other.path)}")

@@ -1,4 +1,4 @@
-"""The commands: `runs`, `show RUN`, `path RUN`, `diff A B`."""
+"""Answers the commands `runs`, `show RUN`, `path RUN`, `diff A B`."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ COLUMNS = ["run", "session", "base", "data", "GPUs", "U-Net %", "TTE", "optimize
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line of `python -m extensions.logbook`."""
+    """Return the command line of `python -m extensions.logbook`."""
     main = argparse.ArgumentParser(prog="python -m extensions.logbook", description="What the launchers say.")
     commands = main.add_subparsers(dest="command", required=True)
     runs = commands.add_parser("runs", help="all runs as a table")
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def show_runs(args: argparse.Namespace) -> None:
-    """The table of runs."""
+    """Show the table of runs."""
     chosen = [run for run in registry.read_all().values() if args.session in (None, run.session)]
     if args.json:
         print(json.dumps([asdict(run) for run in chosen], indent=1))
@@ -63,7 +63,7 @@ def steps_text(run: Run) -> str:
 
 
 def show_run(args: argparse.Namespace) -> None:
-    """Everything that the launcher says."""
+    """Show everything that the launcher says."""
     run = registry.find(registry.read_all(), args.run)
     head = header.read(LAUNCHERS / f"{run.run}.sh")
     lines = [["logbook", head.words], [f"session {head.session}", head.defaults], ["hardware", head.hardware]]
@@ -75,7 +75,7 @@ def show_run(args: argparse.Namespace) -> None:
 
 
 def facts(run: Run) -> list[list[str]]:
-    """What follows from launcher and flags, in the logbook's terms."""
+    """Return what follows from launcher and flags, in the logbook's terms."""
     values = dict(zip(COLUMNS[2:], row(run)[2:], strict=True))
     values["RAMDISK"] = "on" if run.ramdisk else "off"
     values["NUMA node"] = "-" if run.numa is None else str(run.numa)
@@ -87,12 +87,12 @@ def facts(run: Run) -> list[list[str]]:
 
 
 def show_path(args: argparse.Namespace) -> None:
-    """The launcher's path. Known by its name alone, so that a broken neighbour stops no run."""
+    """Show the launcher's path. Known by its name alone, so that a broken neighbour stops no run."""
     print(LAUNCHERS / f"{registry.known(args.run)}.sh")
 
 
 def show_diff(args: argparse.Namespace) -> None:
-    """What differs; exit code 0 either way, for a difference is no error."""
+    """Show what differs; exit code 0 either way, for a difference is no error."""
     runs = registry.read_all()
     left, right = registry.find(runs, args.left), registry.find(runs, args.right)
     changed, numbered = diff.differences(left, right)

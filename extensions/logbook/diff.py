@@ -1,4 +1,4 @@
-"""What two runs differ in: what the experiment changed, then what only follows from the run's number."""
+"""Compares two runs: what the experiment changed, then what only follows from the run's number."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class Difference:
 
 
 def differences(left: Run, right: Run) -> tuple[list[Difference], list[Difference]]:
-    """(what was changed, what only carries the run's own number): flags in the launchers' order, facts."""
+    """Return (what was changed, what only carries the run's own number): flags in the launchers' order, facts."""
     ours, theirs = settings(left), settings(right)
     changed, numbered = [], []
     for name in dict.fromkeys([*ours, *theirs]):
@@ -30,7 +30,7 @@ def differences(left: Run, right: Run) -> tuple[list[Difference], list[Differenc
 
 
 def settings(run: Run) -> dict[str, str]:
-    """Every flag and fact of a run as text; a switch reads "on"."""
+    """Return every flag and fact of a run as text; a switch reads "on"."""
     return {name: text(value) for name, value in run.flags.items()} | {
         "GPUS": str(run.gpus),
         "RAMDISK": str(int(run.ramdisk)),
@@ -41,7 +41,7 @@ def settings(run: Run) -> dict[str, str]:
 
 
 def text(value: str | bool | list[str]) -> str:
-    """A flag's value as one text."""
+    """Return a flag's value as one text."""
     if value is True:
         return "on"
     return value if isinstance(value, str) else " ".join(value)

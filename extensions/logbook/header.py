@@ -1,4 +1,4 @@
-"""The header of a launcher: what the logbook and the records say, above the first command."""
+"""Reads the header of a launcher: what the logbook and the records say, above the first command."""
 
 import re
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ class Header:
 
 
 def read(path: Path) -> Header:
-    """The header of a launcher; a line that is missing stays empty. OSError if there is no such file."""
+    """Return the header of a launcher; a line that is missing stays empty. OSError if there is no such file."""
     header = Header()
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):

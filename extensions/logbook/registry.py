@@ -1,4 +1,4 @@
-"""The runs, as their launchers state them: each is asked for its facts (LAUNCH_FACTS=1), not parsed as text.
+"""Lists the runs, as their launchers state them: each is asked for its facts (LAUNCH_FACTS=1), not parsed as text.
 
 Paths are asked for under their variables' names, so that a run reads `$BASE_215C` on every machine.
 """
@@ -12,12 +12,17 @@ from pathlib import Path
 
 from extensions.base.errors import UserError
 from extensions.base.paths import LAUNCHERS
-from extensions.launch import request
+from extensions.flags import settings
+from extensions.flags.settings import UNET, Settings
+from extensions.launch import asked as request
+from extensions.launch.stages import Asked
 from extensions.logbook import header, steps
 
-BASES = {"$BASE_215C": "215c", "$BASE_255B": "255b", "$BASE_255C": "255c", "$BASE_21B": "21b"}
-DATASETS = {"$META_20": "20", "$META_6K": "6k", "$META_6K_SD2": "6k_sd2", "$META_12M": "12.4M"}
-FOLDERS = ("MODELS", "DATASETS", "OUTPUT", "TOKENIZERS", "DATA_20", "DATA_6K", "DATA_6K_SD2", "DATA_12M")
+BASES = {"$BASE_215C": "215c", "$BASE_255B": "255b", "$BASE_255C": "255c", "$BASE_21B": "21b", "$BASE_OWN": "own"}
+DATASETS = {
+    "$META_20": "20", "$META_6K": "6k", "$META_6K_SD2": "6k_sd2", "$META_12M": "12.4M", "$META_OWN": "own",
+}  # fmt: skip
+FOLDERS = ("MODELS", "DATASETS", "OUTPUT", "TOKENIZERS", "DATA_20", "DATA_6K", "DATA_6K_SD2", "DATA_12M", "DATA_OWN")
 PATTERN = "[0-9]*.sh"
 SECONDS = 20
 
@@ -27,9 +32,9 @@ class Run:
     """One run. Steps are optimizer steps; `steps` is the whole schedule's, None where the images are unknown.
 
     base, data: aliases of the logbook (a segment has its first ancestor's base), else the path's own name.
-    unet_percent: share of the U-Net that trains, as named (63, 68, 71, 100). tte: on, off or only.
-    lr_te: None when the text encoders stay as they are. ga: micro-steps an optimizer step.
-    flags: name to value; True for a switch, a list for several values.
+    unet_percent: share of the U-Net that trains, as named (63, 68, 71, 100). tte: on, off or only. lr_te: None when
+    the text encoders stay as they are. batch_size: images a micro-step. ga: micro-steps an optimizer step. flags:
+    name to value; True for a switch, a list for several values.
     """
 
     run: str
@@ -43,6 +48,7 @@ class Run:
     optimizer: str
     lr_unet: float
     lr_te: float | None
+    batch_size: int
     ga: int
     epochs: int | None
     steps: int | None
@@ -57,24 +63,24 @@ class Run:
 
 
 def read_all(folder: Path = LAUNCHERS) -> dict[str, Run]:
-    """All runs by number, in order. UserError names a launcher that cannot state its facts."""
+    """Return all runs by number, in order. UserError names a launcher that cannot state its facts."""
     with ThreadPoolExecutor(max_workers=16) as pool:
         runs = list(pool.map(read, sorted(folder.glob(PATTERN))))
     return with_bases({run.run: run for run in runs})
 
 
 def find(runs: dict[str, Run], name: str) -> Run:
-    """The run of that number, or of `model_out_<number>`. UserError with near ones for an unknown one."""
+    """Return the run of that number, or of `model_out_<number>`. UserError with near ones for an unknown one."""
     return runs[nearest(name, list(runs))]
 
 
 def known(name: str, folder: Path = LAUNCHERS) -> str:
-    """The number of a run that has a launcher; none is read. UserError as in `find`."""
+    """Return the number of a run that has a launcher; none is read. UserError as in `find`."""
     return nearest(name, sorted(path.stem for path in folder.glob(PATTERN)))
 
 
 def nearest(name: str, numbers: list[str]) -> str:
-    """The number, if it is one of `numbers`; else UserError with those that are near."""
+    """Return the number, if it is one of `numbers`; else UserError with those that are near."""
     number = name.removeprefix("model_out_")
     if number in numbers:
         return number
@@ -85,18 +91,28 @@ def nearest(name: str, numbers: list[str]) -> str:
 
 def read(path: Path) -> Run:
     """One launcher's run, its base not yet followed to an ancestor. UserError if its facts make no sense."""
+    words, where = ask(path), f"train/{path.name}: "
     try:
-        return run_of(request.read(ask(path), environment={}), header.read(path))
-    except ValueError as error:
-        raise UserError(f"train/{path.name}: {error}") from None
+        return run_of(request.read(words, environment={}), header.read(path))
+    except (UserError, ValueError) as error:
+        raise UserError(where + str(error).removeprefix(where)) from None
 
 
 def ask(path: Path) -> list[str]:
-    """What the launcher hands to `launch`: run, NAME=VALUE facts, trainer, flags."""
+    """Ask what the launcher hands to `launch`: run, NAME=VALUE facts, trainer, flags; paths by variables' names."""
+    return _asked(path, environment())
+
+
+def ask_here(path: Path) -> list[str]:
+    """Return the same with this machine's paths (env.sh)."""
+    return _asked(path, dict(os.environ) | {"LAUNCH_FACTS": "1"})
+
+
+def _asked(path: Path, variables: dict[str, str]) -> list[str]:
     try:
         done = subprocess.run(
             ["bash", str(path)],
-            env=environment(),
+            env=variables,
             capture_output=True,
             text=True,
             timeout=SECONDS,
@@ -117,69 +133,54 @@ def environment() -> dict[str, str]:
     return fixed | {name: f"${name}" for name in names}
 
 
-def run_of(facts: request.Request, head: header.Header) -> Run:
-    """The run in the logbook's terms, from what `launch` was given."""
-    flags = facts.flags
+def run_of(facts: Asked, head: header.Header) -> Run:
+    """Return the run in the logbook's terms, from what `launch` was given."""
+    flags, made = facts.flags, settings.of_words(facts.flags)
     base, data = flags.get("pretrained_model_name_or_path", ""), flags.get("in_json", "")
     data = DATASETS.get(data, Path(data).name)
-    tte, lr_unet, lr_te = rates(flags)
-    stop = flags.number("stop_at_step")
     return Run(
         run=facts.run,
         session=head.session,
         script=facts.script,
         base=BASES.get(base, Path(base).name),
         data=data,
-        gpus=facts.gpus,
-        unet_percent=float(flags.get("unet_percent", "100")),
-        tte=tte,
-        optimizer=flags.get("optimizer_type", "AdamW"),
-        lr_unet=lr_unet,
-        lr_te=lr_te,
-        ga=flags.number("gradient_accumulation_steps", 1),
-        epochs=flags.number("max_train_epochs") or None,
-        steps=total_steps(facts, data),
+        gpus=facts.processes,
+        unet_percent=made.unet_percent,
+        tte=("on" if UNET in made.rates else "only") if made.encoders_train else "off",
+        optimizer=made.optimizer,
+        lr_unet=made.rates.get(UNET, 0.0),
+        lr_te=next((rate for name, rate in made.rates.items() if name != UNET), None),
+        batch_size=made.batch_size,
+        ga=made.accumulation,
+        epochs=made.epochs,
+        steps=total_steps(made, data, facts.processes),
         parent=facts.parent,
-        start_step=flags.number("initial_step"),
-        stop_step=stop or None,
+        start_step=made.start_step,
+        stop_step=made.stop_step,
         ramdisk=facts.ramdisk,
         numa=facts.numa,
-        extensions=[name for name in flags.get("extensions", "").split(",") if name],
+        extensions=list(made.plugins),
         words=head.words,
         flags=flags.as_dict(),
     )
 
 
-def rates(flags) -> tuple[str, float, float | None]:
-    """(text encoders on, off or only; the U-Net's rate; theirs), with upstream's fallbacks."""
-    unet = float(flags.get("learning_rate", "2e-6"))
-    if "train_text_encoder" not in flags:
-        return "off", unet, None
-    own = flags.get("learning_rate_te1") or flags.get("learning_rate_te")
-    encoders = unet if own is None else float(own)
-    return ("on" if unet else "only"), unet, encoders
-
-
-def total_steps(facts: request.Request, data: str) -> int | None:
-    """Optimizer steps of the whole schedule. Epochs win over a number of steps, as in upstream."""
-    flags = facts.flags
-    epochs = flags.number("max_train_epochs")
-    if not epochs:
-        return flags.number("max_train_steps") or None
+def total_steps(made: Settings, data: str, gpus: int) -> int | None:
+    """Optimizer steps of the whole schedule; None where the images are unknown. Epochs beat steps, as in upstream."""
+    if not made.epochs:
+        return made.max_steps
     if data not in steps.IMAGES:
         return None
-    batch_size = flags.number("train_batch_size", 1)
-    accumulation = flags.number("gradient_accumulation_steps", 1)
-    return steps.count(steps.IMAGES[data], epochs, facts.gpus, batch_size, accumulation).optimizer_steps
+    return steps.count(steps.IMAGES[data], made.epochs, gpus, made.batch_size, made.accumulation).optimizer_steps
 
 
 def with_bases(runs: dict[str, Run]) -> dict[str, Run]:
-    """The same runs, with the base of each segment taken from the run at the head of its chain."""
+    """Return the same runs, with the base of each segment taken from the run at the head of its chain."""
     return {name: replace(run, base=runs[first(runs, name)].base) for name, run in runs.items()}
 
 
 def first(runs: dict[str, Run], name: str) -> str:
-    """The first ancestor of a run. UserError for a parent that is not there or a chain that closes."""
+    """Return the first ancestor of a run. UserError for a parent that is not there or a chain that closes."""
     seen = [name]
     while parent := runs[seen[-1]].parent:
         if parent not in runs or parent in seen:

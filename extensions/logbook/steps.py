@@ -1,4 +1,4 @@
-"""How many steps a run takes, by upstream's arithmetic.
+"""Computes how many optimizer steps a run takes, by upstream's arithmetic.
 
 Three counts that are easily mixed up, each under its own name: *samples* are images over all processes;
 a *micro-step* is one forward and backward pass on one process; an *optimizer step* is one update of the

@@ -1,4 +1,4 @@
-"""Tables: drawn on a terminal that is wide enough, else plain aligned text. Nothing is cut or wrapped."""
+"""Prints tables: drawn on a terminal that is wide enough, else plain aligned text. Nothing is cut or wrapped."""
 
 import shutil
 import sys
@@ -15,14 +15,14 @@ def show(columns: list[str], rows: list[list[str]]) -> None:
 
 
 def plain(rows: list[list[str]]) -> list[str]:
-    """Rows as lines, each column as wide as its widest text."""
+    """Return rows as lines, each column as wide as its widest text."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
     padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
     return ["  ".join(cells).rstrip() for cells in padded]
 
 
 def draw(columns: list[str], rows: list[list[str]]) -> None:
-    """The same with a bold head; rich is loaded only here, for it is slower than all the rest."""
+    """Draw the same with a bold head; rich is loaded only here, for it is slower than all the rest."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""`python -m extensions.plan RUN` (make plan) and `python -m extensions.plan --check` (make plan-check)."""
+"""Prints the plan of a run: `python -m extensions.plan RUN` (make plan) and `… --check` (make plan-check)."""
 
 import argparse
 import os

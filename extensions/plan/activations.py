@@ -1,4 +1,4 @@
-"""Bytes that one forward and backward pass of the U-Net keeps beside weights and gradients.
+"""Counts the bytes that one forward and backward pass of the U-Net keeps beside weights and gradients.
 
 With gradient checkpointing, what is kept is the input of every checkpointed piece (residual block,
 transformer block, down- and up-sampling) and what lies between them; one piece at a time is computed again
@@ -41,7 +41,7 @@ class Pass:
 
 
 def pieces(shapes: Shapes) -> Iterator[Piece]:
-    """The pieces of a U-Net, from the names and shapes of its parameters."""
+    """Yield the pieces of a U-Net, from the names and shapes of its parameters."""
     scale = 1
     for name, shape in shapes.items():
         if name.endswith(".in_layers.2.weight"):
@@ -77,17 +77,17 @@ def positions(scale: int, one: Pass) -> int:
 
 
 def entry(piece: Piece, one: Pass) -> float:
-    """The input that checkpointing keeps."""
+    """Return the input that checkpointing keeps."""
     return 0 if piece.kind == "transformer" else one.number * piece.into * positions(piece.scale, one)
 
 
 def between(piece: Piece, one: Pass) -> float:
-    """What is kept around a transformer's blocks: the norm's input in fp32, those of the two projections."""
+    """Return what is kept around a transformer's blocks: the norm's input in fp32, those of the two projections."""
     return (4 + 2 * one.number) * piece.into * positions(piece.scale, one) if piece.kind == "transformer" else 0
 
 
 def inner(piece: Piece, one: Pass) -> float:
-    """Everything that the backward pass of one piece reads."""
+    """Return everything that the backward pass of one piece reads."""
     area = positions(piece.scale, one)
     if piece.kind == "residual":
         # Twice norm (fp32 in and out) and convolution.
@@ -116,6 +116,6 @@ def text_bytes(width: int, layers: int, one: Pass) -> float:
 
 
 def text_size(shapes: Shapes) -> tuple[int, int]:
-    """(width, layers) of a text encoder."""
+    """Return (width, layers) of a text encoder."""
     norms = [shape for name, shape in shapes.items() if name.endswith(("layer_norm1.weight", "ln_1.weight"))]
     return prod(norms[0]), len(norms)

@@ -1,15 +1,16 @@
-"""What to change when the card is too small: the first change, in order of what it costs, that fits."""
+"""Advises what to change when the card is too small: the first change, in order of what it costs, that fits."""
 
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from extensions import manager
 from extensions.base.errors import UserError
-from extensions.flags import contradictions
+from extensions.flags import contradictions, settings
 from extensions.flags.pairs import TE_RATES
+from extensions.flags.settings import UNET
 from extensions.flags.words import Flags
-from extensions.model import full_size
-from extensions.plan import optimizer_memory, trained, vram
+from extensions.plan import optimizer_memory, vram
 from extensions.plan.vram import Fit
 
 EVERY_8BIT = ("weight_decay", "betas")  # arguments of every 8-bit optimizer
@@ -26,11 +27,8 @@ class Change:
     drop: tuple[str, ...] = ()
 
     def apply(self, flags: Flags) -> Flags:
-        """The flags with this change."""
-        changed = Flags(flags.words())
-        changed.drop(*self.drop)
-        changed.update(Flags.of_text(self.add))
-        return changed
+        """Return the flags with this change."""
+        return flags.without(*self.drop).merged(Flags.of_text(self.add))
 
     def text(self) -> str:
         """As a person would do it."""
@@ -39,12 +37,15 @@ class Change:
 
 
 def changes(flags: Flags, gpus: int, upstream: bool = True) -> Iterator[Change]:
-    """Every change that is left to make and that a launch takes, least loss first. upstream: sd-scripts trains."""
+    """Return every change that is left to make and that a launch takes, least loss first.
+
+    upstream: sd-scripts trains.
+    """
     return (change for change in candidates(flags, gpus, upstream) if launches(change.apply(flags), gpus))
 
 
 def launches(flags: Flags, gpus: int) -> bool:
-    """Whether a launch takes flags that belong together."""
+    """Tell whether a launch takes flags that belong together."""
     try:
         contradictions.check(flags, gpus)
     except UserError:
@@ -53,7 +54,7 @@ def launches(flags: Flags, gpus: int) -> bool:
 
 
 def candidates(flags: Flags, gpus: int, upstream: bool) -> Iterator[Change]:
-    """Every change that makes a run smaller, whether or not it goes with the other flags."""
+    """Yield every change that makes a run smaller, whether or not it goes with the other flags."""
     if not any(name in flags for name in vram.ATTENTION):
         yield Change("--sdpa", "none: the same attention, computed in pieces")
     if upstream and gpus > 1 and "deepspeed" not in flags and "ddp_gradient_as_bucket_view" not in flags:
@@ -61,7 +62,7 @@ def candidates(flags: Flags, gpus: int, upstream: bool) -> Iterator[Change]:
     if "gradient_checkpointing" not in flags:
         yield Change("--gradient_checkpointing", "about a third of the speed, same result")
     yield from smaller_batches(flags)
-    if flags.get("bf16_updates") == "kahan":
+    if settings.of_words(flags).rounding == "kahan":
         yield Change("--bf16_updates=stochastic", "noise of rounding, which is right in the mean")
     if gpus > 1 and "deepspeed" not in flags:
         yield Change(
@@ -71,25 +72,25 @@ def candidates(flags: Flags, gpus: int, upstream: bool) -> Iterator[Change]:
     if not any(name in flags for name in ("full_bf16", "full_fp16", "deepspeed")):
         yield Change("--full_bf16 --mixed_precision=bf16", "small updates are rounded away; see bf16_updates")
     yield from smaller_shares(flags)
-    if "train_text_encoder" in flags and trained.learning_rate(full_size.UNET, flags, trained.family_of(flags)):
+    config = settings.of_words(flags)
+    if config.encoders_train and UNET in config.rates:
         rates = tuple(name for name in TE_RATES if name in flags)  # refused without text encoders that train
         yield Change("", "the text encoders stay as they are", ("train_text_encoder", *rates))
 
 
 def smaller_batches(flags: Flags) -> Iterator[Change]:
-    """The same images an optimizer step, one at a time."""
-    batch = flags.number("train_batch_size", 1)
-    if batch > 1:
-        ga = batch * flags.number("gradient_accumulation_steps", 1)
+    """Yield the same images an optimizer step, one at a time."""
+    config = settings.of_words(flags)
+    if config.batch_size > 1:
+        ga = config.batch_size * config.accumulation
         yield Change(f"--train_batch_size=1 --gradient_accumulation_steps={ga}", "some speed, same images a step")
 
 
 def smaller_optimizers(flags: Flags) -> Iterator[Change]:
     """Optimizers with less state than the run's own, nearest first."""
-    shape = (1024, 1024)
-    width = 2 if "full_bf16" in flags else 4
-    name = flags.get("optimizer_type") or ("AdamW8bit" if "use_8bit_adam" in flags else "AdamW")
-    own = optimizer_memory.state_bytes(name, [shape], width)
+    shape, config = (1024, 1024), settings.of_words(flags)
+    width = 2 if config.full_precision else 4
+    own = optimizer_memory.state_bytes(config.optimizer, [shape], width)
     costs = {"AdamW8bit": "none that was seen", "Lion8bit": "another optimizer: its rate is a tenth of AdamW's"}
     for other, cost in costs.items():
         if optimizer_memory.state_bytes(other, [shape], width) < own:
@@ -98,7 +99,7 @@ def smaller_optimizers(flags: Flags) -> Iterator[Change]:
 
 
 def other_arguments(flags: Flags) -> str:
-    """What --optimizer_args must become for the 8-bit optimizers, which refuse what they do not know."""
+    """Return what --optimizer_args must become for the 8-bit optimizers, which refuse what they do not know."""
     given = flags.values.get("optimizer_args", [])
     kept = [word for word in given if word.partition("=")[0] in EVERY_8BIT]
     return "" if kept == given else f" --optimizer_args {shlex.join(kept)}".rstrip()
@@ -106,22 +107,20 @@ def other_arguments(flags: Flags) -> str:
 
 def smaller_shares(flags: Flags) -> Iterator[Change]:
     """Less of the U-Net; the plugin is listed where it is not yet."""
-    if "unet_train" in flags or "unet_freeze" in flags:
+    config = settings.of_words(flags)
+    if config.unet_train or config.unet_freeze or UNET not in config.rates:
         return
-    family = trained.family_of(flags)
-    if not trained.learning_rate(full_size.UNET, flags, family):
-        return
-    listed = [name for name in flags.get("extensions", "").split(",") if name]
-    plugin = "" if "unet_percent" in listed else f" --extensions={','.join(['unet_percent', *listed])}"
-    for share in SHARES[family]:
-        if float(share) < trained.percent(flags):
+    owner = manager.owner_of_flag("unet_percent")
+    plugin = "" if owner in config.plugins else f" --extensions={','.join([owner, *config.plugins])}"
+    for share in SHARES[config.family]:
+        if float(share) < config.unet_percent:
             yield Change(f"--unet_percent={share}{plugin}", f"{share} % of the U-Net learn")
 
 
 def first_that_fits(
     flags: Flags, gpus: int, card: float, constants: Fit, upstream: bool = True
 ) -> tuple[Change, float]:
-    """The cheapest single change that fits `card` GB; else as many of them, in order, as it takes, as one.
+    """Return the cheapest single change that fits `card` GB; else as many of them, in order, as it takes, as one.
 
     Returns it and the GB that it leads to, which may still be too much.
     """
@@ -143,9 +142,10 @@ def together(taken: list[Change]) -> Change:
     added, costs = Flags(), {}
     for change in taken:
         new = Flags.of_text(change.add)
-        added.update(new)
+        added = added.merged(new)
         costs[next(iter(new.values), change.drop)] = change.cost
-    if "deepspeed" in added and added.drop("ddp_gradient_as_bucket_view"):
+    if "deepspeed" in added and "ddp_gradient_as_bucket_view" in added:
+        added = added.without("ddp_gradient_as_bucket_view")
         costs.pop("ddp_gradient_as_bucket_view")
     dropped = tuple(dict.fromkeys(name for change in taken for name in change.drop))
     return Change(shlex.join(added.words()), "; ".join(costs.values()), dropped)

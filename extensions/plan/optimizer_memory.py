@@ -1,15 +1,15 @@
-"""Bytes that an optimizer keeps for its tensors, and needs for a moment in its step.
+"""Counts the bytes that an optimizer keeps for its tensors, and needs for a moment in its step.
 
 State is extensions/optimizers/facts.py's. What a step needs for a moment is what torch's profiler counts on a CPU
 (the tests count again), where the libraries run the same operators as on a GPU. bitsandbytes does not: its GPU
 kernels work in place. torch's `AdamW` is counted in its foreach form, the default on a GPU.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 
-from extensions.optimizers.facts import OPTIMIZERS, Shape, slices
+from extensions.optimizers.facts import OPTIMIZERS, Shape, short, slices
 
 # What optimizers/rounding.py takes, bytes an element: random bits, sums, masks, bf16 numbers; those of a remainder.
 ROUNDING = {"stochastic": 13, "kahan": 19}
@@ -23,32 +23,16 @@ class Kind:
     """
 
     state: Callable[[Shape, int], int]
-    step: dict[int, int] = field(default_factory=dict)
+    step: Mapping[int, int] = field(default_factory=dict)
     step_all: int = 0
 
 
-STEPS = {
-    "adamw": {"step_all": 1},
-    "adamw4bit": {"step": {2: 58, 4: 54}},
-    "lion": {"step": {2: 5, 4: 9}},
-    "cautiouslion": {"step": {2: 5, 4: 9}},
-    # The update of the tensor before is still there.
-    "adafactor": {"step": {2: 20, 4: 12}},
-    "came": {"step": {2: 10, 4: 12}},
-}
-
-
-def short(name: str) -> str:
-    """The class, in lower case, of a name with or without dots."""
-    return name.rpartition(".")[2].lower()
-
-
-KINDS = {short(facts.cls): Kind(facts.bytes_of, **STEPS.get(short(facts.cls), {})) for facts in OPTIMIZERS}
+KINDS = {short(facts.cls): Kind(facts.bytes_of, facts.step, facts.step_all) for facts in OPTIMIZERS}
 KINDS["sgd"] = Kind(lambda _shape, _width: 0)
 
 
 def kind(name: str) -> Kind | None:
-    """The optimizer of --optimizer_type, in any spelling that upstream takes; None for an unknown one."""
+    """Return the optimizer of --optimizer_type, in any spelling that upstream takes; None for an unknown one."""
     return KINDS.get(short(name).removeprefix("paged").removesuffix("32bit") or "adamw")
 
 
@@ -59,7 +43,7 @@ def state_bytes(name: str, shapes: Iterable[Shape], width: int) -> int:
 
 
 def step_bytes(name: str, shapes: Iterable[Shape], width: int) -> float:
-    """What a step needs for a moment beside gradients and state."""
+    """Return what a step needs for a moment beside gradients and state."""
     sizes = [prod(shape) for shape in shapes]
     if not sizes:
         return 0.0
@@ -68,7 +52,7 @@ def step_bytes(name: str, shapes: Iterable[Shape], width: int) -> float:
 
 
 def stand_in_bytes(name: str, groups: Iterable[Iterable[Shape]], rounding: str) -> float:
-    """What a step of bf16 weights needs for a moment with --bf16_updates, a key of ROUNDING: its largest slice.
+    """Compute what a step of bf16 weights needs for a moment with --bf16_updates, a key of ROUNDING: a slice.
 
     groups: the shapes of each parameter group, in order.
     """
@@ -76,7 +60,7 @@ def stand_in_bytes(name: str, groups: Iterable[Iterable[Shape]], rounding: str) 
 
 
 def slice_bytes(name: str, shapes: list[Shape], rounding: str) -> float:
-    """The peak of one slice: the optimizer's step on fp32 stand-ins, or rounding the largest of them after it."""
+    """Compute the peak of one slice: the optimizer's step on fp32 copies, or rounding the largest of them."""
     # State in the dtype of the weights is what grows with their width: 2 bytes an element kept, 4 in the stand-in.
     grows = {shape: state_bytes(name, [shape], 4) - state_bytes(name, [shape], 2) for shape in set(shapes)}
     wide = sum(8 * prod(shape) + 2 * grows[shape] for shape in shapes)  # weight and gradient, state

@@ -1,23 +1,27 @@
-"""`make plan RUN=…`: what a run will take, before it is launched: images, steps, parameters, memory, hours.
+"""Plans a run before it is launched: images, steps, parameters, memory, hours (make plan).
 
 It reads the launcher and the caller's GPUS and ARGS as a launch does, and no model and no data. The trainer is asked
 whether it takes the flags (launch/trial.py).
-Figures are of the full size; PROFILE=tiny needs no plan. plan_tables.py prints them.
+Figures are of the full size; PROFILE=tiny needs no plan. tables.py prints them.
 """
 
+import json
 import re
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 from extensions.base.errors import UserError
 from extensions.base.paths import LAUNCHERS
-from extensions.flags import contradictions
-from extensions.launch import request
-from extensions.launch.request import Request
+from extensions.data.index import Index, layout
+from extensions.flags import contradictions, values
+from extensions.launch import asked as request
+from extensions.launch.machines import Machines
+from extensions.launch.stages import Asked, changed
 from extensions.logbook import header, registry, steps
 from extensions.logbook.header import Header
 from extensions.logbook.registry import Run
-from extensions.plan import speed, vram
+from extensions.plan import vram
 
 # What the plan reads; of anything else in ARGS it says that it makes no difference here.
 READ = {
@@ -31,11 +35,14 @@ READ = {
 }  # fmt: skip
 
 
+SMALL_JSON = 64 << 20  # bytes; 50,000 images of the recorded kind, read in a second
+
+
 @dataclass(frozen=True)
 class Plan:
     """One run with the caller's changes, and as the launcher has it. images: of the data set, None where unknown."""
 
-    asked: Request
+    asked: Asked
     run: Run
     launcher: Run
     head: Header
@@ -43,7 +50,7 @@ class Plan:
 
 
 def read(name: str, environment: dict[str, str]) -> Plan:
-    """The plan's run. UserError for an unknown run, and for variables or flags that a launch would refuse."""
+    """Return the plan's run. UserError for an unknown run, and for variables or flags that a launch would refuse."""
     if environment.get("PROFILE"):
         raise UserError(f"PROFILE={environment['PROFILE']}: make plan is about the full-size run; leave PROFILE away")
     if not name:
@@ -51,30 +58,29 @@ def read(name: str, environment: dict[str, str]) -> Plan:
     path = LAUNCHERS / f"{registry.known(name)}.sh"
     facts, head = registry.ask(path), header.read(path)
     asked = request.read(facts, {key: environment.get(key, "") for key in ("ARGS", "TRAINER")})
-    if environment.get("GPUS"):
-        asked.gpus = request.count("GPUS", environment["GPUS"], least=1)
-    # From here on the GPUs of all machines: steps, shards and speed depend on the processes of the whole run.
-    asked.gpus *= request.count("NNODES", environment.get("NNODES") or "1", least=1)
-    require_counts(asked)
-    contradictions.check(asked.flags, asked.gpus)
+    # Steps, shards and speed depend on the processes of the whole run, on all machines.
+    count = values.count("NNODES", environment.get("NNODES") or "1", least=1)
+    gpus = values.count("GPUS", environment.get("GPUS") or str(asked.gpus), least=1)
+    asked = changed(asked, gpus=gpus, machines=Machines(count))
+    contradictions.check(asked.flags, asked.processes)
     try:
         run, launcher = registry.run_of(asked, head), registry.run_of(request.read(facts, {}), head)
     except ValueError as error:
         raise UserError(f"train/{path.name} with ARGS={environment.get('ARGS', '')}: {error}") from None
-    images = steps.IMAGES.get(run.data)
+    images = steps.IMAGES.get(run.data) or counted(request.read(registry.ask_here(path), {}).flags.get("in_json"))
     if environment.get("IMAGES"):
-        images = request.count("IMAGES", environment["IMAGES"], least=1)
+        images = values.count("IMAGES", environment["IMAGES"], least=1)
     return Plan(asked, run, launcher, head, images)
 
 
-def require_counts(asked: Request) -> None:
-    """UserError for a batch, accumulation or step below what can be."""
-    for name in ("train_batch_size", "gradient_accumulation_steps", "max_train_epochs", "max_train_steps"):
-        if name in asked.flags and asked.flags.number(name) < 1:
-            raise UserError(f"--{name}={asked.flags.get(name)} is not a whole number from 1 up")
-    start, stop = asked.flags.number("initial_step"), asked.flags.number("stop_at_step")
-    if start < 0 or ("stop_at_step" in asked.flags and stop <= start):
-        raise UserError(f"--initial_step={start} and --stop_at_step={stop} leave nothing to do")
+def counted(metadata: str | None) -> int | None:
+    """Count images of a data set that is here: by its index, else by a JSON that is not large; else None."""
+    path = Path(metadata or "")
+    if (index := layout.index_of(path)).is_file():
+        return len(Index(index))
+    if path.is_file() and path.suffix == ".json" and path.stat().st_size < SMALL_JSON:
+        return len(json.loads(path.read_text(encoding="utf-8")))
+    return None
 
 
 def stated_rate(environment: dict[str, str]) -> float | None:
@@ -84,7 +90,7 @@ def stated_rate(environment: dict[str, str]) -> float | None:
 
 
 def positive(name: str, text: str, unit: str) -> float:
-    """A number above 0. UserError for anything else."""
+    """Return a number above 0. UserError for anything else."""
     try:
         value = float(text)
     except ValueError:
@@ -95,7 +101,7 @@ def positive(name: str, text: str, unit: str) -> float:
 
 
 def card_of(environment: dict[str, str], head: Header) -> tuple[float, str]:
-    """(GB of one card, where that comes from): VRAM, this machine's card, the launcher's header."""
+    """Return (GB of one card, where that comes from): VRAM, this machine's card, the launcher's header."""
     if text := environment.get("VRAM"):
         return positive("VRAM", text, "GB"), "VRAM"
     if shutil.which("nvidia-smi"):
@@ -110,17 +116,13 @@ def card_of(environment: dict[str, str], head: Header) -> tuple[float, str]:
     return float(found[1]), "the launcher's header"
 
 
-def counts_of(made: Plan) -> tuple[steps.Counts, steps.Counts] | None:
-    """(this run's own part, the whole schedule); None where the number of images is not known."""
-    flags, run = made.asked.flags, made.run
-    if made.images is None:
+def counts_of(planned: Plan) -> tuple[steps.Counts, steps.Counts] | None:
+    """Return (this run's own part, the whole schedule); None where the number of images is not known."""
+    run = planned.run
+    if planned.images is None:
         return None
-    sizes = (made.images, run.gpus, speed.batch_size(run), run.ga)
-    if run.epochs:
-        whole = steps.count(made.images, run.epochs, *sizes[1:])
-    else:
-        # Upstream's default of --max_train_steps.
-        whole = steps.reached(flags.number("max_train_steps", 1600), *sizes)
+    sizes = (planned.images, run.gpus, run.batch_size, run.ga)
+    whole = steps.count(planned.images, run.epochs, *sizes[1:]) if run.epochs else steps.reached(run.steps, *sizes)
     stop = min(run.stop_step or whole.optimizer_steps, whole.optimizer_steps)
     before, after = (steps.reached(min(step, stop), *sizes) for step in (run.start_step, stop))
     own = steps.Counts(

@@ -1,4 +1,4 @@
-"""What the recorded runs took: steps and hours of their logs, memory and speed as read (recorded.json)."""
+"""Reads what the recorded runs took: steps and hours of their logs, memory and speed as read (recorded.json)."""
 
 import json
 from dataclasses import dataclass, field
@@ -64,7 +64,7 @@ class Recorded:
 
 @cache
 def read(path: Path = FILE) -> Recorded:
-    """The file, parsed."""
+    """Return the file, parsed."""
     facts = json.loads(path.read_text(encoding="utf-8"))
     return Recorded(
         logs={run: [Log(**log) for log in logs] for run, logs in facts["logs"].items()},

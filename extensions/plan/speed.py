@@ -1,8 +1,7 @@
-"""How long a run takes: images a second as recorded for the same configuration, or as a person states them."""
+"""Computes how long a run takes: images a second as recorded for the same configuration, or as a person states."""
 
 from dataclasses import dataclass
 
-from extensions.base.errors import UserError
 from extensions.logbook import steps
 from extensions.logbook.registry import Run
 from extensions.plan.recorded import Log, Recorded, Speed
@@ -30,7 +29,7 @@ class Figure:
 
 
 def explain(run: Run, log: Log) -> Explained | None:
-    """The schedule of a complete log, nearest to what the launcher says; None for one that was stopped.
+    """Return the schedule of a complete log, nearest to what the launcher says; None for one that was stopped.
 
     A log does not say its GPUs, data set and epochs; of those that end at its last step, the one with the
     fewest differences from the launcher is taken, and of equals one on the launcher's GPUs.
@@ -50,19 +49,11 @@ def schedule(run: Run, data: str, epochs: int, gpus: int) -> int | None:
     """Optimizer steps on other data, epochs or GPUs than the launcher's; None for data of unknown size."""
     if data not in steps.IMAGES:
         return None
-    return steps.count(steps.IMAGES[data], epochs, gpus, batch_size(run), run.ga).optimizer_steps
-
-
-def batch_size(run: Run) -> int:
-    """Images of one micro-step on one process. UserError if the flag is no whole number from 1 up."""
-    text = run.flags.get("train_batch_size", "1")
-    if not isinstance(text, str) or not text.isdecimal() or int(text) < 1:
-        raise UserError(f"--train_batch_size={text} is not a whole number from 1 up; see its line in the launcher")
-    return int(text)
+    return steps.count(steps.IMAGES[data], epochs, gpus, run.batch_size, run.ga).optimizer_steps
 
 
 def differences(run: Run, log: Log, epochs: int, data: str, gpus: int) -> tuple[str, ...]:
-    """What a log's run had otherwise than the launcher."""
+    """Return what a log's run had otherwise than the launcher."""
     pairs = (
         (f"{gpus} GPU(s)", run.gpus, gpus),
         (f"the {data} dataset", run.data, data),
@@ -73,7 +64,7 @@ def differences(run: Run, log: Log, epochs: int, data: str, gpus: int) -> tuple[
 
 
 def log_line(run: Run, log: Log) -> str:
-    """What a log says of its run, and where it differs from the launcher."""
+    """Return what a log says of its run, and where it differs from the launcher."""
     head = f"{log.log}: {log.steps:,} optimizer steps in {log.hours:g} h"
     found = explain(run, log)
     if found is None:
@@ -87,32 +78,32 @@ def log_line(run: Run, log: Log) -> str:
 
 
 def arithmetic(run: Run, found: Explained) -> str:
-    """How a schedule gives its optimizer steps, as the launchers' headers put it; each division rounds up."""
+    """Return how a schedule gives its optimizer steps, as the launchers' headers put it; each division rounds up."""
     return (
         f"{steps.IMAGES[found.data]:,} images x {found.epochs} epoch(s) / "
-        f"({found.gpus} GPU(s) x {batch_size(run)} x {run.ga})"
+        f"({found.gpus} GPU(s) x {run.batch_size} x {run.ga})"
     )
 
 
 def said(run: Run) -> str:
-    """The launcher's own words for what a log may have otherwise."""
+    """Return the launcher's own words for what a log may have otherwise."""
     return f"{run.gpus} GPU(s), the {run.data} dataset, {run.epochs} epoch(s), text encoders {run.tte}"
 
 
 def configuration(run: Run) -> tuple:
-    """What must be equal for a speed to carry over; the optimizer matters little and is left out."""
+    """Return what must be equal for a speed to carry over; the optimizer matters little and is left out."""
     engine = ("deepspeed" in run.flags, "torch_compile" in run.flags)
-    return run.script, run.unet_percent, run.tte, run.gpus, run.ga, batch_size(run), *engine
+    return run.script, run.unet_percent, run.tte, run.gpus, run.ga, run.batch_size, *engine
 
 
 def stated(speed: Speed) -> tuple:
-    """The same of a row of the speed table; all are SDXL at batch size 1."""
+    """Return the same of a row of the speed table; all are SDXL at batch size 1."""
     engine = (speed.deepspeed, speed.dynamo)
     return "sdxl_train.py", speed.unet_percent, speed.tte, speed.gpus, speed.ga, 1, *engine
 
 
 def figures(run: Run, runs: dict[str, Run], recorded: Recorded) -> list[Figure]:
-    """Every recorded speed of this configuration, slowest first; else of the run's own logs; else none."""
+    """Return every recorded speed of this configuration, slowest first; else of the run's own logs; else none."""
     wanted = configuration(run)
     found = [
         Figure(value, f"recorded for {speed.name}" + (f", {speed.hardware}" if speed.hardware else ""))
@@ -130,7 +121,7 @@ def figures(run: Run, runs: dict[str, Run], recorded: Recorded) -> list[Figure]:
 
 
 def of_log(run: Run, log: Log, wanted: tuple | None) -> Figure | None:
-    """The speed of a complete log, if its run had the wanted configuration; None wants any, and says which."""
+    """Return the speed of a complete log, if its run had the wanted configuration; None wants any, and says which."""
     found = explain(run, log)
     if found is None:
         return None
@@ -138,7 +129,7 @@ def of_log(run: Run, log: Log, wanted: tuple | None) -> Figure | None:
     if wanted is not None and (script, percent, log.tte, found.gpus, *rest) != wanted:
         return None
     otherwise = f" on {' and '.join(found.differs)}" if wanted is None and found.differs else ""
-    samples = steps.count(steps.IMAGES[found.data], found.epochs, found.gpus, batch_size(run), run.ga).samples
+    samples = steps.count(steps.IMAGES[found.data], found.epochs, found.gpus, run.batch_size, run.ga).samples
     return Figure(
         samples / (log.hours * 3600), f"log of {run.run}: {log.steps:,} steps in {log.hours:g} h{otherwise}"
     )

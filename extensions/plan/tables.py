@@ -1,9 +1,8 @@
-"""The tables of `make plan`, in the order of the questions: how much work, what trains, does it fit, how long."""
+"""Lays out the tables of a plan, in the order of the questions: how much work, what trains, does it fit, how long."""
 
 from collections.abc import Callable
 
-from extensions.base.errors import UserError
-from extensions.launch.request import SD_SCRIPTS, Request
+from extensions.launch.stages import SD_SCRIPTS, Asked
 from extensions.logbook import registry, steps, tables
 from extensions.plan import advice, optimizer_memory, plan, recorded, speed, trained, vram, vram_fit
 from extensions.plan.plan import Plan
@@ -11,56 +10,53 @@ from extensions.plan.plan import Plan
 CLOSE = 0.9  # of the card: from here on the model's error decides
 
 
-def show(name: str, environment: dict[str, str], check: Callable[[Request], None]) -> None:
+def show(name: str, environment: dict[str, str], check: Callable[[Asked], None]) -> None:
     """Print the plan of a run. UserError before the first line for what cannot be planned, or `check` refuses."""
-    made = plan.read(name, environment)
-    card, whose = plan.card_of(environment, made.head)
+    planned = plan.read(name, environment)
+    card, whose = plan.card_of(environment, planned.head)
     rate = plan.stated_rate(environment)
-    models, memory = trained_models(made), memory_of(made)
-    check(made.asked)
-    print(f"model_out_{made.run.run}: {made.head.words}\n")
-    unread(made)
-    counts = show_counts(made)
+    models, memory = trained_models(planned), memory_of(planned)
+    check(planned.asked)
+    print(f"model_out_{planned.run.run}: {planned.head.words}\n")
+    unread(planned)
+    counts = show_counts(planned)
     show_parameters(models)
-    show_memory(made, memory, card, whose)
-    show_hours(made, counts, rate)
+    show_memory(planned, memory, card, whose)
+    show_hours(planned, counts, rate)
 
 
-def trained_models(made: Plan) -> list[trained.Model]:
-    """The models of the run. UserError where nothing trains."""
-    models = trained.models(made.asked.flags)
-    if not any(model.trains for model in models):
-        raise UserError("nothing to train: every learning rate is 0; give --learning_rate or --train_text_encoder")
-    return models
+def trained_models(planned: Plan) -> list[trained.Model]:
+    """Return the models of the run."""
+    return trained.models(planned.asked.settings)
 
 
-def unread(made: Plan) -> None:
+def unread(planned: Plan) -> None:
     """Say which flags of ARGS make no difference to the plan."""
-    if names := [f"--{name}" for name in made.asked.extra.values if name not in plan.READ]:
+    if names := [f"--{name}" for name in planned.asked.extra.values if name not in plan.READ]:
         print(f"ARGS: the plan does not depend on {', '.join(names)}\n")
 
 
-def show_counts(made: Plan) -> tuple[steps.Counts, steps.Counts] | None:
-    """The table of counts, and what the recorded logs say of them."""
-    found, run = plan.counts_of(made), made.run
+def show_counts(planned: Plan) -> tuple[steps.Counts, steps.Counts] | None:
+    """Return the table of counts, and what the recorded logs say of them."""
+    found, run = plan.counts_of(planned), planned.run
     if found is None:
-        print(f"images of {made.asked.flags.get('in_json')} are not counted here; give IMAGES=\n")
+        print(f"images of {planned.asked.flags.get('in_json')} are not counted here; give IMAGES=\n")
         return None
     own, whole = found
-    lines = [["images in the data set", f"{made.images:,}", f"{made.images:,}"]]
+    lines = [["images in the data set", f"{planned.images:,}", f"{planned.images:,}"]]
     lines.append(["samples (images over all GPUs)", f"{own.samples:,}", f"{whole.samples:,}"])
     lines.append(["micro-steps (a process)", f"{own.micro_steps:,}", f"{whole.micro_steps:,}"])
     lines.append(["optimizer steps", f"{own.optimizer_steps:,}", f"{whole.optimizer_steps:,}"])
     tables.show(["counts", "this run", "whole schedule"], lines)
-    print(f"{run.epochs or '-'} epoch(s), {run.gpus} GPU(s) x batch {speed.batch_size(run)} x {run.ga} micro-step(s)")
-    for line in recorded_lines(made.launcher):
+    print(f"{run.epochs or '-'} epoch(s), {run.gpus} GPU(s) x batch {run.batch_size} x {run.ga} micro-step(s)")
+    for line in recorded_lines(planned.launcher):
         print(line)
     print()
     return found
 
 
 def recorded_lines(run: registry.Run) -> list[str]:
-    """What the records say of a launcher's steps."""
+    """Return what the records say of a launcher's steps."""
     known = recorded.read()
     lines = [speed.log_line(run, log) for log in known.logs.get(run.run, [])]
     if run.data in known.schedules:
@@ -69,7 +65,7 @@ def recorded_lines(run: registry.Run) -> list[str]:
 
 
 def show_parameters(models: list[trained.Model]) -> None:
-    """What trains, of the full-size models."""
+    """Show what trains, of the full-size models."""
     rows = [
         [model.name, f"{model.trainable:,}", f"{model.total:,}", f"{model.trainable / model.total:.2%}"]
         for model in models
@@ -78,17 +74,17 @@ def show_parameters(models: list[trained.Model]) -> None:
     print()
 
 
-def memory_of(made: Plan) -> tuple[vram.Setup, vram.Fit] | None:
-    """The setup and the fitted constants; None where the flags are beyond the model."""
-    if vram.unmodelled(made.asked.flags):
+def memory_of(planned: Plan) -> tuple[vram.Setup, vram.Fit] | None:
+    """Return the setup and the fitted constants; None where the flags are beyond the model."""
+    if vram.unmodelled(planned.asked.flags):
         return None
-    return vram.setup(made.asked.flags, made.run.gpus), vram_fit.fit(vram_fit.known(recorded.read().readings))
+    return vram.setup(planned.asked.flags, planned.run.gpus), vram_fit.fit(vram_fit.known(recorded.read().readings))
 
 
-def show_memory(made: Plan, memory: tuple[vram.Setup, vram.Fit] | None, card: float, whose: str) -> None:
+def show_memory(planned: Plan, memory: tuple[vram.Setup, vram.Fit] | None, card: float, whose: str) -> None:
     """Memory by part, the verdict, and what to change."""
     if memory is None:
-        print(f"memory: not modelled for {vram.unmodelled(made.asked.flags)}\n")
+        print(f"memory: not modelled for {vram.unmodelled(planned.asked.flags)}\n")
         return
     setup, constants = memory
     needed = vram.need(setup, constants)
@@ -100,18 +96,18 @@ def show_memory(made: Plan, memory: tuple[vram.Setup, vram.Fit] | None, card: fl
     if setup.gpus == 1:
         shown = vram.shown(needed, 1, card, constants)
         print(f"nvidia-smi may show up to {shown:.1f} GB: one process's allocator keeps what it once had")
-    print(verdict(made, needed, card, whose, constants) + "\n")
+    print(verdict(planned, needed, card, whose, constants) + "\n")
 
 
-def verdict(made: Plan, needed: float, card: float, whose: str, constants: vram.Fit) -> str:
-    """Whether it fits, and else the cheapest change that does."""
+def verdict(planned: Plan, needed: float, card: float, whose: str, constants: vram.Fit) -> str:
+    """Tell whether it fits, and else the cheapest change that does."""
     head = f"{needed:.1f} GB of {card:g} GB ({whose})"
     if needed <= CLOSE * card:
         return f"fits: {head}"
     if needed <= card:
         return f"fits, just: {head}; the model is good to {vram_fit.LIMIT:.0%} (make plan-check)"
-    upstream = made.asked.trainer == SD_SCRIPTS
-    change, least = advice.first_that_fits(made.asked.flags, made.run.gpus, card, constants, upstream)
+    upstream = planned.asked.trainer == SD_SCRIPTS
+    change, least = advice.first_that_fits(planned.asked.flags, planned.run.gpus, card, constants, upstream)
     if least > card:
         return (
             f"warning: does not fit: {head}\nno change here fits; all together take {least:.1f} GB: {change.text()}"
@@ -119,11 +115,13 @@ def verdict(made: Plan, needed: float, card: float, whose: str, constants: vram.
     return f"warning: does not fit: {head}\ncheapest that fits ({least:.1f} GB): {change.text()}\ncost: {change.cost}"
 
 
-def show_hours(made: Plan, counts: tuple[steps.Counts, steps.Counts] | None, rate: float | None) -> None:
+def show_hours(planned: Plan, counts: tuple[steps.Counts, steps.Counts] | None, rate: float | None) -> None:
     """Hours of this run and of the whole schedule for each speed, with its source."""
     if counts is None:
         return
-    found = [speed.Figure(rate, "IMG_S")] if rate else speed.figures(made.run, registry.read_all(), recorded.read())
+    found = (
+        [speed.Figure(rate, "IMG_S")] if rate else speed.figures(planned.run, registry.read_all(), recorded.read())
+    )
     if not found:
         print("hours: no speed is recorded for this configuration; give IMG_S= (images a second over all GPUs)")
         return
@@ -133,5 +131,5 @@ def show_hours(made: Plan, counts: tuple[steps.Counts, steps.Counts] | None, rat
         for f in found
     ]
     tables.show(["images/s", "this run", "whole schedule", "source"], rows)
-    if not rate and made.run.optimizer != "AdamW8bit":
-        print(f"these speeds were recorded with AdamW8bit, not with {made.run.optimizer}")
+    if not rate and planned.run.optimizer != "AdamW8bit":
+        print(f"these speeds were recorded with AdamW8bit, not with {planned.run.optimizer}")

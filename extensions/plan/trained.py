@@ -1,13 +1,12 @@
-"""Which parameters of the full-size models a run trains, from the tensors' shapes. Nothing is loaded."""
+"""Counts the parameters of the full-size models that a run trains, from the tensors' shapes. Nothing is loaded."""
 
-import re
 from dataclasses import dataclass
 from functools import cache
 from math import prod
 
 from extensions.base.errors import UserError
-from extensions.flags.words import Flags
-from extensions.model.full_size import UNET, shapes
+from extensions.flags.settings import UNET, Settings
+from extensions.model.full_size import shapes
 from extensions.model.shapes import Shapes
 from extensions.model.unet_blocks import choose_frozen
 
@@ -32,77 +31,34 @@ class Model:
         return bool(self.trained)
 
 
-def models(flags: Flags) -> list[Model]:
-    """The models of a run with these flags. UserError for a share or regex that makes no sense."""
-    family = family_of(flags)
+def models(config: Settings) -> list[Model]:
+    """Return the models of a run with these settings. UserError for regexes that leave nothing."""
     return [
-        Model(name, sum(map(prod, tensors.values())), tuple(trained(name, tensors, flags, family).values()))
-        for name, tensors in shapes(family).items()
+        Model(name, sum(map(prod, tensors.values())), tuple(trained(name, tensors, config).values()))
+        for name, tensors in shapes(config.family).items()
     ]
 
 
-def family_of(flags: Flags) -> str:
-    """The family by --v2: "sd2" or "sdxl"."""
-    return "sd2" if "v2" in flags else "sdxl"
-
-
-def trained(name: str, tensors: Shapes, flags: Flags, family: str) -> Shapes:
-    """The tensors of one model that get a gradient."""
-    if not learning_rate(name, flags, family):
+def trained(name: str, tensors: Shapes, config: Settings) -> Shapes:
+    """Return the tensors of one model that get a gradient."""
+    if name not in config.rates:
         return {}
     if name == UNET:
-        return trained_unet(tensors, flags, family)
-    if family == "sdxl" and name == "text encoder 1":
+        return trained_unet(tensors, config)
+    if config.family == "sdxl" and name == "text encoder 1":
         return {key: shape for key, shape in tensors.items() if not key.startswith(UNREAD)}
     return tensors
 
 
-def learning_rate(name: str, flags: Flags, family: str) -> float:
-    """A model's rate by upstream's rules, 0 where it does not train. SD2's U-Net always trains."""
-    unet = number(flags, "learning_rate", "2e-6")
-    if name == UNET:
-        return unet if family == "sdxl" else unet or 1.0
-    if "train_text_encoder" not in flags:
-        return 0.0
-    own = f"learning_rate_te{name.removeprefix('text encoder ')}" if family == "sdxl" else "learning_rate_te"
-    return number(flags, own, str(unet)) if family == "sdxl" else number(flags, own, str(unet)) or 1.0
-
-
-def number(flags: Flags, name: str, default: str) -> float:
-    """A flag's value as a number. UserError for anything else."""
-    text = flags.get(name, default)
-    try:
-        return float(text)
-    except ValueError:
-        raise UserError(f"--{name}={text} is not a number; see its line in the launcher") from None
-
-
-def trained_unet(tensors: Shapes, flags: Flags, family: str) -> Shapes:
-    """What --unet_percent, --unet_train and --unet_freeze leave of the U-Net."""
-    train, freeze = pattern(flags, "unet_train"), pattern(flags, "unet_freeze")
+def trained_unet(tensors: Shapes, config: Settings) -> Shapes:
+    """Return what --unet_percent, --unet_train and --unet_freeze leave of the U-Net."""
+    train, freeze = config.unet_train, config.unet_freeze
     kept = {key: s for key, s in tensors.items() if not train or train.search(key)}
     kept = {key: s for key, s in kept.items() if not (freeze and freeze.search(key))}
     if not kept:
         raise UserError("--unet_train/--unet_freeze leave no U-Net parameter to train; see the names in a log")
-    blocks = frozen_blocks(family, percent(flags))
+    blocks = frozen_blocks(config.family, config.unet_percent)
     return {key: shape for key, shape in kept.items() if not key.startswith(blocks)}
-
-
-def pattern(flags: Flags, name: str) -> re.Pattern | None:
-    """A flag's regex, None where it is absent. UserError for what is no regex."""
-    text = flags.get(name)
-    try:
-        return re.compile(text) if text else None
-    except re.error as error:
-        raise UserError(f"--{name}={text} is not a regular expression: {error}") from None
-
-
-def percent(flags: Flags) -> float:
-    """--unet_percent, 100 where it is absent. UserError outside (0, 100]."""
-    value = number(flags, "unet_percent", "100")
-    if not 0 < value <= 100:
-        raise UserError(f"--unet_percent={value:g} is not above 0 and up to 100")
-    return value
 
 
 @cache

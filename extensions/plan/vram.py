@@ -1,4 +1,4 @@
-"""Memory of one GPU, by part, from a run's flags.
+"""Computes the memory of one GPU, by part, from a run's flags.
 
 Every part but two follows from shapes, types and the source of the libraries. The two are fitted to the
 recorded readings (vram_fit.py): what context, NCCL, cuDNN and the allocator's rounding take (`Fit.reserve`),
@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from math import ceil, prod
 
 from extensions.base.errors import UserError
+from extensions.flags import settings
+from extensions.flags.settings import UNET, Settings
 from extensions.flags.words import Flags
 from extensions.model import full_size
-from extensions.model.full_size import UNET
 from extensions.plan import activations, optimizer_memory, trained
 from extensions.plan.trained import Model
 
@@ -23,7 +24,6 @@ ATTENTION = ("xformers", "sdpa", "mem_eff_attn")
 # DeepSpeed's default `reduce_bucket_size`; gradients are in the model's 16 bits.
 ZERO_BUCKET = 500_000_000
 CHUNKS = 3  # of 75 tokens: captions with tags are often over 225 tokens
-RULES = ("a1111", "plain", "upstream")  # the plugin's, which needs torch and seconds to import
 BUCKET = {"sdxl": 1024, "sd2": 768}  # pixels of the largest square bucket
 OFFLOAD = ("offload_optimizer_device", "offload_param_device")
 STEP = "optimizer step, for a moment"
@@ -63,69 +63,55 @@ class Fit:
 
 def unmodelled(flags: Flags) -> str:
     """Why there is no estimate for these flags; "" where there is one."""
-    stage = flags.get("zero_stage", "2")
-    if "deepspeed" in flags and stage != "2":
+    stage = settings.of_words(flags).zero_stage
+    if stage not in (None, 2):
         return f"--zero_stage={stage} (stage 2 is)"
     return next((f"--{name}" for name in (*OFFLOAD, *FUSED) if name in flags), "")
 
 
 def setup(flags: Flags, gpus: int) -> Setup:
-    """The setup of a run's flags. UserError for flags that make no sense."""
-    if "full_bf16" in flags and flags.get("mixed_precision", "no") != "bf16":
-        raise UserError("--full_bf16 needs --mixed_precision=bf16; add it or drop the other")
-    zero, mixed = "deepspeed" in flags, flags.get("mixed_precision", "no") != "no"
-    full = "full_bf16" in flags or "full_fp16" in flags or (zero and mixed)
-    family = trained.family_of(flags)
+    """Return the setup of a run's flags. UserError for flags that make no sense."""
+    config = settings.of_words(flags)
+    zero, mixed = config.zero_stage is not None, config.mixed_precision != "no"
     return Setup(
-        models=tuple(trained.models(flags)),
-        family=family,
-        optimizer=flags.get("optimizer_type") or ("AdamW8bit" if "use_8bit_adam" in flags else "AdamW"),
+        models=tuple(trained.models(config)),
+        family=config.family,
+        optimizer=config.optimizer,
         gpus=gpus,
-        ga=flags.number("gradient_accumulation_steps", 1),
-        width=2 if full else 4,
+        ga=config.accumulation,
+        width=2 if config.full_precision or (zero and mixed) else 4,
         mixed=mixed,
         zero=zero,
         bucket_view="ddp_gradient_as_bucket_view" in flags,
-        rounding=rounding(flags),
+        rounding="" if config.rounding == settings.NEAREST else config.rounding,
         encoders_cached="cache_text_encoder_outputs" in flags,
         latents_cached=any(name in flags for name in ("cache_latents", "cache_latents_to_disk", "dataset_class")),
-        shape=one_pass(flags, family, mixed),
+        shape=one_pass(flags, config),
     )
 
 
-def rounding(flags: Flags) -> str:
-    """--bf16_updates, "" for `nearest` and for none."""
-    how = flags.get("bf16_updates", "")
-    return how if how in optimizer_memory.ROUNDING else ""
-
-
-def one_pass(flags: Flags, family: str, mixed: bool) -> activations.Pass:
-    """The largest bucket, batch and number of tokens of one pass."""
-    width, height = resolution(flags.get("resolution"), BUCKET[family])
+def one_pass(flags: Flags, config: Settings) -> activations.Pass:
+    """Return the largest bucket, batch and number of tokens of one pass."""
+    width, height = resolution(flags.get("resolution"), BUCKET[config.family])
     return activations.Pass(
         width=width,
         height=height,
-        batch=flags.number("train_batch_size", 1),
-        tokens=tokens(flags),
-        number=2 if mixed else 4,
+        batch=config.batch_size,
+        tokens=tokens(config),
+        number=2 if config.mixed_precision != "no" else 4,
         checkpointing="gradient_checkpointing" in flags,
         efficient_attention=any(name in flags for name in ATTENTION),
     )
 
 
-def tokens(flags: Flags) -> int:
-    """Tokens a text that the U-Net attends to. UserError for an unknown rule, or a cut that trainers do not have.
+def tokens(config: Settings) -> int:
+    """Tokens a text that the U-Net attends to.
 
     The plugin's chunks keep their BOS and EOS; a trainer's own cut leaves one of each, whatever its length.
     """
-    listed = "token_chunks" in flags.get("extensions", "").split(",")
-    rule = flags.get("token_chunks", "a1111" if listed else "upstream")
-    if rule not in RULES:
-        raise UserError(f"--token_chunks={rule} is unknown; there is {', '.join(RULES)}")
-    length = flags.number("max_token_length", 75)
-    if length not in (75, 150, 225):
-        raise UserError(f"--max_token_length={length}: give 150 or 225, or drop it for 75 tokens")
-    return length + 2 if rule == "upstream" else 77 * (flags.number("max_token_chunks") or CHUNKS)
+    if config.token_rule == settings.UPSTREAM:
+        return config.token_length + 2
+    return 77 * (config.max_chunks or CHUNKS)
 
 
 def resolution(text: str | None, default: int) -> tuple[int, int]:
@@ -138,85 +124,85 @@ def resolution(text: str | None, default: int) -> tuple[int, int]:
     return width, height
 
 
-def parts(made: Setup) -> dict[str, float]:
-    """{part: bytes} of one process, without the fitted reserve; parts that are nothing are left out."""
-    training = [model for model in made.models if model.trains]
+def parts(setup: Setup) -> dict[str, float]:
+    """Return {part: bytes} of one process, without the fitted reserve; parts that are nothing are left out."""
+    training = [model for model in setup.models if model.trains]
     trainable = sum(model.trainable for model in training)
     found = {"weights, U-Net": 0.0, "weights, text encoders": 0.0}
-    for model in made.models:
-        found["weights, U-Net" if model.name == UNET else "weights, text encoders"] += weights(model, made)
-    if made.mixed and made.width == 4:
+    for model in setup.models:
+        found["weights, U-Net" if model.name == UNET else "weights, text encoders"] += weights(model, setup)
+    if setup.mixed and setup.width == 4:
         found["16-bit copies of trained weights (autocast)"] = 2 * trainable
-    found |= zero_parts(made, training) if made.zero else plain_parts(made, training)
-    if not made.latents_cached:
-        found["weights, autoencoder"] = 83_653_863 * (2 if made.mixed else 4)
-    found["activations"] = activation_bytes(made, training)
+    found |= zero_parts(setup, training) if setup.zero else plain_parts(setup, training)
+    if not setup.latents_cached:
+        found["weights, autoencoder"] = 83_653_863 * (2 if setup.mixed else 4)
+    found["activations"] = activation_bytes(setup, training)
     return {name: size for name, size in found.items() if size}
 
 
-def weights(model: Model, made: Setup) -> float:
+def weights(model: Model, setup: Setup) -> float:
     """Weights of one model: trained ones as full_* says, others in the mixed precision's type."""
-    if model.name != UNET and made.encoders_cached:
+    if model.name != UNET and setup.encoders_cached:
         return 0.0
-    return model.total * (made.width if model.trains else 2 if made.mixed else 4)
+    return model.total * (setup.width if model.trains else 2 if setup.mixed else 4)
 
 
-def plain_parts(made: Setup, training: list[Model]) -> dict[str, float]:
+def plain_parts(setup: Setup, training: list[Model]) -> dict[str, float]:
     """Gradients, DDP's copy of them, and the optimizer, without DeepSpeed."""
     shapes = [shape for model in training for shape in model.trained]
     trainable = sum(model.trainable for model in training)
-    copies = made.gpus > 1 and not made.bucket_view
+    copies = setup.gpus > 1 and not setup.bucket_view
     return {
-        "gradients": made.width * trainable,
-        "gradient buckets (DDP)": made.width * trainable if copies else 0,
-        "optimizer state": optimizer_memory.state_bytes(made.optimizer, shapes, made.width)
-        + (made.width * trainable if made.rounding == "kahan" else 0),
-        **step_parts(made, training, shapes),
+        "gradients": setup.width * trainable,
+        "gradient buckets (DDP)": setup.width * trainable if copies else 0,
+        "optimizer state": optimizer_memory.state_bytes(setup.optimizer, shapes, setup.width)
+        + (setup.width * trainable if setup.rounding == "kahan" else 0),
+        **step_parts(setup, training, shapes),
     }
 
 
-def step_parts(made: Setup, training: list[Model], shapes: list) -> dict[str, float]:
-    """What the optimizer step takes for a moment; each model is one parameter group."""
-    if not made.rounding:
-        return {STEP: optimizer_memory.step_bytes(made.optimizer, shapes, made.width)}
+def step_parts(setup: Setup, training: list[Model], shapes: list) -> dict[str, float]:
+    """Return what the optimizer step takes for a moment; each model is one parameter group."""
+    if not setup.rounding:
+        return {STEP: optimizer_memory.step_bytes(setup.optimizer, shapes, setup.width)}
     groups = [model.trained for model in training]
-    return {STAND_INS: optimizer_memory.stand_in_bytes(made.optimizer, groups, made.rounding)}
+    return {STAND_INS: optimizer_memory.stand_in_bytes(setup.optimizer, groups, setup.rounding)}
 
 
-def zero_parts(made: Setup, training: list[Model]) -> dict[str, float]:
+def zero_parts(setup: Setup, training: list[Model]) -> dict[str, float]:
     """ZeRO stage 2: gradients, state and fp32 master weights are divided between the processes.
 
     Each model is one parameter group, kept as one flat fp32 tensor a process; to step, a group's gradients
     are made flat and copied to fp32, after their norm was taken in fp64, tensor by tensor.
     """
-    shares = [ceil(model.trainable / made.gpus) for model in training]
+    shares = [ceil(model.trainable / setup.gpus) for model in training]
     flat = [(share,) for share in shares]
     largest = max((prod(shape) for model in training for shape in model.trained), default=0)
     return {
         "fp32 master weights (ZeRO share)": 4 * sum(shares),
         # The sum so far, and this micro-step's.
-        "gradients (ZeRO share)": 2 * sum(shares) * (2 if made.ga > 1 else 1),
+        "gradients (ZeRO share)": 2 * sum(shares) * (2 if setup.ga > 1 else 1),
         "reduce bucket (ZeRO)": 2 * ZERO_BUCKET,
-        "optimizer state (ZeRO share)": optimizer_memory.state_bytes(made.optimizer, flat, 4),
+        "optimizer state (ZeRO share)": optimizer_memory.state_bytes(setup.optimizer, flat, 4),
         STEP: (2 + 4) * max(shares, default=0)
         + 8 * largest
-        + optimizer_memory.step_bytes(made.optimizer, flat[:1], 4),
+        + optimizer_memory.step_bytes(setup.optimizer, flat[:1], 4),
     }
 
 
-def activation_bytes(made: Setup, training: list[Model]) -> float:
-    """The U-Net's pass, and those of the text encoders that train."""
-    shapes = full_size.shapes(made.family)
-    total = activations.bytes_of(shapes[UNET], made.shape)
+def activation_bytes(setup: Setup, training: list[Model]) -> float:
+    """Return the U-Net's pass, and those of the text encoders that train."""
+    shapes = full_size.shapes(setup.family)
+    total = activations.bytes_of(shapes[UNET], setup.shape)
     for model in training:
         if model.name != UNET:
-            total += activations.text_bytes(*activations.text_size(shapes[model.name]), made.shape)
+            total += activations.text_bytes(*activations.text_size(shapes[model.name]), setup.shape)
     return total
 
 
-def need(made: Setup, fit: Fit, before_first_step: bool = False) -> float:
+def need(setup: Setup, fit: Fit, before_first_step: bool = False) -> float:
     """GB that a process must have. before_first_step: without what the optimizer only has from then on."""
-    found = parts(made)
+    found = parts(setup)
     kept = {name: size for name, size in found.items() if not (before_first_step and "optimizer" in name)}
     return sum(kept.values()) / GB + fit.reserve
 

@@ -1,4 +1,4 @@
-"""The memory model against the recorded readings: its two fitted constants, and `make plan-check`.
+"""Fits the memory model's two constants to the recorded readings, and checks it against them (make plan-check).
 
 Least squares of the relative error, in two steps. `reserve` comes from the runs on several GPUs. `cached`
 comes from those on one: 23.5 GB were read for 71 % and for 100 % of the U-Net alike, whose needs differ by
@@ -54,12 +54,12 @@ class Row:
 
 
 def relative(modelled: float, recorded: Reading) -> float | None:
-    """(modelled - recorded) / recorded; None where nothing was read."""
+    """Return (modelled - recorded) / recorded; None where nothing was read."""
     return None if recorded.gb is None else modelled / recorded.gb - 1
 
 
 def known(readings: list[Reading]) -> list[Known]:
-    """The readings with their parts. UserError for a row whose flags make no sense."""
+    """Return the readings with their parts. UserError for a row whose flags make no sense."""
     nothing = Fit(0.0, 0.0)
     return [
         Known(row, vram.need(vram.setup(row.flags, row.gpus), nothing, row.before_first_step)) for row in readings
@@ -67,7 +67,7 @@ def known(readings: list[Reading]) -> list[Known]:
 
 
 def fit(rows: list[Known]) -> Fit:
-    """The constants that bring the model closest to the readings. ValueError without one on several GPUs."""
+    """Return the constants that bring the model closest to the readings. ValueError without one on several GPUs."""
     several = [row for row in rows if row.recorded.gb is not None and row.recorded.gpus > 1]
     single = [row for row in rows if row.recorded.gb is not None and row.recorded.gpus == 1]
     if not several:
@@ -88,7 +88,7 @@ def weighted_mean(values: list[tuple[float, float]]) -> float:
 
 
 def compare(rows: list[Known]) -> list[Row]:
-    """Every reading beside the model."""
+    """Return every reading beside the model."""
     constants = fit(rows)
     return [
         Row(

@@ -1,4 +1,4 @@
-"""Start the reference trainer under the plugin manager.
+"""Starts the reference trainer under the plugin manager.
 
     python -m extensions.reference [--only-check] SCRIPT [flags]
 
@@ -6,53 +6,55 @@ SCRIPT is the name of the sd-scripts trainer that it stands for: `sdxl_train.py`
 --only-check the flags are parsed and checked, and nothing is loaded.
 """
 
+import argparse
 import sys
-from functools import partial
 
-from extensions import manager
 from extensions.base.errors import UserError
-from extensions.base.reporting import exit_with
-from extensions.optimizers import trial as optimizer_trial
 from extensions.reference import flags
-from extensions.trainer import arguments
-from extensions.trainer import checks as common_checks
+from extensions.trainer import arguments, start
+
+
+class Reference:
+    """The reference trainer. Its optimizers import diffusers: only after the flags are known good."""
+
+    def parser(self, script: str) -> argparse.ArgumentParser:
+        if script not in flags.SCRIPTS:
+            known = " and ".join(flags.SCRIPTS)
+            raise UserError(f"the reference trainer has no script {script}; a launcher calls {known}")
+        self.script = script
+        return flags.parser(script)
+
+    def parse(self, parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
+        return flags.parse(parser, words)
+
+    def check(self, args: argparse.Namespace) -> None:
+        flags.check(args, self.script)
+
+    def optimizer(self, args: argparse.Namespace, groups: list[dict]):
+        from extensions.reference import optimizers
+
+        return optimizers.optimizer(args, groups)
+
+    def schedule(self, args: argparse.Namespace, optimizer):
+        from extensions.reference import optimizers
+
+        return optimizers.lr_scheduler(args, optimizer, num_processes=1)
+
+    def train(self, args: argparse.Namespace) -> None:
+        from extensions.reference import train
+
+        train.train(args, flags.SCRIPTS[self.script])
 
 
 def main(argv: list[str]) -> None:
-    """Parse, check, train. UserError for whatever the user can mend."""
+    """Train. UserError for whatever the user can mend."""
     only_check, (script, *words) = arguments.only_check(argv or ["(none)"])
-    if script not in flags.SCRIPTS:
-        known = " and ".join(flags.SCRIPTS)
-        raise UserError(f"the reference trainer has no script {script}; a launcher calls {known}")
-    plugins = manager.install(arguments.listed_plugins(words))
-    parser = flags.parser(script)
-    arguments.extend(parser, plugins)
-    args = flags.parse(parser, words)
-    plugins.hook.check_arguments(args=args)
-    common_checks.check(args, plugins.names)
-    flags.check(args, script)
-    manager.set_args(args)
-
-    from extensions.reference import optimizers  # imports diffusers: after the flags are known good
-
-    optimizer_trial.check(args, optimizers.optimizer, partial(optimizers.lr_scheduler, num_processes=1))
-    if only_check:
-        return
-
-    from extensions.reference import train
-
-    train.train(args, flags.SCRIPTS[script])
+    start.main(Reference(), script, words, only_check)
 
 
 def run(argv: list[str]) -> int:
-    """`main` with the end of the run told to the plugins; the exit code."""
-    error = None
-    try:
-        main(argv)
-    except BaseException as caught:
-        error = caught
-    manager.current().hook.run_ended(error=error)
-    return exit_with(error)
+    """Return `main` as a program; the exit code."""
+    return start.run(lambda: main(argv))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The data set by its dotted name, and the loader that shuffles it alike on every process."""
+"""Loads the data set by its dotted name, and shuffles it alike on every rank."""
 
 import importlib
 import os
@@ -13,7 +13,7 @@ from extensions.data.loader import only
 
 
 def dataset(args):
-    """An instance of --dataset_class, constructed as upstream does. UserError where there is none."""
+    """Return an instance of --dataset_class, constructed as upstream does. UserError where there is none."""
     module, _, name = args.dataset_class.rpartition(".")
     try:
         cls = getattr(importlib.import_module(module), name)

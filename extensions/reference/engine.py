@@ -1,4 +1,4 @@
-"""accelerate and DeepSpeed, set up from the run's flags."""
+"""Sets up accelerate and DeepSpeed from the run's flags."""
 
 import time
 from datetime import timedelta
@@ -13,7 +13,7 @@ DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def accelerator(args) -> Accelerator:
-    """The accelerator of this process. torchrun's or accelerate's environment says how many there are."""
+    """Return the accelerator of this process. torchrun's or accelerate's environment says how many there are."""
     folder, waiting = None, []
     if args.ddp_timeout:
         waiting = [InitProcessGroupKwargs(timeout=timedelta(minutes=args.ddp_timeout))]

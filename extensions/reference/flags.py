@@ -1,4 +1,4 @@
-"""The flags of the reference trainer: sd-scripts' names, defaults and meanings, for what it can do.
+"""Defines the flags of the reference trainer: sd-scripts' names, defaults and meanings, for what it can do.
 
 A test compares every row with upstream's own parser. A flag that is not here is refused by name.
 """
@@ -14,7 +14,7 @@ SDXL, SD2 = (("sdxl_train.py",), ("fine_tune.py",))
 
 
 def count_or_share(text: str) -> int | float:
-    """A number of steps, or a share of the run below 1, as argparse's `type`."""
+    """Return a number of steps, or a share of the run below 1, as argparse's `type`."""
     return float(text) if "." in text or "e" in text.lower() else int(text)
 
 
@@ -69,7 +69,7 @@ TABLE = (
     ("deepspeed", bool, False, "train under DeepSpeed", BOTH),
     ("zero_stage", int, 2, "its ZeRO stage, 0 to 2", BOTH),
     ("ddp_timeout", int, None, "minutes that a process waits for the others; default: accelerate's", BOTH),
-    ("torch_compile", bool, False, "compile the models (the plugin dynamo)", BOTH),
+    ("torch_compile", bool, False, "compile the models, with a plugin that does", BOTH),
     ("dynamo_backend", str, "inductor", "by this backend", BOTH),
     ("output_dir", str, None, "folder of the checkpoints", BOTH),
     ("output_name", str, None, "their name; default: epoch, at and last", BOTH),
@@ -84,7 +84,7 @@ TABLE = (
 
 
 def parser(script: str) -> argparse.ArgumentParser:
-    """A parser of the flags that `script` has."""
+    """Return a parser of the flags that `script` has."""
     made = argparse.ArgumentParser(prog=f"python -m extensions.reference {script}", allow_abbrev=False)
     for name, kind, default, what, scripts in TABLE:
         if script in scripts:
@@ -102,7 +102,7 @@ def options(kind) -> dict:
 
 
 def parse(made: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
-    """The flags. UserError for one that neither this trainer nor a listed plugin has, with those it has."""
+    """Return the flags. UserError for one that neither this trainer nor a listed plugin has, with those it has."""
     try:
         return made.parse_args(words)
     except UserError as error:
@@ -113,7 +113,7 @@ def parse(made: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace
 
 
 def check(args: argparse.Namespace, script: str) -> None:
-    """UserError for what cannot work, before anything is loaded."""
+    """Raise UserError for what cannot work, before anything is loaded."""
     for name in ("pretrained_model_name_or_path", "output_dir"):
         if not getattr(args, name):
             raise UserError(f"--{name} is missing; give it in the launcher")
@@ -133,8 +133,6 @@ def check(args: argparse.Namespace, script: str) -> None:
         warn("--clip_skip has no effect on SDXL, which takes the states before its encoders' last layers")
     if args.log_with in ("tensorboard", "all") and not args.logging_dir:
         raise UserError(f"--log_with={args.log_with} needs --logging_dir; give it, or drop --log_with")
-    if args.max_token_length not in (None, 150, 225):
-        raise UserError(f"--max_token_length={args.max_token_length}: give 150 or 225, or drop it for 75 tokens")
     if args.zero_stage not in (0, 1, 2):
         raise UserError(f"--zero_stage={args.zero_stage}: the reference trainer keeps whole weights; give 0, 1 or 2")
 

@@ -1,4 +1,4 @@
-"""What a run writes to its trackers (TensorBoard unless --log_with says otherwise)."""
+"""Writes a run's figures to its trackers (TensorBoard unless --log_with says otherwise)."""
 
 from array import array
 
@@ -40,7 +40,7 @@ def group_names(models, groups: list[dict]) -> list[str]:
 
 
 def learning_rates(names: list[str], scheduler) -> dict[str, float]:
-    """{"lr/unet": …} for the groups in order."""
+    """Return {"lr/unet": …} for the groups in order."""
     return {f"lr/{name}": float(rate) for name, rate in zip(names, scheduler.get_last_lr(), strict=False)}
 
 

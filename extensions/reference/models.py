@@ -1,4 +1,4 @@
-"""Models of whatever size the checkpoint has, on diffusers' U-Net and transformers' CLIP."""
+"""Builds models of whatever size the checkpoint has, on diffusers' U-Net and transformers' CLIP."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ class Loaded:
 
 
 def load(path: str, family: str, unet_dtype: torch.dtype) -> Loaded:
-    """The models of a single-file checkpoint, text encoders in float32. UserError for the wrong family."""
+    """Return the models of a single-file checkpoint, text encoders in float32. UserError for the wrong family."""
     header = read_header(path)
     require_family(header, family)
     with safe_open(path, framework="pt") as file:

@@ -1,4 +1,4 @@
-"""The diffusion process: what is added to the latents, what the U-Net should say, how a sample counts."""
+"""Adds noise to latents, and says what the U-Net should predict and how a sample's loss is weighted."""
 
 import torch
 from accelerate.utils import gather
@@ -35,7 +35,7 @@ def with_zero_terminal_snr(alphas_cumprod: torch.Tensor) -> torch.Tensor:
 
 
 def timestep_range(args) -> tuple[int, int]:
-    """(first, end) of the timesteps that are drawn from; equal: that one alone."""
+    """Return (first, end) of the timesteps that are drawn from; equal: that one alone."""
     return args.min_timestep or 0, TIMESTEPS if args.max_timestep is None else args.max_timestep
 
 
@@ -61,14 +61,14 @@ def draw(
 
 
 def shapes_of_all(latents: torch.Tensor, accelerator) -> list[list[int]]:
-    """The shape of each process's latents, in the order of the processes (buckets differ in size)."""
+    """Return the shape of each process's latents, in the order of the processes (buckets differ in size)."""
     if accelerator.num_processes == 1:
         return [list(latents.shape)]
     return gather(torch.tensor([latents.shape], device=latents.device)).tolist()
 
 
 def target_of(schedule: DDPMScheduler, latents, noise, timesteps, v_parameterization: bool) -> torch.Tensor:
-    """What the U-Net should predict: the noise, or v (arXiv 2202.00512)."""
+    """Return what the U-Net should predict: the noise, or v (arXiv 2202.00512)."""
     return schedule.get_velocity(latents, noise, timesteps) if v_parameterization else noise
 
 

@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules by the names that the launchers use."""
+"""Makes optimizers and learning-rate schedules by the names that the launchers use."""
 
 import importlib
 
@@ -8,20 +8,10 @@ from transformers.optimization import Adafactor, AdafactorSchedule
 
 from extensions.base.errors import UserError
 from extensions.flags.literals import literals
+from extensions.optimizers import facts as optimizer_facts
 
 # Upstream's names, which ignore case; any other name is one of torch.optim or a dotted one.
-NAMES = {
-    "": "torch.optim.AdamW",
-    "adamw": "torch.optim.AdamW",
-    "adafactor": "transformers.optimization.Adafactor",
-    "lion": "lion_pytorch.Lion",
-    "adamw8bit": "bitsandbytes.optim.AdamW8bit",
-    "lion8bit": "bitsandbytes.optim.Lion8bit",
-    "pagedadamw": "bitsandbytes.optim.PagedAdamW",
-    "pagedadamw8bit": "bitsandbytes.optim.PagedAdamW8bit",
-    "pagedadamw32bit": "bitsandbytes.optim.PagedAdamW32bit",
-    "pagedlion8bit": "bitsandbytes.optim.PagedLion8bit",
-}
+NAMES = optimizer_facts.classes()
 # What each schedule of transformers' takes besides the steps.
 SPECIFIC = {
     "cosine_with_restarts": lambda args: {"num_cycles": args.lr_scheduler_num_cycles},
@@ -30,7 +20,7 @@ SPECIFIC = {
 
 
 def optimizer(args, groups: list[dict]):
-    """The optimizer of --optimizer_type over parameter groups {"params": [...], "lr": float}.
+    """Return the optimizer of --optimizer_type over parameter groups {"params": [...], "lr": float}.
 
     UserError for a name or argument that does not exist. AdaFactor with relative_step (its default here as
     upstream) chooses its own rate: --learning_rate then only shapes the log.
@@ -51,18 +41,18 @@ def optimizer(args, groups: list[dict]):
 
 
 def class_of(name: str):
-    """The class that --optimizer_type names. UserError where there is none."""
-    dotted = NAMES.get(name.lower(), name if "." in name else f"torch.optim.{name}")
+    """Return the class that --optimizer_type names. UserError where there is none."""
+    dotted = NAMES.get(name.lower() or "adamw", name if "." in name else f"torch.optim.{name}")
     module, _, attribute = dotted.rpartition(".")
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        known = ", ".join(filter(None, NAMES))
+        known = ", ".join(NAMES)
         raise UserError(f"--optimizer_type={name}: {error}; give one of {known}, or a dotted name") from None
 
 
 def lr_scheduler(args, made, num_processes: int):
-    """The schedule of --lr_scheduler. UserError for an unknown name or arguments that it does not take.
+    """Return the schedule of --lr_scheduler. UserError for an unknown name or arguments that it does not take.
 
     accelerate's wrapper advances it by num_processes an optimizer step; its length is stretched to fit. A
     warm-up given as a number of steps is not stretched: upstream's rule, so with n processes it is over
@@ -87,21 +77,3 @@ def lr_scheduler(args, made, num_processes: int):
         return transformers_scheduler(name, made, warmup, steps, scheduler_specific_kwargs=keywords)
     except (TypeError, ValueError) as error:
         raise UserError(f"--lr_scheduler={name}: {' '.join(str(error).split())}") from None
-
-
-def learning_rates(args, family: str) -> dict[str, float]:
-    """{"U-Net": rate, "text encoder 1": rate, …} of the models that train, by upstream's rules.
-
-    SDXL: a rate of 0 means that the model does not train. SD2: the U-Net always does. UserError when
-    nothing is left.
-    """
-    rates = {"U-Net": args.learning_rate}
-    if args.train_text_encoder:
-        own = [args.learning_rate_te1, args.learning_rate_te2] if family == "sdxl" else [args.learning_rate_te]
-        for number, rate in enumerate(own, start=1):
-            rates[f"text encoder {number}"] = args.learning_rate if rate is None else rate
-    if family == "sdxl":
-        rates = {name: rate for name, rate in rates.items() if rate != 0}
-    if not rates:
-        raise UserError("nothing to train: every learning rate is 0; give --learning_rate or --train_text_encoder")
-    return rates

@@ -1,4 +1,4 @@
-"""Gradient checkpointing: keep each block's inputs, compute its activations again in the backward pass.
+"""Recomputes activations (gradient checkpointing): keeps each block's inputs, computes the rest in the backward pass.
 
 The blocks are upstream's: residual blocks and transformer blocks of the U-Net, layers of the text encoders.
 diffusers has a switch for the first two, but only for PyTorch's non-reentrant kind, which calls Python for
@@ -32,7 +32,7 @@ def recompute(unet, text_encoders: list) -> None:
 
 
 def recomputed(forward, how: dict):
-    """`forward` under checkpointing wherever a gradient may be asked for."""
+    """Return `forward` under checkpointing wherever a gradient may be asked for."""
     named = (p for p in inspect.signature(forward).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD)
     parameters = [(p.name, p.default) for p in named]
 

@@ -1,4 +1,4 @@
-"""Checkpoints in the original single-file layout, under upstream's names."""
+"""Saves checkpoints in the original single-file layout, under upstream's names."""
 
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,15 +24,15 @@ class Saver:
         self.dtype = DTYPES[args.save_precision]
 
     def step(self, optimizer_steps: int) -> None:
-        """The checkpoint of --save_every_n_steps."""
+        """Save the checkpoint of --save_every_n_steps."""
         self.write(f"{self.args.output_name or 'at'}-step{optimizer_steps:08d}", optimizer_steps)
 
     def epoch(self, epoch: int, optimizer_steps: int) -> None:
-        """The checkpoint of --save_every_n_epochs; epochs counted from 1."""
+        """Save the checkpoint of --save_every_n_epochs; epochs counted from 1."""
         self.write(f"{self.args.output_name or 'epoch'}-{epoch:06d}", optimizer_steps)
 
     def last(self, optimizer_steps: int) -> None:
-        """The checkpoint at the end of the run."""
+        """Save the checkpoint at the end of the run."""
         self.write(self.args.output_name or "last", optimizer_steps)
 
     def write(self, name: str, optimizer_steps: int) -> None:
@@ -48,7 +48,7 @@ class Saver:
             save_file(self.tensors(), temporary, metadata)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Every tensor of the file, on the CPU in the dtype of --save_precision, else in its own.
+        """Return every tensor of the file, on the CPU in the dtype of --save_precision, else in its own.
 
         What SD2's loader leaves out (the 24th layer, the projection) keeps its dtype, as upstream's does.
         """
@@ -67,7 +67,7 @@ class Saver:
         return tensor.detach().to("cpu", self.dtype or tensor.dtype).contiguous()
 
     def kept(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        """A tensor of the base model that was not trained."""
+        """Return a tensor of the base model that was not trained."""
         untouched = self.loaded.models.family == "sd2" and not name.startswith("first_stage_model.")
         return tensor if untouched else self.ready(tensor)
 

@@ -1,4 +1,4 @@
-"""From texts to what the U-Net attends to: token ids and hidden states, by a plugin or as upstream has them.
+"""Encodes texts for the U-Net: token ids and hidden states, by a plugin or as upstream has them.
 
 Upstream cuts a text at 75 tokens. With --max_token_length=150 or 225 it cuts there, runs the encoders over two or
 three chunks of 77, always so many, and takes out the EOS and BOS where chunks meet. No inference UI does
@@ -59,7 +59,7 @@ class Text:
 
 
 def load_tokenizer(name: str, folder: str | None) -> CLIPTokenizer:
-    """The tokenizer of that Hub name, from its folder below `folder` where there is one."""
+    """Return the tokenizer of that Hub name, from its folder below `folder` where there is one."""
     local = Path(folder) / name.replace("/", "_") if folder else None
     if local and local.is_dir():
         return bounded(CLIPTokenizer.from_pretrained(local))
@@ -86,6 +86,6 @@ def cut_at(length: int, texts: list[str], tokenizer: CLIPTokenizer) -> torch.Ten
 
 
 def without_seams(states: torch.Tensor) -> torch.Tensor:
-    """(b, 77 n, d) -> (b, 75 n + 2, d): the first BOS, 75 positions a chunk, the last EOS or padding."""
+    """Return (b, 77 n, d) -> (b, 75 n + 2, d): the first BOS, 75 positions a chunk, the last EOS or padding."""
     inner = states.unflatten(1, (-1, CHUNK + 2))[:, :, 1:-1].flatten(1, 2)
     return torch.cat([states[:, :1], inner, states[:, -1:]], 1)

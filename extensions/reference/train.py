@@ -1,4 +1,4 @@
-"""The loop, top to bottom: batch, text, latents, noise, U-Net, loss, backward, optimizer step, log, save."""
+"""Trains, top to bottom: batch, text, latents, noise, U-Net, loss, backward, optimizer step, log, save."""
 
 import math
 
@@ -7,6 +7,7 @@ from accelerate.utils import set_seed
 from tqdm import tqdm
 
 from extensions import loop, manager
+from extensions.flags import settings
 from extensions.reference import data, engine, log, models, noise, optimizers, saves, text
 from extensions.reference.recompute import recompute
 from extensions.trainer import hook_points
@@ -33,7 +34,7 @@ class Training:
         self.dataset.tokenize_strategy = self.text
         self.accelerator = engine.accelerator(args)
         self.dtype = engine.DTYPES[args.mixed_precision]
-        self.rates = optimizers.learning_rates(args, family)
+        self.rates = settings.of_args(args).rates
         self.schedule = noise.scheduler(args.zero_terminal_snr)
         self.timesteps = noise.timestep_range(args)
 
@@ -126,7 +127,7 @@ class Training:
         accelerator.end_training()
 
     def loss(self, batch: dict) -> torch.Tensor:
-        """The loss of one batch, a scalar in float32."""
+        """Return the loss of one batch, a scalar in float32."""
         args, accelerator = self.args, self.accelerator
         latents = batch["latents"].to(accelerator.device, self.dtype) * SCALE[self.family]
         with torch.set_grad_enabled(args.train_text_encoder):
@@ -142,7 +143,7 @@ class Training:
         return noise.loss_of(predicted, target, weight)
 
     def condition(self, batch: dict) -> dict:
-        """The U-Net's conditions: states (b, 77 n, d); SDXL: pooled (b, d2) and sizes (b, 6), too."""
+        """Return the U-Net's conditions: states (b, 77 n, d); SDXL: pooled (b, d2) and sizes (b, 6), too."""
         ids = [each.to(self.accelerator.device) for each in batch["input_ids_list"]]
         if self.family == "sd2":
             return {"encoder_hidden_states": self.text.encode(ids, self.encoders, None)[0]}

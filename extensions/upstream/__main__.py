@@ -1,12 +1,12 @@
-"""Start one of sd-scripts' trainers under the plugin manager.
+"""Starts one of sd-scripts' trainers under the plugin manager.
 
     python -m extensions.upstream [--only-check] TREE SCRIPT [flags]
 
 TREE is a checkout of sd-scripts (the patched one, normally); SCRIPT one of its trainers, `sdxl_train.py`
-or `fine_tune.py`. With --only-check the flags are parsed and checked, and nothing is loaded. The calls at the
-end of `main` are what the script itself does when it is run.
+or `fine_tune.py`. With --only-check the flags are parsed and checked, and nothing is loaded.
 """
 
+import argparse
 import importlib
 import sys
 import traceback
@@ -14,47 +14,56 @@ from pathlib import Path
 
 from extensions import loop, manager
 from extensions.base.errors import UserError, english
-from extensions.base.reporting import exit_with
-from extensions.optimizers import trial as optimizer_trial
-from extensions.trainer import arguments
-from extensions.trainer import checks as common_checks
+from extensions.trainer import arguments, start
 
 
-def main(argv: list[str]) -> None:
-    """Parse, check, train. UserError for whatever the user can mend; the trainer's own errors pass."""
-    only_check, (tree, script, *flags) = arguments.only_check(argv)
-    if not (Path(tree) / script).is_file():
-        raise UserError(f"sd-scripts has no trainer {script}; a launcher calls sdxl_train.py or fine_tune.py")
-    sys.path.insert(0, tree)
-    sys.argv = [script, *flags]
-    plugins = manager.install(arguments.listed_plugins(flags))
+class Upstream:
+    """One of sd-scripts' trainers, from a tree. What it does is what the script itself does when it is run."""
 
-    # Imports upstream's library: after the plugins are known good.
-    from extensions.upstream import seams, states, trial
+    def __init__(self, tree: str):
+        self.tree = tree
 
-    seams.install()
-    trainer = importlib.import_module(Path(script).stem)
-    parser = arguments.extend(trainer.setup_parser(), plugins)
-    args = parser.parse_args(flags)
-    trainer.train_util.verify_command_line_training_args(args)
-    args = trainer.train_util.read_config_from_file(args, parser)  # before the checks: --config_file has flags, too
-    plugins.hook.check_arguments(args=args)
-    common_checks.check(args, plugins.names)
-    optimizer_trial.check(args, trial.optimizer, trial.schedule)
-    if only_check:
-        return
-    plugins.register("(states of all processes)", states.StatesOfAllProcesses())
-    manager.set_args(args)
-    try:
-        trainer.train(args)
-    except (AssertionError, ValueError) as error:
-        if reason := refused(error, tree):
-            raise UserError(reason) from None
-        raise
+    def parser(self, script: str) -> argparse.ArgumentParser:
+        """Imports upstream's library, after the plugins are known good."""
+        if not (Path(self.tree) / script).is_file():
+            raise UserError(f"sd-scripts has no trainer {script}; a launcher calls sdxl_train.py or fine_tune.py")
+        sys.path.insert(0, self.tree)
+        from extensions.upstream import seams
+
+        seams.install()
+        self.trainer = importlib.import_module(Path(script).stem)
+        return self.trainer.setup_parser()
+
+    def parse(self, parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
+        sys.argv = [f"{self.trainer.__name__}.py", *words]  # --config_file is read from there
+        args = parser.parse_args(words)
+        self.trainer.train_util.verify_command_line_training_args(args)
+        return self.trainer.train_util.read_config_from_file(args, parser)
+
+    def check(self, args: argparse.Namespace) -> None:
+        """Refuse nothing that the launcher, the plugins and the trial do not."""
+
+    def optimizer(self, args: argparse.Namespace, groups: list[dict]):
+        """Without the seam, which is about the run's models."""
+        return self.trainer.train_util.get_optimizer.__wrapped__(args, groups)[2]
+
+    def schedule(self, args: argparse.Namespace, optimizer):
+        return self.trainer.train_util.get_scheduler_fix(args, optimizer, 1)
+
+    def train(self, args: argparse.Namespace) -> None:
+        from extensions.upstream import states
+
+        manager.current().register("(states of all processes)", states.StatesOfAllProcesses())
+        try:
+            self.trainer.train(args)
+        except (AssertionError, ValueError) as error:
+            if reason := refused(error, self.tree):
+                raise UserError(reason) from None
+            raise
 
 
 def refused(error: Exception, tree: str) -> str:
-    """What sd-scripts itself refuses before it trains, in one line with its place; "" for any other fault.
+    """Return what sd-scripts itself refuses before it trains, in one line with its place; "" for any other fault.
 
     It speaks to the user in the texts of its assertions. Once it trains, a fault is ours or its own.
     """
@@ -65,15 +74,15 @@ def refused(error: Exception, tree: str) -> str:
     return f"{said} (sd-scripts, {path.name} line {line})"
 
 
+def main(argv: list[str]) -> None:
+    """Train. UserError for whatever the user can mend; the trainer's own errors pass."""
+    only_check, (tree, script, *words) = arguments.only_check(argv)
+    start.main(Upstream(tree), script, words, only_check)
+
+
 def run(argv: list[str]) -> int:
-    """`main` with the end of the run told to the plugins; the exit code."""
-    error = None
-    try:
-        main(argv)
-    except BaseException as caught:
-        error = caught
-    manager.current().hook.run_ended(error=error)
-    return exit_with(error)
+    """Return `main` as a program; the exit code."""
+    return start.run(lambda: main(argv))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Git, called with arguments, never through a shell."""
+"""Calls git with arguments, never through a shell."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ FOREIGN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 
 
 def run(folder: Path, *arguments: str, **options) -> subprocess.CompletedProcess:
-    """`git -C folder …` with captured text output; the return code is the caller's to read."""
+    """Return `git -C folder …` with captured text output; the return code is the caller's to read."""
     environment = {k: v for k, v in os.environ.items() if k not in FOREIGN} | IDENTITY
     command = ["git", "-C", str(folder), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, **options)

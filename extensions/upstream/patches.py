@@ -1,4 +1,4 @@
-"""The verbs for patches: build, check, show, save, port.
+"""Runs the verbs for patches: build, check, show, save, port.
 
 python -m extensions.upstream.patches build | check | diff | save | port REF
 """
@@ -28,7 +28,7 @@ def changed_lines(text: str) -> int:
 
 
 def problems(patches: Path = PATCHES) -> list[str]:
-    """What is wrong with the files alone, without upstream; one line each."""
+    """Return what is wrong with the files alone, without upstream; one line each."""
     found = [f"{PATCHES.name}/{name} is not listed in patches/series" for name in unlisted(patches)]
     names = [patch.name for patch in tree.series(patches)]
     found += [f"{name} is listed more than once in patches/series" for name in set(names) if names.count(name) > 1]
@@ -47,7 +47,7 @@ def unlisted(patches: Path) -> list[str]:
 
 
 def problems_of(text: str) -> list[str]:
-    """What is wrong with one patch: its head says why it exists, its body parses and adds no logic."""
+    """Return what is wrong with one patch: its head says why it exists, its body parses and adds no logic."""
     head, _, body = text.partition("\ndiff --git ")
     found = [f"has no line '{field}'" for field in FIELDS if f"\n{field}" not in head]
     kind = re.search(r"^Kind: (.+?)\.?$", head, re.MULTILINE)

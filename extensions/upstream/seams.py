@@ -1,4 +1,4 @@
-"""Every upstream function that we wrap from outside, in one table.
+"""Tabulates every upstream function that we wrap from outside.
 
 Together with `patches/` this is everything we change in upstream (`make diff-upstream` shows both). A
 seam is checked when it is installed: the function must still exist and still take the arguments that
@@ -27,7 +27,7 @@ class Seam:
     reason: str
 
     def target(self):
-        """(owner, attribute name, current function). UserError if upstream no longer has it."""
+        """Return (owner, attribute name, current function). UserError if upstream no longer has it."""
         owner = importlib.import_module(self.module)
         *path, last = self.name.split(".")
         try:
@@ -47,14 +47,14 @@ class Seam:
         setattr(owner, last, as_method(wrapped, self) if "." in self.name else tagged(wrapped, self))
 
     def check(self, function) -> None:
-        """UserError when upstream's function no longer takes what the wrapper reads."""
+        """Raise UserError when upstream's function no longer takes what the wrapper reads."""
         missing = [name for name in self.takes if name not in inspect.signature(function).parameters]
         if missing:
             raise UserError(f"sd-scripts' {self.module}.{self.name} takes no {missing[0]} any more; see {__name__}")
 
 
 def as_method(function, seam: Seam):
-    """A plain function, so that Python binds `self` (a partial in a class is not bound)."""
+    """Return a plain function, so that Python binds `self` (a partial in a class is not bound)."""
 
     def method(self, *arguments, **keywords):
         return function(self, *arguments, **keywords)

@@ -1,4 +1,4 @@
-"""The size of a model, read from its checkpoint's tensor shapes and given to upstream's loaders.
+"""Reads the size of a model from its checkpoint's tensor shapes, for upstream's loaders.
 
 Upstream builds SDXL and SD2 from module constants and literals of the full size. Here the same loaders
 build whatever size the file has: a full-size checkpoint gives exactly upstream's own values, so nothing
@@ -73,7 +73,7 @@ def transformer_of(upstream, sizes: dict[str, dict]):
 
 
 def overriding(function, **fixed):
-    """`function` with some keyword arguments always set to our values."""
+    """Return `function` with some keyword arguments always set to our values."""
 
     def call(*arguments, **keywords):
         return function(*arguments, **keywords | fixed)
@@ -83,7 +83,7 @@ def overriding(function, **fixed):
 
 @contextmanager
 def sized_for_sdxl(header: Header):
-    """Upstream's SDXL classes build the sizes of `header` while this is open."""
+    """Let upstream's SDXL classes build the sizes of `header` while this is open."""
     from library import model_util, sdxl_model_util, sdxl_original_unet
 
     sizes = sdxl(header)
@@ -100,7 +100,7 @@ def sized_for_sdxl(header: Header):
 
 @contextmanager
 def sized_for_sd2(header: Header):
-    """Upstream's SD2 classes build the sizes of `header` while this is open."""
+    """Let upstream's SD2 classes build the sizes of `header` while this is open."""
     from library import model_util, original_unet
 
     sizes = sd2(header)
@@ -112,7 +112,7 @@ def sized_for_sd2(header: Header):
 
 
 def in_turn(function, overrides: list[dict]):
-    """`function` with the first set of overrides at the first call, the second at the second."""
+    """Return `function` with the first set of overrides at the first call, the second at the second."""
     waiting = iter(overrides)
 
     def call(*arguments, **keywords):

@@ -1,4 +1,4 @@
-"""--save_state by every process.
+"""Saves states of all ranks with --save_state.
 
 Upstream saves a training state on process 0 alone: under DeepSpeed, whose shards every process holds, it
 waits for the others for ever, and under DDP the state holds process 0's random streams only. At the end it
@@ -17,7 +17,7 @@ _together = False
 
 
 def save(upstream, args, accelerator, *when):
-    """The seam around upstream's three functions: nothing, unless every process is here."""
+    """Return the seam around upstream's three functions: nothing, unless every process is here."""
     if _together or accelerator.num_processes == 1:
         upstream(args, accelerator, *when)
 

@@ -1,4 +1,4 @@
-"""The pinned submodule: fetched on first use, never edited.
+"""Fetches the pinned submodule on first use; nobody edits it.
 
 Some copies of upstream's repository (mirrors with a size limit, partial clones) lack a few large files
 that no trainer reads, and git then refuses to check anything out. Such a clone is marked as the
@@ -21,17 +21,17 @@ SECONDS = 60
 
 
 def pin(root: Path = ROOT) -> str:
-    """The commit that this repository records for the submodule (40 hex digits)."""
+    """Return the commit that this repository records for the submodule (40 hex digits)."""
     return git.output(root, "rev-parse", ":sd-scripts")
 
 
 def is_present(submodule: Path = SUBMODULE) -> bool:
-    """Whether the submodule has a work tree (of whatever commit)."""
+    """Tell whether the submodule has a work tree (of whatever commit)."""
     return (submodule / ".git").exists() and all((submodule / name).is_file() for name in NEEDED)
 
 
 def ensure(root: Path = ROOT) -> Path:
-    """The submodule at the pin, fetched if need be. UserError where it cannot be had.
+    """Return the submodule at the pin, fetched if need be. UserError where it cannot be had.
 
     Two launches at once (or two test workers) fetch it once: git itself fails where another git holds its index.
     """
@@ -61,7 +61,7 @@ def _ensure(root: Path) -> Path:
 
 
 def require_answer(root: Path) -> None:
-    """UserError where the repository neither answers nor refuses: a firewall would hold git for minutes."""
+    """Raise UserError where the repository neither answers nor refuses: a firewall would hold git for minutes."""
     url = git.output(root, "config", "--file", ".gitmodules", "submodule.sd-scripts.url")
     try:
         git.run(root, "ls-remote", url, "HEAD", timeout=SECONDS)
@@ -79,7 +79,7 @@ def heal(submodule: Path) -> None:
 
 
 def has_commit(repository: Path, commit: str) -> bool:
-    """Whether the repository holds this commit."""
+    """Tell whether the repository holds this commit."""
     return git.run(repository, "cat-file", "-e", f"{commit}^{{commit}}").returncode == 0
 
 
@@ -93,7 +93,7 @@ def leave_out_missing(tree: Path, commit: str) -> list[str]:
 
 
 def missing_paths(repository: Path, commit: str) -> list[str]:
-    """Files of `commit` whose content the repository does not hold."""
+    """Return files of `commit` whose content the repository does not hold."""
     listed = git.output(repository, "rev-list", "--objects", "--no-walk", "--missing=print", commit)
     absent = {line[1:] for line in listed.splitlines() if line.startswith("?")}
     entries = git.output(repository, "ls-tree", "-r", commit).splitlines() if absent else []

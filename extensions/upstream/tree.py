@@ -1,4 +1,4 @@
-"""The patched tree: a disposable worktree of the submodule with the series applied.
+"""Builds the patched tree: a disposable worktree of the submodule with the series applied.
 
 Built once per (commit, series); `git am -3` in a worktree of its own, so that the submodule stays as
 upstream left it. A build goes to a stamp file only when it is whole, so an interrupted one is made again.
@@ -27,7 +27,7 @@ EXPORT = (
 
 
 def series(patches: Path = PATCHES) -> list[Path]:
-    """The patches, in the order of `patches/series`. UserError for a listed file that is not there."""
+    """Return the patches, in the order of `patches/series`. UserError for a listed file that is not there."""
     names = [line.strip() for line in (patches / "series").read_text(encoding="utf-8").splitlines()]
     found = [patches / name for name in names if name and not name.startswith("#")]
     for patch in found:
@@ -45,7 +45,7 @@ def series_hash(patches: Path = PATCHES) -> str:
 
 
 def ensure(reference: str | None = None) -> Path:
-    """The patched tree of the pin, or of another upstream commit; built only when something changed.
+    """Return the patched tree of the pin, or of another upstream commit; built only when something changed.
 
     UserError when the submodule cannot be had, `reference` is unknown, or a patch does not apply.
     """
@@ -66,30 +66,30 @@ def ensure(reference: str | None = None) -> Path:
 
 
 def location(commit: str | None) -> Path:
-    """Where the patched tree of a commit stands; of the pin, for None."""
+    """Return where the patched tree of a commit stands; of the pin, for None."""
     return PATCHED.with_name(f"patched-{commit[:12]}") if commit else PATCHED
 
 
 def stamp_text(commit: str) -> str:
-    """What a tree was built from."""
+    """Return what a tree was built from."""
     return f"{commit} {series_hash()}\n"
 
 
 def mark_current() -> None:
-    """The series was just exported from the patched tree: it need not be built again."""
+    """Mark the tree as current: the series was just exported from it."""
     with building(PATCHED) as stamp:
         stamp.write_text(stamp_text(submodule.pin()))
 
 
 def is_current(tree: Path, stamp: Path, wanted: str) -> bool:
-    """Whether the tree was built from this commit and series, and git still knows it as a worktree."""
+    """Tell whether the tree was built from this commit and series, and git still knows it as a worktree."""
     if not (stamp.is_file() and stamp.read_text() == wanted):
         return False
     return git.run(tree, "rev-parse", "--verify", "HEAD").returncode == 0
 
 
 def resolve(source: Path, reference: str) -> str:
-    """The commit that a tag, branch or hash means in the submodule."""
+    """Return the commit that a tag, branch or hash means in the submodule."""
     for candidate in (reference, f"origin/{reference}"):
         done = git.run(source, "rev-parse", "--verify", "--quiet", f"{candidate}^{{commit}}")
         if done.returncode == 0:
@@ -115,14 +115,14 @@ def build(source: Path, tree: Path, commit: str) -> None:
 
 
 def fresh_worktree(source: Path, tree: Path, commit: str) -> None:
-    """A clean worktree of the submodule at `commit`, whatever stood there before."""
+    """Make a clean worktree of the submodule at `commit`, whatever stood there before."""
     remove_worktree(source, tree)
     git.output(source, "worktree", "add", "--force", "--no-checkout", "--detach", str(tree), commit)
     submodule.leave_out_missing(tree, commit) if is_partial(source) else git.output(tree, "reset", "--hard")
 
 
 def is_partial(source: Path = SUBMODULE) -> bool:
-    """Whether the submodule is a clone that lacks some files."""
+    """Tell whether the submodule is a clone that lacks some files."""
     return git.run(source, "config", "remote.origin.promisor").returncode == 0
 
 
@@ -144,7 +144,7 @@ def apply(tree: Path, patch: Path, commit: str) -> str:
 
 
 def export(tree: Path, base: str) -> list[tuple[str, bytes]]:
-    """The commits of a patched tree as (file name, bytes), as `patches/` keeps them."""
+    """Return the commits of a patched tree as (file name, bytes), as `patches/` keeps them."""
     commits = git.output(tree, "rev-list", "--reverse", f"{base}..HEAD").split()
     exported = []
     for number, commit in enumerate(commits, start=1):
@@ -154,6 +154,6 @@ def export(tree: Path, base: str) -> list[tuple[str, bytes]]:
 
 
 def file_name(tree: Path, number: int, commit: str) -> str:
-    """`0001-subject-of-the-commit.patch`, as git names it."""
+    """Return `0001-subject-of-the-commit.patch`, as git names it."""
     slug = git.output(tree, "log", "-1", "--format=%f", commit)
     return f"{number:04d}-{slug[:60]}.patch"

@@ -1,4 +1,4 @@
-"""What each seam does. The first argument of every wrapper is upstream's own function."""
+"""Wraps upstream's functions, one wrapper a seam. Its first argument is upstream's own function."""
 
 import inspect
 from array import array
@@ -17,7 +17,7 @@ _models: Models | None = None
 
 
 def models() -> Models | None:
-    """The models that upstream has loaded in this process."""
+    """Return the models that upstream has loaded in this process."""
     return _models
 
 
@@ -103,7 +103,7 @@ def tokenize_sdxl(upstream, strategy, text):
 
 
 def tokenize_sd2(upstream, strategy, text):
-    """The same for one tokenizer."""
+    """Return the same for one tokenizer."""
     return _tokenize(upstream, strategy, text, [strategy.tokenizer])
 
 
