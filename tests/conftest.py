@@ -18,6 +18,7 @@ from extensions.upstream import submodule, tree
 # The suite must not depend on how the caller launches runs.
 for name in (
     "ARGS",
+    "CPU",
     "DRY_RUN",
     "FORCE",
     "GPUS",
@@ -69,8 +70,9 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def no_plugins(monkeypatch):
-    """A trainer that ran in this process leaves its plugins behind; the next test begins without them."""
+    """A trainer that ran in this process leaves plugins and defaults behind; the next test begins without them."""
     monkeypatch.setattr(manager, "_current", manager.Manager())
+    monkeypatch.setattr(manager, "_defaults", {})
 
 
 @pytest.fixture(autouse=True)

@@ -27,8 +27,8 @@ STEPS = 3
 def last(done):
     """The newest state of a run: {file: checksum}, and its counters."""
     state = states.newest_good(states.folder_of(done.output))
-    counted = {key: state.facts[key] for key in ("optimizer_steps", "micro_steps", "samples", "epoch")}
-    return state.facts["files"], counted
+    counted = {key: getattr(state.facts, key) for key in ("optimizer_steps", "micro_steps", "samples", "epoch")}
+    return state.facts.files, counted
 
 
 def trained(output, run, steps_of_first, steps=STEPS, **environment):

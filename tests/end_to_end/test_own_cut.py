@@ -2,6 +2,7 @@
 
 import pytest
 
+from extensions.launch.stages import changed
 from tests.proofs import parity
 
 CASES = {"sdxl": "25022601", "sd2": "24122001"}
@@ -17,12 +18,9 @@ def test_both_trainers_cut_alike(family, length, patched, standins, tmp_path, mo
 
     def with_own_cut(case, output):
         asked = prepared(case, output)
-        names = asked.flags.get("extensions").split(",")
-        asked.flags.put("extensions", ",".join(dict.fromkeys([*names, "token_chunks"])))
-        asked.flags.put("token_chunks", "upstream")
-        if length:
-            asked.flags.put("max_token_length", length)
-        return asked
+        plugins = dict.fromkeys([*asked.settings.plugins, "token_chunks"])
+        flags = asked.flags.with_("extensions", ",".join(plugins)).with_("token_chunks", "upstream")
+        return changed(asked, flags=flags.with_("max_token_length", length) if length else flags)
 
     monkeypatch.setattr(parity, "MICRO_STEPS", 4)
     monkeypatch.setattr(parity, "prepared", with_own_cut)

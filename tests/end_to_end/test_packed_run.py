@@ -14,6 +14,7 @@ from extensions.base.paths import ROOT
 from extensions.data.index import open_for
 from extensions.data.pack import make
 from extensions.launch import command
+from extensions.launch.stages import changed
 from tests.proofs import parity
 
 BOTH = pytest.mark.parametrize(
@@ -39,9 +40,10 @@ def train(trainer: str, data: Path, output: Path, *more, processes: int = 1, req
     """A little more than an epoch of the stand-in set by the flags of 24120801, in float32; latents from `data`."""
     case = parity.Case("", "24120801", ("extensions", "dual_tag"), more, processes)
     asked = parity.prepared(case, output)
+    flags = asked.flags.without("gradient_accumulation_steps", "max_train_epochs")
     for name, value in (("train_data_dir", data), ("train_batch_size", 4), ("max_train_steps", STEPS)):
-        asked.flags.put(name, str(value))
-    asked.flags.drop("gradient_accumulation_steps", "max_train_epochs")
+        flags = flags.with_(name, value)
+    asked = changed(asked, flags=flags)
     patched = request.getfixturevalue("patched") if trainer == "sd-scripts" else None
     environment = os.environ | command.environment(asked) | {"EXTENSIONS_TRACE": "1"}
     words = command.build(asked, patched)

@@ -62,7 +62,7 @@ def test_what_stands_in_for_a_corrupt_latent_is_named_and_left_out(standins, tra
     assert f"not finite at optimizer step {place + 1}; its samples: {culprit}; last good state" in done.said
     assert done.said.count("rolling back: ") == 1 and f"without {culprit}" in done.said
     state = states.newest_good(states.folder_of(done.output))
-    assert state.facts["skipped"] == [[next_of[planned], place, culprit]]
+    assert state.facts.skipped == [[next_of[planned], place, culprit]]
 
 
 @pytest.mark.parametrize("trainer", TRAINERS)
@@ -102,7 +102,7 @@ def test_rolled_back_it_ends_without_that_sample(data, trainer, tmp_path):
     assert done.code == 0, done.said[-3000:]
     assert done.said.count("rolling back: ") == 1 and f"without {key}" in done.said
     state = states.newest_good(states.folder_of(done.output))
-    assert state.optimizer_steps == STEPS and len(state.facts["skipped"]) == 1
+    assert state.optimizer_steps == STEPS and len(state.facts.skipped) == 1
     assert (done.output / "last.safetensors").is_file()
 
 
@@ -123,4 +123,4 @@ def test_two_machines_roll_back_together(data, trainer, tmp_path):
         line = next(line for line in done.said.splitlines() if line.startswith("rolling back: "))
         assert done.said.count("rolling back: ") == 1 and key in line and "step00000001" in line
     state = states.newest_good(states.folder_of(both[0].output))
-    assert state.optimizer_steps == STEPS and len(state.facts["skipped"]) == 2  # of the one global batch
+    assert state.optimizer_steps == STEPS and len(state.facts.skipped) == 2  # of the one global batch

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.helpers.launching import launch
 
-# The reference trainer's functions have the same checks in tests/extensions/reference/test_papers.py.
+# The reference trainer's functions have the same checks in tests/extensions/reference/test_noise_papers.py.
 TRAINERS = [pytest.param("sd-scripts", marks=pytest.mark.upstream), pytest.param("reference", marks=pytest.mark.slow)]
 OUT = "model.diffusion_model.out.2."
 SCALE = 0.18215

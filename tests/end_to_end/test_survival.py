@@ -79,5 +79,5 @@ def test_killed_and_resumed_it_ends_as_the_unbroken_run(trainer, kills, steps, t
     assert whole.code == 0, whole.said[-3000:]
     one, other = (states.newest_good(states.folder_of(out)) for out in (folder.parent, whole.output))
     assert one.optimizer_steps == other.optimizer_steps == steps
-    assert one.facts["files"] == other.facts["files"]
+    assert one.facts.files == other.facts.files
     assert not list(folder.glob(".step*"))

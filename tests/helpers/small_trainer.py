@@ -14,9 +14,9 @@ from extensions import loop, manager
 from extensions.data import DATASET
 from extensions.data.order import batch_count
 from extensions.model.models import Models
-from extensions.trainer import hook_points
+from extensions.trainer import arguments, hook_points
 
-PLUGINS = ("resume_at_step", "save_states", "on_nan")
+PLUGINS = "resume_at_step,save_states,on_nan"
 
 
 class Keys(list):
@@ -51,24 +51,28 @@ class Images(torch.utils.data.Dataset):
             values *= float("nan")
         return {"x": values, "captions": [""] * len(rows), "image_keys": [self.metadata[row].key for row in rows]}
 
+    def order_is_known(self, left_out: frozenset[int]) -> None:
+        self.left_out = left_out
+
     def read(self, row: int) -> int:
         """The row, or what takes its place: its first stand-in that may be seen."""
         return next((other for other in self.replaced.get(row, ()) if other not in self.left_out), row)
 
 
-def flags(folder: Path, **changed) -> argparse.Namespace:
-    """All flags of the plugins at their defaults, and some of a trainer's."""
-    parser = argparse.ArgumentParser()
-    manager.install(list(PLUGINS)).hook.add_arguments(parser=parser)
-    args = parser.parse_args([])
+def flags(folder: Path, *words: str, extensions=PLUGINS, **changed) -> argparse.Namespace:
+    """The flags of the plugins, from words or at their defaults, and some of a trainer's."""
+    parser = arguments.extend(argparse.ArgumentParser(), manager.install(manager.listed(extensions)))
+    args = vars(parser.parse_args(words))
     own = dict(
-        extensions=",".join(PLUGINS), dataset_class=DATASET, output_dir=str(folder), run_folder=None,
+        extensions=extensions, dataset_class=DATASET, output_dir=str(folder),
         max_train_steps=8, gradient_accumulation_steps=2, train_batch_size=1, in_json="13", poison=(), replaced=None,
-        max_data_loader_n_workers=0, persistent_data_loader_workers=False, states_every_n_steps=0,
+        max_data_loader_n_workers=0, persistent_data_loader_workers=False,
         output_name=None, save_every_n_epochs=None,
         optimizer=torch.optim.AdamW, schedule=torch.optim.lr_scheduler.LambdaLR,
     )  # fmt: skip
-    return argparse.Namespace(**vars(args) | own | changed)
+    if "states_every_n_steps" in args:
+        own["states_every_n_steps"] = 0
+    return argparse.Namespace(**args | own | changed)
 
 
 def net() -> torch.nn.Module:
@@ -80,7 +84,7 @@ def train(args) -> SimpleNamespace:
 
     saved: (epoch, optimizer steps) where a trainer comes to the checkpoint of an epoch.
     """
-    plugins = manager.install(args.extensions.split(","))
+    plugins = manager.install(manager.listed(args.extensions))
     plugins.hook.check_arguments(args=args)
     manager.set_args(args)
     for seed in (random.seed, np.random.seed, torch.manual_seed):

@@ -25,7 +25,9 @@ from safetensors.torch import load_file
 from extensions.base.errors import UserError
 from extensions.base.paths import LAUNCHERS, ROOT
 from extensions.base.reporting import exit_code_of
-from extensions.launch import command, request, tiny
+from extensions.launch import asked as request
+from extensions.launch import command, tiny
+from extensions.launch.stages import Asked, changed
 from extensions.logbook import registry
 from extensions.upstream import tree
 
@@ -73,33 +75,28 @@ class Outcome:
         return self.loss <= LOSSES and self.weight <= WEIGHTS and self.movement <= MOVEMENT
 
 
-def prepared(case: Case, output: Path) -> request.Request:
+def prepared(case: Case, output: Path) -> Asked:
     """The case's run on stand-ins, in float32, long enough for the micro-steps, data read in the process."""
     environment = {"PATH": os.environ["PATH"], "LAUNCH_FACTS": "1"}
     launcher = ["bash", str(LAUNCHERS / f"{registry.known(case.run)}.sh")]
     facts = subprocess.run(launcher, env=environment, capture_output=True, text=True, check=True).stdout
     asked = request.read(facts.split("\0")[:-1], {"PROFILE": "tiny"})
-    asked.flags.drop("full_bf16")
-    accumulation = asked.flags.number("gradient_accumulation_steps", 1)
+    accumulation = asked.settings.accumulation
     # An epoch of the stand-in set ends with an incomplete accumulation, so one more optimizer step.
-    asked.tiny_steps = MICRO_STEPS // accumulation + (accumulation > 1)
-    tiny.apply(asked)
-    asked.flags.drop(
-        *case.without,
-        "save_every_n_epochs",
-        "save_every_n_steps",
-        "persistent_data_loader_workers",
-        "skip_cache_check",
-    )
-    asked.flags.put("mixed_precision", "no")
-    asked.flags.put("save_precision", "float")
-    asked.flags.put("max_data_loader_n_workers", "0")
-    asked.flags.put("output_dir", str(output))
-    asked.flags.put("logging_dir", str(output / "tensorboard"))
-    for name, *values in case.more:
-        asked.flags.put(name, *values)
-    asked.gpus = case.processes
-    return asked
+    steps = MICRO_STEPS // accumulation + (accumulation > 1)
+    asked = tiny.apply(changed(asked, flags=asked.flags.without("full_bf16"), tiny_steps=steps))
+    drop = ("save_every_n_epochs", "save_every_n_steps", "persistent_data_loader_workers", "skip_cache_check")
+    flags = asked.flags.without(*case.without, *drop)
+    chosen = {
+        "mixed_precision": "no",
+        "save_precision": "float",
+        "max_data_loader_n_workers": "0",
+        "output_dir": output,
+        "logging_dir": output / "tensorboard",
+    }
+    for name, *values in (*chosen.items(), *case.more):
+        flags = flags.with_(name, *values)
+    return changed(asked, flags=flags, gpus=case.processes)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 
 from extensions.base.errors import UserError
 from extensions.base.paths import ROOT
-from extensions.launch.request import REFERENCE, SD_SCRIPTS
+from extensions.launch.stages import REFERENCE, SD_SCRIPTS
 from extensions.logbook import registry
 from tests.proofs import tricks
 from tests.proofs.trick_table import TRICKS, Proof, Trick

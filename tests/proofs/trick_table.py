@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from extensions.launch.request import REFERENCE, SD_SCRIPTS, TRAINERS
+from extensions.launch.stages import REFERENCE, SD_SCRIPTS, TRAINERS
 from extensions.logbook.registry import Run
 
 
@@ -71,13 +71,15 @@ TRICKS = (
         "dual tags (concat, pick, tags only)",
         flag("dual_tag"),
         "stated probabilities; one process and no workers",
-        tests(f"{PLUGINS}test_dual_tag", f"{E2E}test_dual_tag_run"),
+        tests(f"{PLUGINS}test_dual_tag", f"{PLUGINS}test_dual_tag_data_set", f"{PLUGINS}test_dual_tag_refused",
+              f"{E2E}test_dual_tag_run"),
     ),
     Trick(
         "A1111's 75-token chunks",
         chunks("a1111"),
         "A1111's rule stated apart, 10,000 captions to the token; transformers' CLIP, chunk by chunk",
-        tests(CHUNKS, f"{CHUNKS}_states", f"{CHUNKS}_report", "extensions/text/test_chunk_report",
+        tests(CHUNKS, f"{CHUNKS}_states", f"{CHUNKS}_report", "extensions/text/test_chunks",
+              "extensions/text/test_encoding", "extensions/text/test_chunk_report",
               f"{E2E}test_tiny_run::test_log_ends_with_what_was_cut_and_the_chunks_used"),
     ),
     Trick(
@@ -91,7 +93,7 @@ TRICKS = (
         "N % of the U-Net",
         lambda run: run.unet_percent < 100,
         "the recorded blocks and counts; frozen tensors bit for bit, all others move",
-        tests(f"{PLUGINS}test_unet_percent",
+        tests(f"{PLUGINS}test_unet_percent", "extensions/model/test_unet_blocks",
               f"{E2E}test_tiny_run::test_frozen_blocks_are_bit_identical_and_others_moved")
         + tests(f"{E2E}test_upstream_equality::test_frozen_parameters_stay_and_all_others_move",
                 trainers=(SD_SCRIPTS,)),
@@ -118,8 +120,9 @@ TRICKS = (
         "bf16 updates: stochastic, Kahan",
         flag("bf16_updates"),
         "statistics at 5 sigma, sums in fp64, fp32 steps",
-        tests(f"{OPTIMIZERS}test_rounding", f"{PLUGINS}test_bf16_updates", f"{PLUGINS}test_bf16_updates_steps",
-              f"{PLUGINS}test_bf16_updates_quadratic", f"{E2E}test_bf16_updates_run"),
+        tests(f"{OPTIMIZERS}test_rounding", f"{PLUGINS}test_bf16_updates", f"{OPTIMIZERS}test_updates",
+              f"{OPTIMIZERS}test_updates_quadratic", f"{OPTIMIZERS}test_updates_model",
+              f"{E2E}test_bf16_updates_run"),
     ),
     Trick(
         "ZeRO-2 with accumulation",
@@ -144,7 +147,7 @@ TRICKS = (
         "mem_eff_attn, xformers, sdpa",
         lambda run: not {"mem_eff_attn", "xformers", "sdpa"}.isdisjoint(run.flags),
         "plain attention, upstream's and diffusers': prediction and gradient to 1e-5",
-        tests(f"{OURS}test_attention"),
+        tests(f"{OURS}test_models_attention"),
     ),
     Trick(
         "several GPUs",
@@ -185,13 +188,13 @@ TRICKS = (
         flag("v_parameterization"),
         "the papers' formulas in float64; but min-SNR with zero terminal SNR is sd-scripts', not the paper's "
         "(README, \"Where upstream's way is an accident\")",
-        tests(f"{OURS}test_papers", f"{E2E}test_sd2"),
+        tests(f"{OURS}test_noise_papers", f"{E2E}test_sd2"),
     ),
     Trick(
         "cost before launch",
         lambda run: True,
         "recorded steps of every complete log; recorded memory to 10 %",
-        tests(f"{PLAN}test_plan", f"{PLAN}test_vram_fit"),
+        tests(f"{PLAN}test_plan", f"{PLAN}test_plan_refused", f"{PLAN}test_vram_fit"),
         trainers=(),
     ),
 )  # fmt: skip

@@ -21,7 +21,7 @@ from rich.table import Table
 from extensions.base.errors import UserError
 from extensions.base.paths import ROOT
 from extensions.base.reporting import exit_code_of
-from extensions.launch.request import SD_SCRIPTS, TRAINERS
+from extensions.launch.stages import SD_SCRIPTS, TRAINERS
 from extensions.logbook import registry
 from extensions.logbook.registry import Run
 from extensions.upstream import submodule

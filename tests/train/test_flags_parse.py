@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from extensions import manager
-from extensions.launch import request
+from extensions.launch import asked as request
 from extensions.logbook.registry import ask
 from extensions.trainer import arguments
 

@@ -65,7 +65,7 @@ def test_a_second_process_says_nothing_new_twice(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv(shared_exit.FOLDER, str(tmp_path))
     assert [exit_with(UserError(f"{name} is corrupt; make it again")) for name in ("a", "a", "b")] == [2, 2, 2]
     assert capsys.readouterr().err == "error: a is corrupt; make it again\nerror: b is corrupt; make it again\n"
-    assert shared_exit.first() == 2
+    assert shared_exit.first_exit() == 2
 
 
 LOST = RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:4711")
@@ -87,7 +87,7 @@ def test_a_lost_connection_is_a_traceback_unless_a_line_came_first(tmp_path, mon
 def test_the_line_is_printed_though_the_launcher_stops_the_process(tmp_path, monkeypatch, capsys):
     """A SIGTERM between the claim of the line and its print waits for the print."""
     order = []
-    monkeypatch.setattr(shared_exit, "mine", lambda line: signal.raise_signal(signal.SIGTERM) or True)
+    monkeypatch.setattr(shared_exit, "claim_line", lambda line: signal.raise_signal(signal.SIGTERM) or True)
     previous = signal.signal(signal.SIGTERM, lambda *_: order.append(capsys.readouterr().err))
     try:
         exit_with(UserError("a is corrupt; make it again"))

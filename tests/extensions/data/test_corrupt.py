@@ -1,7 +1,5 @@
 """What takes a corrupt sample's place: of its bucket, the next in row order, the same every time."""
 
-import argparse
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +8,7 @@ from hypothesis import strategies as st
 from extensions.base.errors import UserError
 from extensions.data import corrupt as substitute
 from extensions.data import store
-from extensions.data.corrupt import Reader, candidates, tries, way_on
+from extensions.data.corrupt import Reader, candidates
 from extensions.data.latents import CorruptSample
 
 
@@ -72,28 +70,3 @@ def test_missing_files_and_runs_without_skip_stop(data_set):
     (data_set.data / "id4.npz").unlink()
     with pytest.raises(UserError, match=r"id4\.npz is missing"):
         made.read(4)
-
-
-@pytest.mark.parametrize(
-    ("plugins", "words"),
-    [
-        (["dual_tag", "save_states", "bad_sample"], 'RESUME=auto ARGS="--bad_sample=skip"'),
-        (
-            ["save_states", "cpu_bf16"],
-            'RESUME=auto ARGS="--extensions=save_states,cpu_bf16,bad_sample --bad_sample=skip"',
-        ),
-        ([], 'ARGS="--extensions=bad_sample --bad_sample=skip"'),
-    ],
-)
-def test_the_way_on_has_the_words_to_give(plugins, words):
-    said = way_on(plugins)
-    assert words in said and ("RESUME" in said) == ("exactly" in said) == ("save_states" in plugins)
-
-
-@pytest.mark.parametrize(
-    ("flags", "count"),
-    [({}, 0), ({"bad_sample": "stop", "bad_sample_limit": None}, 0),
-     ({"bad_sample": "skip", "bad_sample_limit": None}, 100), ({"bad_sample": "skip", "bad_sample_limit": 7}, 7)],
-)  # fmt: skip
-def test_the_flags(flags, count):
-    assert tries(argparse.Namespace(**flags)) == count

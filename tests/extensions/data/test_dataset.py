@@ -9,22 +9,28 @@ import torch
 
 from extensions import manager
 from extensions.base.errors import UserError
-from extensions.data.dataset import NOT_HERE, LatentsDataset, require_supported
+from extensions.data.dataset import NOT_HERE, LatentsDataset, require_supported, way_on
 from extensions.data.latents import CorruptSample
 from extensions.data.loader import Place
 from extensions.data.pack import make
 from extensions.hookspecs import hookimpl
+from tests.helpers.plugin_flags import parsed
 
 
 def given_flags(**flags):
     return argparse.Namespace(**{"enable_wildcard": False, "in_json": "a", "train_data_dir": "b"} | flags)
 
 
-def test_flags_that_would_be_ignored_are_refused():
-    require_supported(given_flags(enable_wildcard=True, keep_tokens=0), ["dual_tag"])
+@pytest.fixture
+def with_dual_tag():
+    manager.install(["dual_tag"])
+
+
+def test_flags_that_would_be_ignored_are_refused(with_dual_tag):
+    require_supported(given_flags(enable_wildcard=True, keep_tokens=0))
     for flag in NOT_HERE:
         with pytest.raises(UserError, match=f"--{flag} ") as caught:
-            require_supported(given_flags(**{flag: 1}), ["dual_tag"])
+            require_supported(given_flags(**{flag: 1}))
         assert "\n" not in str(caught.value)
 
 
@@ -37,30 +43,46 @@ def test_flags_that_would_be_ignored_are_refused():
     ],
 )
 def test_where_dual_tag_has_its_own_flag_it_is_named(flag, own):
-    parser = argparse.ArgumentParser()
-    manager.Manager(["dual_tag"]).hook.add_arguments(parser=parser)
-    assert f"--{own}" in parser._option_string_actions
+    assert hasattr(parsed("dual_tag"), own)
     with pytest.raises(UserError, match=f"the plugin dual_tag has --{own}"):
-        require_supported(given_flags(**{flag: 1}), [])
+        require_supported(given_flags(**{flag: 1}))
 
 
 @pytest.mark.parametrize("flag", ["cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk"])
-def test_cached_text_encoder_outputs_would_freeze_what_is_drawn(flag):
+def test_cached_text_encoder_outputs_would_freeze_what_is_drawn(flag, with_dual_tag):
     with pytest.raises(UserError, match=f"--{flag} has no effect.*drawn anew each epoch"):
-        require_supported(given_flags(**{flag: True}), ["dual_tag"])
+        require_supported(given_flags(**{flag: True}))
 
 
 @pytest.mark.parametrize("flags", [{"enable_wildcard": True}, {"caption_dropout_rate": 0.1}])
 def test_what_dual_tag_reads_needs_dual_tag(flags):
-    require_supported(given_flags(**flags), ["dual_tag"])
-    with pytest.raises(UserError, match="read by the plugin dual_tag"):
-        require_supported(given_flags(**flags), [])
+    with pytest.raises(UserError, match="read by the plugin dual_tag; add dual_tag to --extensions"):
+        require_supported(given_flags(**flags))
+    manager.install(["dual_tag"])
+    require_supported(given_flags(**flags))
 
 
 @pytest.mark.parametrize("flags", [{"in_json": None}, {"train_data_dir": None}])
 def test_flags_that_need_something_else(flags):
-    with pytest.raises(UserError, match="is missing"):
-        require_supported(given_flags(**flags), [])
+    with pytest.raises(UserError, match=f"--{next(iter(flags))} is missing"):
+        require_supported(given_flags(**flags))
+
+
+@pytest.mark.parametrize(
+    ("plugins", "words"),
+    [
+        ("dual_tag,resume_at_step,save_states,bad_sample", 'RESUME=auto ARGS="--bad_sample=skip"'),
+        (
+            "resume_at_step,save_states,cpu_bf16",
+            'RESUME=auto ARGS="--extensions=resume_at_step,save_states,cpu_bf16,bad_sample --bad_sample=skip"',
+        ),
+        ("", 'ARGS="--extensions=bad_sample --bad_sample=skip"'),
+    ],
+)
+def test_the_way_on_has_the_words_to_give(plugins, words):
+    manager.install(manager.listed(plugins))
+    said = way_on(parsed(plugins))
+    assert words in said and ("RESUME" in said) == ("exactly" in said) == ("save_states" in plugins)
 
 
 class Draws:
@@ -109,12 +131,12 @@ def test_a_place_names_its_rows_and_the_epoch_of_its_draws(standins, monkeypatch
     assert by_number["captions"] == [str(random.Random(f"1:5:{key}").random()) for key in by_number["image_keys"]]
 
 
-def data_set_of(monkeypatch, meta, data, **more):
-    """A data set over a folder of latents, in batches of three."""
-    monkeypatch.setattr(manager, "_current", manager.Manager())
-    args = argparse.Namespace(
-        in_json=meta, train_data_dir=data, skip_cache_check=False, train_batch_size=3, seed=1,
-        enable_wildcard=False, caption_separator=",", **more,
+def data_set_of(monkeypatch, meta, data, plugins="", *words):
+    """A data set over a folder of latents, in batches of three, and the flags of these plugins."""
+    manager.install(manager.listed(plugins))
+    args = parsed(
+        plugins, *words, in_json=meta, train_data_dir=data, skip_cache_check=False, train_batch_size=3, seed=1,
+        enable_wildcard=False, caption_separator=",",
     )  # fmt: skip
     monkeypatch.setattr(manager, "_args", args)
     dataset = LatentsDataset(None, None, None, False)
@@ -137,8 +159,8 @@ def test_a_corrupt_sample_is_replaced_with_its_texts_and_named(data_set, monkeyp
     with pytest.raises(CorruptSample, match="id4"):
         data_set_of(monkeypatch, data_set.meta, data_set.data)
     with pytest.raises(CorruptSample, match="id4"):
-        data_set_of(monkeypatch, data_set.meta, data_set.data, bad_sample="stop", bad_sample_limit=None)
-    dataset = data_set_of(monkeypatch, data_set.meta, data_set.data, bad_sample="skip", bad_sample_limit=None)
+        data_set_of(monkeypatch, data_set.meta, data_set.data, "bad_sample", "--bad_sample=stop")
+    dataset = data_set_of(monkeypatch, data_set.meta, data_set.data, "bad_sample", "--bad_sample=skip")
     batches = [dataset[number] for number in range(len(dataset))]
     keys = [key for batch in batches for key in batch["image_keys"]]
     assert sorted(keys) == sorted([f"id{number}" for number in range(12) if number != 4] + ["id7"])

@@ -25,6 +25,9 @@ class Rows(torch.utils.data.Dataset):
     def __getitem__(self, place):
         return place
 
+    def order_is_known(self, left_out):
+        self.grouped = None
+
 
 def seen(places, epochs, start=0):
     """[(epoch, rows), …] from optimizer step `start` of the run on."""

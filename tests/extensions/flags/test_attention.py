@@ -46,8 +46,7 @@ def missing(monkeypatch):
 
 def settled(words: str, cpu: bool = False) -> tuple[list[str], list[str]]:
     """(the flags then, the notes)."""
-    flags = Flags.of_text(words)
-    notes = attention.settle(flags, cpu)
+    flags, notes = attention.settle(Flags.of_text(words), cpu)
     return flags.words(), notes
 
 
@@ -98,7 +97,7 @@ def test_where_it_is_not_asked_for_nothing_is_tried(words, monkeypatch):
 @pytest.fixture
 def command(monkeypatch, capsys):
     """The words of a dry run of a launcher with these flags, and what it said."""
-    monkeypatch.setattr(launch.trainer, "settle", lambda asked: None)
+    monkeypatch.setattr(launch.trainer, "settle", lambda now: now)
 
     def shown(flag: str, **environment) -> tuple[list[str], str]:
         for name, value in environment.items():

@@ -15,7 +15,7 @@ VALUES = st.text(min_size=1, max_size=12).filter(lambda text: not text.startswit
 def test_there_and_back(values):
     flags = Flags()
     for name, words in values.items():
-        flags.put(name, *words)
+        flags = flags.with_(name, *words)
     again = Flags(flags.words())
     assert again.values == values and list(again.values) == list(values)
 

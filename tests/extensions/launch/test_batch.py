@@ -7,7 +7,9 @@ import pytest
 from extensions.base.errors import UserError
 from extensions.base.paths import LAUNCHERS
 from extensions.launch import __main__ as launch
-from extensions.launch import batch, request, tiny
+from extensions.launch import asked as request
+from extensions.launch import batch, tiny
+from extensions.launch.stages import changed
 from extensions.logbook.registry import ask
 from extensions.resume import skipped, states
 
@@ -27,9 +29,7 @@ def asked(standins, tmp_path, monkeypatch):
 
 
 def opened(words, environment):
-    made = request.read(words, environment)
-    tiny.apply(made)
-    return made
+    return tiny.apply(request.read(words, environment))
 
 
 def test_it_shows_ids_and_texts_of_every_micro_step(asked, monkeypatch, capsys):
@@ -57,7 +57,7 @@ def test_no_such_step(asked, step):
 def test_a_run_without_the_plugin_has_no_known_order(asked):
     words, environment = asked("25022601", "1")
     made = opened([word for word in words if "extensions=" not in word] + ["--extensions=dual_tag"], environment)
-    made.flags.drop("unet_percent", "token_chunks")
+    made = changed(made, flags=made.flags.without("unet_percent", "token_chunks"))
     with pytest.raises(UserError, match="does not list resume_at_step"):
         batch.opened(made)
 
@@ -71,7 +71,7 @@ def shown(asked, capsys, run, step, *more):
 
 def keep_state(folder, **facts):
     temporary = states.begin(states.folder_of(folder), 7)
-    return states.commit(temporary, {"optimizer_steps": 7, "data_steps": 7, "skipped": []} | facts, {})
+    return states.commit(temporary, states.Description(**{"optimizer_steps": 7, "data_steps": 7} | facts), {})
 
 
 def test_what_a_rollback_has_left_out_is_left_out(asked, tmp_path, capsys):

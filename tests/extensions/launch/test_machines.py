@@ -13,13 +13,15 @@ from torch.distributed import run as torchrun
 
 from extensions.base.errors import UserError
 from extensions.base.paths import ROOT
-from extensions.launch import command, machines, request, run_folder
+from extensions.launch import command, machines, run_folder
+from extensions.launch.stages import changed
+from tests.helpers import asking
 
 TWO = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"}
 
 
 def asked(*facts, **environment):
-    return request.read(["25022601", *facts, "sdxl_train.py", "--output_dir=out"], environment)
+    return asking.asked("--output_dir=out", facts=facts, **environment)
 
 
 def test_one_machine_is_the_default():
@@ -107,7 +109,7 @@ def test_one_process_of_deepspeed_has_its_ranks(tmp_path):
         "import json, os, pathlib; pathlib.Path('environment').write_text(json.dumps(dict(os.environ)))"
     )
     made = asked("GPUS=1")
-    made.flags.put("deepspeed")
+    made = changed(made, flags=made.flags.with_("deepspeed"))
     words = command.build(made, None)
     words[words.index("extensions.reference")] = "extensions_reference"
     path = os.pathsep.join([str(ROOT), str(tmp_path)])

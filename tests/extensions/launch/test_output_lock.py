@@ -6,21 +6,18 @@ import sys
 import pytest
 
 from extensions.base.errors import UserError
-from extensions.launch import child, output_lock, request
+from extensions.launch import child, output_lock
+from tests.helpers import asking
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from extensions.launch import child, output_lock, request
+from extensions.launch import child, output_lock, asked as request
 made = request.read(["25022601", "sdxl_train.py", f"--output_dir={sys.argv[1]}"], {})
-with output_lock.in_output(made):
+with output_lock.in_output(made) as held:
     nap = "import time; print('held', flush=True); time.sleep(60)"
-    child.run([sys.executable, "-c", nap], {}, Path(sys.argv[1]) / "log", made.held)
+    child.run([sys.executable, "-c", nap], {}, Path(sys.argv[1]) / "log", held)
 """
-
-
-def asked(output, **environment):
-    return request.read(["25022601", "sdxl_train.py", f"--output_dir={output}"], environment)
 
 
 @pytest.fixture
@@ -43,7 +40,7 @@ def test_another_launch_is_refused_until_the_first_and_what_it_started_are_gone(
 
 
 def held(output, **environment):
-    return output_lock.in_output(asked(output, **environment))
+    return output_lock.in_output(asking.asked(f"--output_dir={output}", **environment))
 
 
 def test_it_is_free_again_after_an_error(tmp_path, quick):

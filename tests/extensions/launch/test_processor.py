@@ -4,7 +4,8 @@ import platform
 
 import pytest
 
-from extensions.launch import command, processor, request
+from extensions.launch import command, processor
+from tests.helpers import asking
 
 CPUINFO = """processor\t: {number}
 vendor_id\t: GenuineIntel
@@ -58,8 +59,7 @@ def test_without_cpuinfo(tmp_path, monkeypatch):
 
 def test_compiled_code_lies_in_a_folder_of_the_kind(machine):
     names = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "TORCH_EXTENSIONS_DIR")
-    words = ["25022301", "sdxl_train.py", "--output_dir=out", "--torch_compile", "--deepspeed"]
-    made = request.read(words, {"PROFILE": "tiny"})
+    made = asking.asked("--output_dir=out", "--torch_compile", "--deepspeed", run="25022301", PROFILE="tiny")
     folders = []
     for flags in ("", "avx512f"):
         kind = machine(flags=flags)

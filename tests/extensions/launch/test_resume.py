@@ -8,37 +8,33 @@ import pytest
 import torch
 
 from extensions.base.errors import UserError
-from extensions.launch import checks, request, resume
+from extensions.launch import checks, resume
+from extensions.launch.stages import Asked
 from extensions.resume import parts, skipped, states
+from tests.helpers import asking
 
 PLUGINS = "--extensions=resume_at_step,save_states"
 
 
-def asked(folder, *more, run="25031101", parent="25030802", **environment):
-    words = [
-        run,
-        "GPUS=1",
-        f"PARENT={parent}",
-        "sdxl_train.py",
-        PLUGINS,
-        f"--output_dir={folder / f'model_out_{run}'}",
-    ]
-    return request.read([*words, *more], environment)
+def asked(folder, *more, run="25031101", parent="25030802", **environment) -> Asked:
+    output = f"--output_dir={folder / f'model_out_{run}'}"
+    return asking.asked(PLUGINS, output, *more, run=run, facts=("GPUS=1", f"PARENT={parent}"), **environment)
 
 
 def state(folder, run, steps):
     where = states.folder_of(folder / f"model_out_{run}")
     temporary = states.begin(where, steps)
     entry = parts.Part("w.safetensors", {"w": torch.full((3,), float(steps))}).write(temporary)
-    return states.commit(temporary, {"optimizer_steps": steps}, {"w.safetensors": entry})
+    return states.commit(temporary, states.Description(optimizer_steps=steps), {"w.safetensors": entry})
 
 
 def test_the_newest_good_state_of_the_run_itself(tmp_path):
     for steps in (10, 20, 30):
         newest = state(tmp_path, "25031101", steps)
     (newest.path / "w.safetensors").write_bytes(b"")
-    made = asked(tmp_path, "--initial_step=5", "--skip_until_initial_step", "--stop_at_step=40", RESUME="auto")
-    resume.apply(made)
+    made = resume.apply(
+        asked(tmp_path, "--initial_step=5", "--skip_until_initial_step", "--stop_at_step=40", RESUME="auto")
+    )
     flags = made.flags
     assert flags.get("resume_mode") == "exact" and Path(flags.get("resume_from")).name == "step00000020"
     assert "initial_step" not in flags and "skip_until_initial_step" not in flags and made.resumed
@@ -47,22 +43,19 @@ def test_the_newest_good_state_of_the_run_itself(tmp_path):
 
 
 def test_without_a_state_it_starts_as_launched_and_says_so(tmp_path):
-    made = asked(tmp_path, "--initial_step=5", RESUME="auto")
-    before = made.flags.as_dict()
-    resume.apply(made)
-    assert made.flags.as_dict() == before and not made.resumed
+    before = asked(tmp_path, "--initial_step=5", RESUME="auto")
+    made = resume.apply(before)
+    assert made.flags == before.flags and made.state is None and not made.resumed
     assert "; starting as launched" in made.notes[0]
 
 
 def test_a_segment_goes_on_from_its_parent_until_it_has_states_of_its_own(tmp_path):
     state(tmp_path, "25030802", 10)
     state(tmp_path, "25030802", 12)  # its newest, but not where this segment begins
-    made = asked(tmp_path, "--initial_step=10", RESUME="parent")
-    resume.apply(made)
+    made = resume.apply(asked(tmp_path, "--initial_step=10", RESUME="parent"))
     assert made.flags.get("resume_from").endswith("model_out_25030802/states/step00000010")
     state(tmp_path, "25031101", 15)
-    made = asked(tmp_path, "--initial_step=10", RESUME="parent")
-    resume.apply(made)
+    made = resume.apply(asked(tmp_path, "--initial_step=10", RESUME="parent"))
     assert made.flags.get("resume_from").endswith("model_out_25031101/states/step00000015")
 
 
@@ -102,8 +95,7 @@ def test_a_run_at_its_end_that_left_no_last_checkpoint_goes_on_to_write_it(tmp_p
     output = state(tmp_path, "25031101", 20).path.parent.parent
     (output / "last.safetensors").touch()
     os.utime(output / "last.safetensors", (0, 0))  # an earlier life's
-    made = asked(tmp_path, "--stop_at_step=20", RESUME="auto")
-    resume.apply(made)
+    made = resume.apply(asked(tmp_path, "--stop_at_step=20", RESUME="auto"))
     assert made.resumed and any("has left no checkpoint 'last'" in note for note in made.notes)
     with pytest.raises(UserError, match="the run ends at 19: it is complete"):
         resume.apply(asked(tmp_path, "--stop_at_step=19", RESUME="auto"))
@@ -111,8 +103,7 @@ def test_a_run_at_its_end_that_left_no_last_checkpoint_goes_on_to_write_it(tmp_p
 
 def test_a_state_given_by_flag_is_verified_before_anything_starts(tmp_path):
     given = state(tmp_path, "25031101", 20)
-    made = asked(tmp_path, f"--resume_from={given.path}")
-    resume.apply(made)
+    made = resume.apply(asked(tmp_path, f"--resume_from={given.path}"))
     assert made.resumed
     (given.path / "w.safetensors").write_bytes(b"x" * (given.path / "w.safetensors").stat().st_size)
     with pytest.raises(UserError, match="is damaged"):
@@ -121,12 +112,12 @@ def test_a_state_given_by_flag_is_verified_before_anything_starts(tmp_path):
 
 def test_a_rollback_goes_on_from_the_state_that_was_named(tmp_path, capsys):
     named = state(tmp_path, "25031101", 20)
-    made = asked(tmp_path)
-    assert not resume.rolled_back(made, tmp_path)
+    made = asking.staged(asked(tmp_path))
+    assert resume.rolled_back(made, tmp_path) is None
     asks = {"optimizer_step": 24, "samples": ["a", "b"], "state": str(named.path)}
     (tmp_path / skipped.REQUEST).write_text(json.dumps(asks))
-    assert resume.rolled_back(made, tmp_path)
-    assert made.flags.get("resume_from") == str(named.path)
+    again = resume.rolled_back(made, tmp_path)
+    assert again.flags.get("resume_from") == str(named.path) and "resume_from" not in made.flags
     assert "rolling back: optimizer step 24 was not finite" in capsys.readouterr().out
 
 
@@ -134,9 +125,8 @@ def test_an_output_with_a_model_may_be_gone_on_with(tmp_path):
     state(tmp_path, "25031101", 20)
     (tmp_path / "model_out_25031101" / "at-step00000020.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match="RESUME=auto goes on, FORCE=1 writes over it"):
-        checks.require_output(asked(tmp_path))
-    made = asked(tmp_path, RESUME="auto")
-    resume.apply(made)
+        checks.require_output(resume.apply(asked(tmp_path)))
+    made = resume.apply(asked(tmp_path, RESUME="auto"))
     checks.require_output(made)
 
 
@@ -145,22 +135,20 @@ def test_states_alone_are_not_trained_over_either(tmp_path):
     with pytest.raises(
         UserError, match="already holds a training state of optimizer step 9,000; RESUME=auto goes on"
     ):
-        checks.require_output(asked(tmp_path))
-    checks.require_output(asked(tmp_path, FORCE="1"))
+        checks.require_output(resume.apply(asked(tmp_path)))
+    checks.require_output(resume.apply(asked(tmp_path, FORCE="1")))
 
 
 def test_a_run_that_begins_anew_sets_the_states_of_before_aside(tmp_path):
     output = state(tmp_path, "25031101", 20).path.parent.parent
-    made = asked(tmp_path, RESUME="auto")
-    resume.apply(made)
-    resume.set_aside(made)
+    made = resume.apply(asked(tmp_path, RESUME="auto"))
+    assert resume.set_aside(made) is made
     assert states.found(states.folder_of(output))[0], "a run that goes on needs them"
-    made = asked(tmp_path, FORCE="1")
+    made = resume.apply(asked(tmp_path, FORCE="1"))
     (states.folder_of(output) / ".step00000021.part").mkdir()  # half a state, of a kill
-    resume.set_aside(made)
+    made = resume.set_aside(made)
     (aside,) = output.glob("states-before-*")
     assert states.read(aside / states.name_of(20)) and str(aside) in made.notes[0]
     assert [path.name for path in aside.iterdir()] == [states.name_of(20)]
     assert states.newest_good(states.folder_of(output)) is None
-    resume.set_aside(made)
-    assert len(made.notes) == 1
+    assert resume.set_aside(made) is made

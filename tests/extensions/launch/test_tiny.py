@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from extensions.launch import processor, request, tiny
+from extensions.launch import processor, tiny
+from extensions.launch.stages import Asked
+from tests.helpers import asking
 
 
 @pytest.fixture(autouse=True)
@@ -14,11 +16,12 @@ def ready(monkeypatch):
     monkeypatch.setattr(processor, "has_bf16", lambda: True)
 
 
-def asked(*flags, facts=("GPUS=4", "RAMDISK=1", "NUMA=0"), **environment):
-    base = "--pretrained_model_name_or_path=out/model_out_1/at-step00040000.safetensors"
-    made = request.read(["2", *facts, "sdxl_train.py", base, *flags], environment | {"PROFILE": "tiny"})
-    tiny.apply(made)
-    return made
+BASE = "out/model_out_1/at-step00040000.safetensors"
+
+
+def asked(*flags, base=BASE, facts=("GPUS=4", "RAMDISK=1", "NUMA=0"), **environment) -> Asked:
+    base = f"--pretrained_model_name_or_path={base}"
+    return tiny.apply(asking.asked(base, *flags, run="2", facts=facts, PROFILE="tiny", **environment))
 
 
 def test_model_data_steps_and_processes():
@@ -64,14 +67,11 @@ def test_parent_where_it_has_run(tmp_path):
     folder = tmp_path / "model_out_1"
     folder.mkdir()
     (folder / "at-step00000004.safetensors").touch()
-    base = f"--pretrained_model_name_or_path={folder / 'at-step00040000.safetensors'}"
-    words = ["2", "PARENT=1", "sdxl_train.py", base, "--initial_step=40000"]
-    made = request.read(words, {"PROFILE": "tiny"})
-    tiny.apply(made)
+    words = {"base": folder / "at-step00040000.safetensors", "facts": ("PARENT=1",)}
+    made = asked("--initial_step=40000", **words)
     assert made.flags.get("pretrained_model_name_or_path").endswith("model_out_1/at-step00000004.safetensors")
     (folder / "at-step00000004.safetensors").unlink()
-    made = request.read(words, {"PROFILE": "tiny"})
-    tiny.apply(made)
+    made = asked("--initial_step=40000", **words)
     assert made.flags.get("pretrained_model_name_or_path") == "standins/sdxl"
     assert any("parent 1 has left no at-step00000004" in note for note in made.notes)
 

@@ -3,7 +3,9 @@
 import pytest
 
 from extensions.base.errors import UserError
-from extensions.launch import command, request, trainer
+from extensions.launch import command, trainer
+from extensions.launch.stages import Resolved
+from tests.helpers import asking
 
 MISSING = "sd-scripts/ is empty and could not be fetched (no route); go online once and run: git submodule update"
 
@@ -21,19 +23,17 @@ def online(monkeypatch):
     monkeypatch.setattr(trainer.submodule, "ensure", lambda: None)
 
 
-def asked(script="sdxl_train.py", *flags, **environment):
-    return request.read(["25022601", "GPUS=1", script, "--output_dir=out", *flags], environment)
+def launch(**environment) -> Resolved:
+    return asking.resolved(asking.asked("--output_dir=out", **environment))
 
 
 def test_sd_scripts_is_the_default(online):
-    made = asked(PROFILE="tiny")
-    trainer.settle(made)
-    assert made.trainer == "sd-scripts" and made.notes == []
+    made = trainer.settle(launch(PROFILE="tiny"))
+    assert made.trainer == "sd-scripts" and made.notes == ()
 
 
 def test_a_tiny_run_falls_back_and_says_so_in_two_lines(offline):
-    made = asked(PROFILE="tiny")
-    trainer.settle(made)
+    made = trainer.settle(launch(PROFILE="tiny"))
     assert made.trainer == "reference"
     assert len(made.notes) == 2 and not any("\n" in note for note in made.notes)
     assert "no route" in made.notes[0] and "git submodule update --init" in made.notes[1]
@@ -44,35 +44,32 @@ def test_a_tiny_run_falls_back_and_says_so_in_two_lines(offline):
 
 def test_a_full_size_run_never_falls_back(offline):
     with pytest.raises(UserError, match="could not be fetched.*TRAINER=reference"):
-        trainer.settle(asked())
+        trainer.settle(launch())
 
 
 def test_one_of_several_machines_never_falls_back(offline):
     two = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "a"}
     with pytest.raises(UserError, match="TRAINER=reference on every machine"):
-        trainer.settle(asked(PROFILE="tiny", **two))
+        trainer.settle(launch(PROFILE="tiny", **two))
 
 
 @pytest.mark.parametrize("chosen", [{"TRAINER": "sd-scripts"}, {"SD_SCRIPTS_REF": "v0.9.1"}])
 def test_who_names_sd_scripts_gets_no_other(offline, chosen):
-    made = asked(PROFILE="tiny", **chosen)
     with pytest.raises(UserError, match="could not be fetched"):
-        trainer.settle(made)
-    assert made.trainer == "sd-scripts"
+        trainer.settle(launch(PROFILE="tiny", **chosen))
 
 
 def test_the_reference_trainer_asked_for_by_name_needs_no_upstream(offline):
-    made = asked(TRAINER="reference")
-    trainer.settle(made)
-    assert made.trainer == "reference" and made.notes == []
+    made = trainer.settle(launch(TRAINER="reference"))
+    assert made.trainer == "reference" and made.notes == ()
 
 
 def test_an_upstream_commit_for_the_reference_trainer_is_refused():
     with pytest.raises(UserError, match="SD_SCRIPTS_REF=v0.9.1 has no effect"):
-        asked(TRAINER="reference", SD_SCRIPTS_REF="v0.9.1")
+        launch(TRAINER="reference", SD_SCRIPTS_REF="v0.9.1")
 
 
 def test_the_command_names_the_trainers_module(tmp_path):
-    made = asked(PROFILE="tiny")
+    made = launch(PROFILE="tiny")
     assert command.build(made, tmp_path)[1:5] == ["-m", "extensions.upstream", str(tmp_path), "sdxl_train.py"]
     assert command.build(made, None)[1:4] == ["-m", "extensions.reference", "sdxl_train.py"]

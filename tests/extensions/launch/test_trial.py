@@ -4,24 +4,24 @@ import pytest
 
 from extensions.base.errors import UserError
 from extensions.launch import __main__ as launch
-from extensions.launch import checks, command, ramdisk, request, resume, trial
+from extensions.launch import checks, command, ramdisk, resume, trial
+from extensions.launch.stages import Asked, changed
 from extensions.upstream import tree
+from tests.helpers import asking
 
 DATA = "--dataset_class=extensions.data.dataset.LatentsDataset"
 PLUGINS = "--extensions=token_chunks,resume_at_step,save_states,record_run"
 TRAINERS = ("reference", pytest.param("sd-scripts", marks=pytest.mark.upstream))
 
 
-def asked(folder, *more, trainer="reference"):
+def asked(folder, *more, trainer="reference") -> Asked:
     """A launch at full size with RAMDISK=1. None of its inputs is there."""
     words = [
-        "25022601", "RAMDISK=1", "sdxl_train.py", f"--pretrained_model_name_or_path={folder / 'base.safetensors'}",
+        f"--pretrained_model_name_or_path={folder / 'base.safetensors'}",
         f"--in_json={folder / 'meta.json'}", f"--train_data_dir={folder / 'latents'}",
         f"--output_dir={folder / 'out'}", "--mixed_precision=bf16", DATA, PLUGINS, *more,
     ]  # fmt: skip
-    made = request.read(words, {"TRAINER": trainer})
-    made.cpu = True
-    return made
+    return asking.asked(*words, facts=("RAMDISK=1",), TRAINER=trainer, CPU="1")
 
 
 def check(made) -> None:
@@ -45,10 +45,8 @@ def test_what_the_trainer_refuses_is_its_own_line(trainer, flag, message, tmp_pa
 
 @pytest.mark.parametrize("trainer", TRAINERS)
 def test_what_it_takes_passes_and_leaves_nothing(trainer, tmp_path, capfd):
-    made = asked(tmp_path, "--stop_at_step=5", trainer=trainer)
-    before = made.flags.words()
-    check(made)
-    assert capfd.readouterr() == ("", "") and made.flags.words() == before and not list(tmp_path.iterdir())
+    check(asked(tmp_path, "--stop_at_step=5", trainer=trainer))
+    assert capfd.readouterr() == ("", "") and not list(tmp_path.iterdir())
 
 
 def test_the_state_of_several_processes_is_not_compared_by_one(tmp_path):
@@ -67,9 +65,7 @@ def test_launchers_as_they_stand_are_taken(name):
     """SD2, ZeRO with Dynamo, the usual, a segment of the production run."""
     from extensions.plan import plan
 
-    made = plan.read(name, {"TRAINER": "reference"}).asked
-    made.cpu = True
-    check(made)
+    check(changed(plan.read(name, {"TRAINER": "reference"}).asked, cpu=True))
 
 
 def test_nothing_is_staged_for_flags_that_are_refused(tmp_path, monkeypatch):
@@ -78,7 +74,7 @@ def test_nothing_is_staged_for_flags_that_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(ramdisk, "stage", lambda *_: pytest.fail("staged"))
     monkeypatch.setattr(resume, "set_aside", lambda _: pytest.fail("moved"))
     with pytest.raises(UserError, match="--max_token_length and --token_chunks=a1111 exclude each other"):
-        launch.launch(made)
+        launch.launch(made, ())
 
 
 def test_a_plan_without_sd_scripts_fetches_nothing_and_says_that_nobody_was_asked(tmp_path, capsys, monkeypatch):

@@ -1,12 +1,13 @@
 """The chain of a session: its order, what it launches, and what it says of two states."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from extensions.base.errors import UserError
 from extensions.logbook import chain, registry
-from extensions.resume.states import State
+from extensions.resume.states import Description, State
 
 SEGMENTS = [
     "25030802", "25031101", "25031401", "25031402", "25031601",
@@ -77,9 +78,11 @@ def test_what_was_trained_at_full_size_is_never_removed(tmp_path, monkeypatch):
     assert not tmp_path.exists()
 
 
-@pytest.mark.parametrize(("change", "code"), [({}, 0), ({"files": {"a": 2}}, 1), ({"samples": 9}, 1)])
+@pytest.mark.parametrize(
+    ("change", "code"), [({}, 0), ({"files": {"a": {"bytes": 2}}}, 1), ({"files": {}}, 1), ({"samples": 9}, 1)]
+)
 def test_one_bit_or_one_sample_is_a_difference(change, code, capsys):
-    facts = {"files": {"a": 1}, "optimizer_steps": 78, "micro_steps": 312, "samples": 312}
-    one, other = State(Path("one"), facts), State(Path("other"), facts | change)
+    facts = Description(78, micro_steps=312, samples=312, files={"a": {"bytes": 1}})
+    one, other = State(Path("one"), facts), State(Path("other"), replace(facts, **change))
     assert chain.compared(one, other) == code
     assert ("DIFFERENT" in capsys.readouterr().out) == bool(code)

@@ -96,8 +96,10 @@ def test_text_encoders_fall_back_to_the_unets_rate(folder):
 @pytest.mark.parametrize(
     ("flags", "before", "message"),
     [
-        (["--learning_rate=fast"], "", "26010101.sh: could not convert"),
-        (["--max_train_epochs=many"], "", "not a whole number"),
+        (["--learning_rate=fast"], "", "^train/26010101.sh: --learning_rate=fast is not a number"),
+        (["--max_train_epochs=many"], "", "^train/26010101.sh: --max_train_epochs=many is not a whole number"),
+        (["--extensions=dual_tags"], "", "^train/26010101.sh: .* no plugin named 'dual_tags'; did you mean dual_tag"),
+        (["word"], "", "^train/26010101.sh: 'word' stands before any flag"),
         ([], "nosuchcommand", "26010101.sh states no facts: .*nosuchcommand"),
         ([], "exit 0", "it never calls launch"),
         ([], "PARENT=26010199", "PARENT=26010199 is not a run"),

@@ -159,3 +159,72 @@ def test_slices_keep_order_and_bound_and_are_as_few_as_that_allows(sizes, most):
     assert [size for some in found for size in some] == sizes
     assert all(some and (sum(some) <= most or len(some) == 1) for some in found)
     assert all(sum(one) + other[0] > most for one, other in zip(found, found[1:], strict=False))
+
+
+@pytest.mark.parametrize("old", optimizer_facts.OLD_NAMES)
+def test_an_old_name_is_one_of_ours_under_its_present_name(old):
+    present = optimizer_facts.present_name(old)
+    assert optimizers.class_of(present).__name__ == old.rpartition(".")[2]
+    assert optimizer_facts.of_flag(present).flag == present == optimizer_facts.present_name(present)
+
+
+@pytest.mark.parametrize("name", ["", "AdamW", "torchao.optim.AdamW4bit", "extensions.adamw4bit"])
+def test_other_names_stay(name):
+    assert optimizer_facts.present_name(name) == name
+
+
+def one_step(facts, pieces: int) -> torch.Tensor:
+    """64 x 96 weights after a step: as they are, or as so many flat pieces, cut anywhere, as ZeRO has them."""
+    source = torch.Generator().manual_seed(0)
+    weight, gradient = (torch.randn(64, 96, generator=source) * scale for scale in (0.02, 1e-2))
+    if pieces:
+        cuts = [part.numel() for part in torch.empty(64 * 96).tensor_split([1001, 4500][: pieces - 1])]
+        parameters = [torch.nn.Parameter(part.clone()) for part in weight.flatten().split(cuts)]
+        gradients = gradient.flatten().split(cuts)
+    else:
+        parameters, gradients = [torch.nn.Parameter(weight.clone())], [gradient]
+    made = built(facts, parameters, 1e-3)
+    for parameter, part in zip(parameters, gradients, strict=True):
+        parameter.grad = part.clone()
+    made.step()
+    return torch.cat([parameter.detach().flatten() for parameter in parameters])
+
+
+@pytest.mark.parametrize(
+    "facts", [facts for facts in OPTIMIZERS if facts.name != "AdamW4bit"], ids=lambda facts: facts.name
+)
+def test_who_minds_how_the_weights_are_cut_is_who_does_something_with_their_shape(facts):
+    """AdamW4bit, whose state has a shape of its own, starts from zeros that have none yet."""
+    whole = one_step(facts, 0)
+    same = [torch.allclose(whole, one_step(facts, pieces), rtol=1e-5, atol=1e-9) for pieces in (1, 2, 3)]
+    assert same == [True] * 3 if not facts.shapes else not all(same)
+
+
+MASKS, BY_SHAPE, FACTORS = optimizer_facts.MASKS, optimizer_facts.BY_SHAPE, optimizer_facts.FACTORS
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "what"),
+    [
+        *((facts.flag.split()[0], {}, facts.shapes) for facts in OPTIMIZERS),
+        ("PagedAdamW8bit", {}, ""),
+        ("bitsandbytes.optim.PagedLion8bit", {"weight_decay": 0.1}, ""),
+        ("torch.optim.SGD", {}, ""),
+        ("torchao.optim.AdamW4bit", {}, BY_SHAPE),
+        ("adafactor", {"relative_step": False}, FACTORS),
+        ("Lion", {"cautious_factor": 0.0}, MASKS),
+        ("lion_pytorch.Lion", {"cautious_factor": 1.0}, ""),
+        ("pytorch_optimizer.Lion", {"cautious": True}, MASKS),
+        ("extensions.optimizers.CautiousLion", {"cautious": False}, ""),
+        ("Prodigy", {}, None),
+        ("Prodigy", {"cautious": True}, MASKS),
+    ],
+)
+def test_what_is_done_with_shapes_by_flag_and_arguments(name, arguments, what):
+    assert optimizer_facts.shapes_of(name, arguments) == what
+
+
+def test_every_name_without_dots_is_a_class_s_and_so_are_its_aliases():
+    for name, dotted in optimizer_facts.classes().items():
+        assert optimizers.class_of(name) is optimizers.class_of(dotted)
+        assert name == name.lower() and "." not in name

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from extensions.optimizers import state as optimizer_state
-from extensions.plugins.bf16_updates import Updates
+from extensions.optimizers.updates import Updates
 from extensions.resume.parts import Part, read
 from tests.helpers.optimizer_cases import OPTIMIZERS, built, model, train, weights
 

@@ -64,6 +64,12 @@ def test_sd2_is_given_shares_that_it_has():
     assert [share.split()[0] for share in shares] == ["--unet_percent=75", "--unet_percent=60", "--unet_percent=50"]
 
 
+def test_a_change_leaves_the_flags_that_it_is_applied_to():
+    flags = Flags.of_text("--a=1 --b --c x y")
+    assert Change("--a=2 --d", "", ("c",)).apply(flags) == Flags.of_text("--a=2 --b --d")
+    assert flags == Flags.of_text("--a=1 --b --c x y")
+
+
 def test_a_change_is_text_for_the_command_line():
     assert Change("--sdpa", "none").text() == 'ARGS="--sdpa"'
     assert Change("", "none", ("use_8bit_adam",)).text() == "without --use_8bit_adam"
@@ -93,7 +99,8 @@ def test_another_optimizer_takes_the_arguments_that_are_left(flags):
         assert [word for word in flags.values["optimizer_args"] if word[:6] in ("weight", "betas=")] == words
         args = reference_flags.parser("sdxl_train.py").parse_args([])
         args.optimizer_type, args.optimizer_args = changed.get("optimizer_type"), words
-        optimizer_trial.check(args, optimizers.optimizer, partial(optimizers.lr_scheduler, num_processes=1))
+        schedule = partial(optimizers.lr_scheduler, num_processes=1)
+        optimizer_trial.check(args, args.optimizer_type, optimizers.optimizer, schedule)
 
 
 UPDATES = "--extensions=dual_tag,bf16_updates --bf16_updates"

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from extensions.base.errors import UserError
 from extensions.logbook import registry
 from extensions.plan import recorded, speed
 from extensions.plan.recorded import Log
@@ -88,9 +87,3 @@ def test_data_of_unknown_size_explain_no_log(runs):
 def test_hours_become_days():
     assert speed.duration(3600, 1.0) == "1.0 h"
     assert speed.duration(12_446_672, 3.259) == "1,061 h (44.2 days)"
-
-
-@pytest.mark.parametrize("value", ["0", "x", True])
-def test_a_batch_size_that_is_none_is_one_line(value, runs):
-    with pytest.raises(UserError, match="--train_batch_size"):
-        speed.batch_size(replace(runs["25022601"], flags={"train_batch_size": value}))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from extensions.base.errors import UserError
 from extensions.base.paths import ROOT
+from extensions.flags import settings as settings_of_flags
 from extensions.flags.words import Flags
 from extensions.plan import vram
 from extensions.plan.vram import GB, Fit
@@ -176,7 +177,8 @@ def test_a_reading_is_capped_by_the_card_and_one_process_fills_it():
         ("--resolution=big", "--resolution=big is neither"),
         ("--resolution=1,2,3", "--resolution=1,2,3 is neither"),
         ("--train_batch_size=x", "not a whole number"),
-        ("--token_chunks=a111", "--token_chunks=a111 is unknown"),
+        ("--token_chunks=a111", "--token_chunks=a111 is not one of a1111, plain, upstream"),
+        ("--max_token_chunks=-1", "--max_token_chunks=-1 is not a whole number from 0 up"),
         ("--max_token_length=100", "--max_token_length=100: give 150 or 225"),
     ],
 )
@@ -207,4 +209,6 @@ def test_less_of_the_u_net_never_needs_more(optimizer, gpus, zero, one, other):
 
 
 def test_the_rules_of_a_text_are_the_plugins():
-    assert vram.RULES == token_chunks.RULES
+    (flag,) = [flag for flag in token_chunks.Plugin.flags if flag.name == "token_chunks"]
+    assert flag.choices == settings_of_flags.TOKEN_RULES
+    assert [setup(f"{BASE} --token_chunks={rule}").shape.tokens for rule in flag.choices] == [231, 231, 77]

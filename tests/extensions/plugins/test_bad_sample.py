@@ -1,27 +1,22 @@
 """Counting what was skipped: an id once, a line an id, a list, a limit."""
 
-import argparse
 from types import SimpleNamespace
 
 import pytest
 
 from extensions.base.errors import UserError
+from extensions.data import DATASET
 from extensions.plugins import bad_sample
-
-DATASET = "extensions.data.dataset.LatentsDataset"
-
-
-def parsed(*flags, **more):
-    parser = argparse.ArgumentParser()
-    bad_sample.Plugin().add_arguments(parser)
-    args = parser.parse_args(flags)
-    vars(args).update({"dataset_class": DATASET} | more)
-    return args
+from tests.helpers.plugin_flags import parsed
 
 
-def plugin(*flags, process=0, **more):
+def flags(*words, **more):
+    return parsed("bad_sample", *words, **{"dataset_class": DATASET} | more)
+
+
+def plugin(*words, process=0, **more):
     made = bad_sample.Plugin()
-    made.check_arguments(parsed("--bad_sample=skip", *flags, **more))
+    made.check_arguments(flags("--bad_sample=skip", *words, **more))
     made.training_begins(SimpleNamespace(accelerator=SimpleNamespace(process_index=process)))
     return made
 
@@ -98,13 +93,37 @@ def test_nothing_skipped_nothing_said(capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flags", "more", "said"),
+    ("words", "count"),
+    [
+        ([], 0),
+        (["--bad_sample=stop"], 0),
+        (["--bad_sample=skip"], 100),
+        (["--bad_sample=skip", "--bad_sample_limit=7"], 7),
+    ],
+)
+def test_how_many_the_data_set_may_pass_over(words, count):
+    assert bad_sample.Plugin().corrupt_samples_passed(flags(*words)) == count
+
+
+@pytest.mark.parametrize(
+    ("words", "more", "said"),
     [
         (["--bad_sample_limit=3"], {}, "--bad_sample_limit has no effect with --bad_sample=stop"),
-        (["--bad_sample=skip", "--bad_sample_limit=0"], {}, "give 1 or more"),
         (["--bad_sample=skip"], {"dataset_class": "some.Other"}, f"needs --dataset_class={DATASET}"),
     ],
 )
-def test_contradictions(flags, more, said):
+def test_contradictions(words, more, said):
     with pytest.raises(UserError, match=said):
-        bad_sample.Plugin().check_arguments(parsed(*flags, **more))
+        bad_sample.Plugin().check_arguments(flags(*words, **more))
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("--bad_sample_limit=0", "--bad_sample_limit: '0' is not a whole number from 1 up"),
+        ("--bad_sample=pass", "--bad_sample: invalid choice: 'pass'"),
+    ],
+)
+def test_values_that_are_none(word, said):
+    with pytest.raises(UserError, match=said):
+        flags(word)

@@ -8,17 +8,20 @@ import torch
 
 from extensions import manager
 from extensions.base.errors import UserError
+from extensions.flags import contradictions
+from extensions.flags.words import Flags
 from extensions.model.models import Models
 from extensions.plugins import bf16_updates
 from extensions.trainer import hook_points
 from tests.helpers.optimizer_cases import OPTIMIZERS, built, model
+from tests.helpers.plugin_flags import parsed
 
 BY_NAME = {facts.name: facts for facts in OPTIMIZERS}
 
 
-def flags(**given):
-    known = {"full_bf16": True, "optimizer_type": "AdamW8bit", "optimizer_args": None, "seed": 3, "deepspeed": False}
-    return argparse.Namespace(**known | {"bf16_updates": "stochastic"} | given)
+def flags(**given) -> argparse.Namespace:
+    known = {"full_bf16": True, "mixed_precision": "bf16", "optimizer_type": "AdamW8bit", "optimizer_args": None}
+    return parsed("bf16_updates", **known | {"bf16_updates": "stochastic", "seed": 3} | given)
 
 
 @pytest.mark.parametrize(
@@ -27,9 +30,6 @@ def flags(**given):
         ({"bf16_updates": None}, "give nearest, stochastic or kahan"),
         ({"full_bf16": False}, "without --full_bf16 has no effect"),
         ({"full_bf16": False, "bf16_updates": "nearest"}, "without --full_bf16 has no effect"),
-        ({"deepspeed": True}, "ZeRO keeps fp32 master weights"),
-        ({"deepspeed": True, "bf16_updates": "kahan"}, "ZeRO keeps fp32 master weights"),
-        ({"deepspeed": True, "bf16_updates": "nearest"}, "ZeRO keeps fp32 master weights"),
         ({"fused_backward_pass": True, "optimizer_type": "AdaFactor"}, "--fused_backward_pass"),
         ({"fused_optimizer_groups": 10}, "--fused_optimizer_groups"),
         ({"optimizer_type": "Prodigy"}, "--optimizer_type=Prodigy.*or --bf16_updates=nearest"),
@@ -41,6 +41,19 @@ def test_what_cannot_work_is_one_line_before_anything_loads(given, says):
     with pytest.raises(UserError, match=says) as caught:
         bf16_updates.Plugin().check_arguments(args=flags(**given))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("how", bf16_updates.WAYS)
+def test_zero_is_refused_whatever_the_way(how):
+    words = f"--extensions=bf16_updates --bf16_updates={how} --full_bf16 --mixed_precision=bf16"
+    contradictions.check(Flags.of_text(words), 1)
+    with pytest.raises(UserError, match="--deepspeed and the plugin bf16_updates .*ZeRO keeps fp32 master weights"):
+        contradictions.check(Flags.of_text(f"{words} --deepspeed"), 1)
+
+
+def test_a_way_that_there_is_not():
+    with pytest.raises(UserError, match="--bf16_updates: invalid choice: 'up'"):
+        parsed("bf16_updates", "--bf16_updates=up")
 
 
 @pytest.mark.parametrize(

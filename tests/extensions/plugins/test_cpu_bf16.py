@@ -1,84 +1,37 @@
-"""bf16 products in fp32: rounded once, the same through checkpointing and autocast, off after the run."""
+"""The mode is on while the run trains, and off before and after."""
 
 import pytest
 import torch
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
-from extensions.plugins import cpu_bf16
+from extensions import manager
+from extensions.model import cpu_products
 
 
 @pytest.fixture
-def plugin():
-    made = cpu_bf16.Plugin()
-    made.training_begins()
-    yield made
-    made.run_ended()
+def widened(monkeypatch) -> list:
+    """What is made wide for a product."""
+    seen, plain = [], cpu_products.widened
+    monkeypatch.setattr(cpu_products, "widened", lambda value: seen.append(value) or plain(value))
+    return seen
 
 
-def bf16(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator).to(torch.bfloat16)
+def product() -> torch.Tensor:
+    return functional.linear(torch.ones(1, 4, dtype=torch.bfloat16), torch.ones(2, 4, dtype=torch.bfloat16))
 
 
-def test_a_product_is_the_rounded_fp32_one(plugin):
-    x, w, b = bf16(5, 64), bf16(32, 64, seed=1), bf16(32, seed=2)
-    expected = (x.double() @ w.double().T + b.double()).to(torch.bfloat16)
-    out = functional.linear(x, w, b)
-    assert out.dtype == torch.bfloat16
-    assert (out != expected).float().mean() < 0.01  # fp32 and fp64 sums may round apart now and then
+def test_products_are_made_in_fp32_while_the_run_trains(widened):
+    made = manager.Manager(["cpu_bf16"])
+    product()
+    assert widened == []
+    made.hook.training_begins(run=None)
+    assert product().dtype == torch.bfloat16 and len(widened) == 2
+    made.hook.run_ended(error=None)
+    product()
+    assert len(widened) == 2
 
 
-def test_close_to_pytorchs_own_bf16():
-    x, w = bf16(1, 8, 9, 9), bf16(8, 8, 3, 3, seed=1)
-    native = functional.conv2d(x, w, padding=1)
-    plugin = cpu_bf16.Plugin()
-    plugin.training_begins()
-    try:
-        torch.testing.assert_close(functional.conv2d(x, w, padding=1), native, rtol=0.02, atol=0.05)
-    finally:
-        plugin.run_ended()
-
-
-def gradients(use_reentrant):
-    layer = torch.nn.Linear(16, 16).to(torch.bfloat16)
-    with torch.no_grad():
-        layer.weight.copy_(bf16(16, 16))
-        layer.bias.zero_()
-    x = bf16(3, 16, seed=3).requires_grad_()
-    out = layer(x) if use_reentrant is None else checkpoint(layer, x, use_reentrant=use_reentrant)
-    out.float().square().mean().backward()
-    return x.grad, layer.weight.grad
-
-
-def test_checkpointed_blocks_get_the_same_gradients(plugin):
-    plain = gradients(None)
-    for use_reentrant in (True, False):
-        for one, other in zip(plain, gradients(use_reentrant), strict=True):
-            assert one.dtype == torch.bfloat16 and torch.equal(one, other)
-
-
-def test_recomputation_runs_in_the_mode(plugin, monkeypatch):
-    """The backward of a checkpoint must not fall back to slow bf16 kernels."""
-    widened = []
-    monkeypatch.setattr(cpu_bf16, "widened", lambda v: widened.append(v) or (v if v is None else v.float()))
-    layer = torch.nn.Linear(4, 4, bias=False).to(torch.bfloat16)
-    loss = checkpoint(layer, bf16(1, 4).requires_grad_(), use_reentrant=True).float().sum()
-    forward = len(widened)
-    loss.backward()
-    assert len(widened) == 2 * forward > 0
-
-
-def test_autocast_rounds_fp32_inputs_first(plugin):
-    x, w = torch.randn(4, 8), torch.randn(3, 8)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        out = functional.linear(x, w)
-    assert out.dtype == torch.bfloat16
-    assert torch.equal(out, (x.bfloat16().float() @ w.bfloat16().float().T).bfloat16())
-
-
-def test_fp32_is_left_alone_and_the_mode_ends(plugin):
-    x = torch.randn(4, 8)
-    assert functional.linear(x, x).dtype == torch.float32
-    plugin.run_ended()
-    assert not plugin.on
+def test_a_run_that_ends_before_it_trains(widened):
+    manager.Manager(["cpu_bf16"]).hook.run_ended(error=ValueError("refused"))
+    product()
+    assert widened == []

@@ -1,42 +1,16 @@
 """Caption and tags: neither is ever lost, every draw is the sample's own, every flag does what it says."""
 
-import argparse
-import random
-import types
-
 import pytest
-import torch
-from accelerate.data_loader import prepare_data_loader
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extensions import manager
-from extensions.base.errors import UserError
-from extensions.data.dataset import LatentsDataset
 from extensions.plugins import dual_tag
+from tests.helpers.dual_tag_cases import compose
 
 ANY = st.text(max_size=60) | st.text(alphabet="ab ,{}|\n\u2028(é猫", max_size=40)
 WORDS = st.text(alphabet="abcé猫_():;^\"'/-{}|", min_size=1, max_size=8)
 TAGS = st.lists(WORDS, min_size=1, max_size=30)
-DEFAULTS = {
-    "dual_tag": "concat",
-    "dual_tag_order": None,
-    "dual_tag_drop_caption": 0.0,
-    "dual_tag_drop_tags": 0.0,
-    "dual_tag_drop_each_tag": 0.0,
-    "dual_tag_shuffle": False,
-    "dual_tag_keep_first": 0,
-    "caption_dropout_rate": 0.0,
-    "caption_separator": ",",
-    "enable_wildcard": False,
-    "dataset_class": "a.B",
-}
 MANY = 4000
-
-
-def compose(caption, tags, seed=0, **flags):
-    args = argparse.Namespace(**DEFAULTS | flags)
-    return dual_tag.Plugin().compose_text(caption=caption, tags=tags, draw=random.Random(seed), args=args)
 
 
 def many(caption, tags, **flags):
@@ -188,114 +162,3 @@ def test_a_draw_does_not_depend_on_the_others_being_on(seed):
     assert picked == compose("c", "t", seed, dual_tag="pick", dual_tag_shuffle=True, enable_wildcard=True)
     dropped = compose("c", "t", seed, caption_dropout_rate=0.5) == ""
     assert dropped == (compose("c", "t", seed, caption_dropout_rate=0.5, dual_tag="pick") == "")
-
-
-# --- over a data set ------------------------------------------------------------------------------
-
-ALL_DRAWS = {
-    "dual_tag_shuffle": True,
-    "dual_tag_drop_each_tag": 0.2,
-    "dual_tag_drop_caption": 0.2,
-    "dual_tag_drop_tags": 0.2,
-    "caption_dropout_rate": 0.1,
-    "enable_wildcard": True,
-}
-
-
-@pytest.fixture
-def dataset(standins, monkeypatch):
-    """The stand-in photographs under dual_tag with every draw on; texts only."""
-    monkeypatch.setattr(manager, "_current", manager.Manager(["dual_tag"]))
-    args = argparse.Namespace(
-        **DEFAULTS | ALL_DRAWS, in_json=standins["meta_sdxl"], train_data_dir=standins["data_sdxl"],
-        skip_cache_check=True, train_batch_size=2, seed=5,
-    )  # fmt: skip
-    monkeypatch.setattr(manager, "_args", args)
-    made = LatentsDataset(None, None, None, False)
-    made.tokenize_strategy = types.SimpleNamespace(tokenize=lambda texts: [])
-    return made
-
-
-def loader(dataset, workers, shuffle=True):
-    return torch.utils.data.DataLoader(
-        dataset, batch_size=1, shuffle=shuffle, collate_fn=lambda items: items[0], num_workers=workers,
-        persistent_workers=workers > 0,
-    )  # fmt: skip
-
-
-def texts_of(batches) -> dict[str, str]:
-    return {key: text for batch in batches for key, text in zip(batch["image_keys"], batch["captions"], strict=True)}
-
-
-def epochs(dataset, loader) -> list[dict[str, str]]:
-    found = []
-    for epoch in (1, 2, 3):
-        dataset.begin_epoch(epoch)
-        found.append(texts_of(loader))
-    return found
-
-
-def test_texts_change_by_epoch_and_not_by_workers(dataset):
-    alone = epochs(dataset, loader(dataset, 0))
-    assert epochs(dataset, loader(dataset, 2)) == alone
-    assert all(len(texts) == len(dataset.metadata) for texts in alone)
-    assert all(sum(a[key] != b[key] for key in a) > len(a) / 2 for a, b in zip(alone, alone[1:], strict=False))
-
-
-@pytest.mark.parametrize("processes", [2, 3])
-def test_texts_do_not_depend_on_the_processes(dataset, processes):
-    wanted = epochs(dataset, loader(dataset, 0))
-    options = {"num_processes": processes, "put_on_device": False}
-    ranks = [
-        prepare_data_loader(loader(dataset, 0, shuffle=False), process_index=rank, **options)
-        for rank in range(processes)
-    ]
-    for epoch, texts in enumerate(wanted, start=1):
-        dataset.begin_epoch(epoch)
-        apart = [texts_of(rank) for rank in ranks]
-        assert all(0 < len(mine) < len(texts) for mine in apart)
-        assert all(texts[key] == text for mine in apart for key, text in mine.items())
-        assert set().union(*apart) == set(texts)
-
-
-def test_texts_survive_a_start_in_the_middle_and_follow_the_seed(dataset):
-    _, wanted, _ = epochs(dataset, loader(dataset, 0))
-    dataset.begin_epoch(2)
-    later = texts_of(dataset[index] for index in range(5, len(dataset)))
-    assert later and all(wanted[key] == text for key, text in later.items())
-    dataset.seed = 6
-    other = texts_of(dataset[index] for index in range(len(dataset)))
-    assert sum(other[key] != text for key, text in wanted.items()) > len(wanted) / 2
-
-
-# --- refusals -------------------------------------------------------------------------------------
-
-BOTH_DROPS = {"dual_tag_drop_caption": 0.6, "dual_tag_drop_tags": 0.5}
-REFUSED = [
-    ({"dual_tag": None}, "dual_tag is listed without --dual_tag"),
-    ({"dataset_class": None}, "dual_tag needs --dataset_class"),
-    ({"caption_separator": "and"}, "--caption_separator='and'"),
-    ({"dual_tag_drop_caption": 1.5}, "--dual_tag_drop_caption=1.5"),
-    ({"dual_tag_drop_tags": -0.1}, "--dual_tag_drop_tags=-0.1"),
-    ({"dual_tag_drop_each_tag": float("nan")}, "--dual_tag_drop_each_tag=nan"),
-    ({"caption_dropout_rate": 2.0}, "--caption_dropout_rate=2.0"),
-    ({"dual_tag_keep_first": -1, "dual_tag_shuffle": True}, "--dual_tag_keep_first=-1"),
-    (BOTH_DROPS, "more than 1 together"),
-    ({"dual_tag": "pick", "dual_tag_order": "tags_first"}, "--dual_tag_order has no effect with --dual_tag=pick"),
-    ({"dual_tag": "pick", "dual_tag_drop_caption": 0.1}, "--dual_tag_drop_caption has no effect"),
-    ({"dual_tag": "tags", "dual_tag_drop_tags": 0.1}, "--dual_tag_drop_tags has no effect with --dual_tag=tags"),
-    ({"dual_tag": "caption", "dual_tag_shuffle": True}, "--dual_tag_shuffle changes tags"),
-    ({"dual_tag": "caption", "dual_tag_drop_each_tag": 0.1}, "--dual_tag_drop_each_tag changes tags"),
-    ({"dual_tag": "caption", "dual_tag_keep_first": 1}, "--dual_tag_keep_first changes tags"),
-    ({"dual_tag_keep_first": 1}, "--dual_tag_keep_first has no effect without"),
-]
-
-
-@pytest.mark.parametrize(("flags", "says"), REFUSED, ids=[says for _, says in REFUSED])
-def test_contradictions_are_one_line(flags, says):
-    plugin = dual_tag.Plugin()
-    plugin.check_arguments(args=argparse.Namespace(**DEFAULTS))
-    plugin.check_arguments(args=argparse.Namespace(**DEFAULTS | ALL_DRAWS | {"dual_tag_keep_first": 2}))
-    with pytest.raises(UserError) as caught:
-        plugin.check_arguments(args=argparse.Namespace(**DEFAULTS | flags))
-    assert says in str(caught.value) and "\n" not in str(caught.value)

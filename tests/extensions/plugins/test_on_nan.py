@@ -49,7 +49,7 @@ def test_a_rollback_goes_on_without_those_samples(tmp_path):
     seen = {key for _, keys in second.seen for key in keys}
     assert not seen & set(request["samples"])
     last = states.newest_good(states.folder_of(tmp_path))
-    carried = {(row, key) for row, _, key in last.facts["skipped"]}  # the state carries them itself
+    carried = {(row, key) for row, _, key in last.facts.skipped}  # the state carries them itself
     assert carried == {(row, f"image-{row}") for row in left_out}
     # Every other batch is where it was.
     whole = train(flags(tmp_path / "whole", in_json="16"))
@@ -87,7 +87,7 @@ def test_what_stood_in_for_a_corrupt_image_is_named_and_left_out(tmp_path):
     args.resume_mode, args.resume_from = "exact", states.folder_of(tmp_path) / "step00000003"
     second = train(args)
     assert second.run.optimizer_steps == 8 and second.seen[0] == sound[6]
-    carried = states.newest_good(states.folder_of(tmp_path)).facts["skipped"]
+    carried = states.newest_good(states.folder_of(tmp_path)).facts.skipped
     assert {key for _, _, key in carried} == set(named)
 
 
@@ -156,13 +156,15 @@ def test_a_sound_run_is_not_changed(tmp_path):
     with_it = train(flags(tmp_path / "a"))
     without = train(flags(tmp_path / "b", extensions="resume_at_step,save_states"))
     assert with_it.losses == without.losses
-    assert loop.current().places is not None and Images(3, 1) and net()
+    assert loop.current().position is not None and Images(3, 1) and net()
 
 
 def test_refused(tmp_path):
     with pytest.raises(UserError, match="add save_states"):
         train(flags(tmp_path, extensions="resume_at_step,on_nan", on_nan="rollback"))
-    with pytest.raises(UserError, match="a launcher's work.*add record_run"):
+    with pytest.raises(UserError, match="a launcher's work.*start it by make train"):
         train(flags(tmp_path, on_nan="rollback"))
-    with pytest.raises(UserError, match="--on_nan_limit=0"):
-        train(flags(tmp_path, on_nan_limit=0))
+    with pytest.raises(UserError, match="--on_nan_limit: '0' is not a whole number from 1 up"):
+        flags(tmp_path, "--on_nan_limit=0")
+    with pytest.raises(UserError, match="--on_nan: invalid choice: 'go on'"):
+        flags(tmp_path, "--on_nan=go on")

@@ -94,10 +94,12 @@ def test_processes_that_would_start_apart(monkeypatch):
     monkeypatch.setattr(same_start, "from_all", lambda _, mine: [main, main, mine])
     with pytest.raises(UserError, match=r"start apart \(process 2 at optimizer step 0, process 0 at 700\)"):
         same_start.require(None, 0, None, "data")
-    state = states.State(Path("s"), {"written_ns": 123})
+    state, other = (
+        states.State(Path("s"), states.Description(optimizer_steps=700, written_ns=written)) for written in (123, 124)
+    )
     same_start.require(None, 700, state, "data")
     with pytest.raises(UserError, match="start apart"):
-        same_start.require(None, 700, states.State(Path("s"), {"written_ns": 124}), "data")
+        same_start.require(None, 700, other, "data")
 
 
 def test_processes_that_opened_other_data(tmp_path, monkeypatch):
@@ -113,7 +115,6 @@ def test_processes_that_opened_other_data(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changed", "line"),
     [
-        (dict(initial_step=-1), "--initial_step=-1 is negative"),
         (dict(initial_step=5, stop_at_step=5), "--stop_at_step=5 is not after"),
         (dict(skip_until_initial_step=True), "nothing to skip"),
         (dict(initial_step=8), "nothing is left to train"),
@@ -127,6 +128,13 @@ def test_impossible_steps(tmp_path, changed, line):
     with pytest.raises(UserError, match=line) as caught:
         train(flags(tmp_path, **changed))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("flag", ["initial_step", "stop_at_step"])
+@pytest.mark.parametrize("value", ["-1", "1e3", "all", ""])
+def test_a_step_that_is_no_number(tmp_path, flag, value):
+    with pytest.raises(UserError, match=f"--{flag}: '{value}' is not a whole number from 0 up"):
+        flags(tmp_path, f"--{flag}={value}")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ import torch
 from extensions import loop
 from extensions.base import saving
 from extensions.base.errors import NotFinite, Stopped, UserError
+from extensions.flags import contradictions
+from extensions.flags.words import Flags
 from extensions.plugins import save_states
 from extensions.resume import states, writer
 from tests.helpers.small_trainer import Keys, flags, train
@@ -33,8 +35,8 @@ def test_a_state_says_what_it_is_and_holds_no_pickle(tmp_path):
     train(flags(tmp_path, max_train_steps=3))
     state = states.found(states.folder_of(tmp_path))[0][0]
     facts = state.facts
-    assert (facts["optimizer_steps"], facts["micro_steps"], facts["samples"], facts["seed"]) == (3, 6, 6, 11)
-    assert facts["made_with"]["processes"] == 1 and facts["made_with"]["data"] == "13 images"
+    assert (facts.optimizer_steps, facts.micro_steps, facts.samples, facts.seed) == (3, 6, 6, 11)
+    assert facts.made_with["processes"] == 1 and facts.made_with["data"] == "13 images"
     assert {path.suffix for path in state.path.iterdir()} == {".json", ".safetensors"}
     assert (state.path / "state.json").stat().st_size < 10_000
 
@@ -61,7 +63,7 @@ def test_stopped_on_a_full_disk_it_does_not_promise_a_state(tmp_path, monkeypatc
 
     counted = loop.micro_step_ended
     monkeypatch.setattr(loop, "micro_step_ended", interrupt)
-    monkeypatch.setattr(save_states, "require_room_for_all", lambda *_: None)
+    monkeypatch.setattr(writer, "require_room_for_all", lambda *_: None)
     monkeypatch.setattr(writer.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
     with pytest.raises(Stopped, match="stopped at optimizer step 1 as asked; but this step could not be saved"):
         train(flags(tmp_path))
@@ -115,7 +117,7 @@ def test_metadata_that_were_overwritten_end_the_run(tmp_path, monkeypatch, every
 
 
 def test_a_full_disk_costs_the_state_and_not_the_run(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(save_states, "require_room_for_all", lambda *_: None)
+    monkeypatch.setattr(writer, "require_room_for_all", lambda *_: None)
     monkeypatch.setattr(writer.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
     assert train(flags(tmp_path, states_every_n_steps=3)).run.optimizer_steps == 8
     assert capsys.readouterr().out.count("no state saved at optimizer step") == 3
@@ -137,14 +139,20 @@ def test_what_a_kill_has_left_of_a_checkpoint_is_gone_at_the_next_start(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("changed", "line"),
+    ("words", "changed", "line"),
     [
-        (dict(extensions="save_states"), "save_states needs resume_at_step"),
-        (dict(states_every_n_steps=-1), "--states_every_n_steps=-1 is negative"),
-        (dict(keep_states=0), "--keep_states=0 would keep none"),
-        (dict(output_dir=None), "needs --output_dir"),
+        ([], dict(extensions="save_states"), "save_states needs resume_at_step, which orders the data; add it"),
+        (["--states_every_n_steps=-1"], {}, "--states_every_n_steps: '-1' is not a whole number from 0 up"),
+        (["--keep_states=0"], {}, "--keep_states: '0' is not a whole number from 1 up"),
+        ([], dict(output_dir=None), "needs --output_dir"),
     ],
 )
-def test_refused(tmp_path, changed, line):
+def test_refused(tmp_path, words, changed, line):
     with pytest.raises(UserError, match=line):
-        train(flags(Path(tmp_path), **changed))
+        train(flags(Path(tmp_path), *words, **changed))
+
+
+def test_several_optimizers_in_one_are_refused():
+    words = "--extensions=resume_at_step,save_states --fused_optimizer_groups=4 --optimizer_type=AdaFactor"
+    with pytest.raises(UserError, match="--fused_optimizer_groups and the plugin save_states exclude each other"):
+        contradictions.check(Flags.of_text(words), 1)

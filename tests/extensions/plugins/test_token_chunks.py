@@ -1,8 +1,6 @@
-"""Chunks against a plain statement of A1111's rule over open_clip's tokenizer; what excludes it."""
+"""Batches against a plain statement of A1111's rule over open_clip's tokenizer; what excludes the plugin."""
 
-import importlib.util
 import random
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,11 +8,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from extensions.base.errors import UserError
+from extensions.flags.settings import TOKEN_RULES
 from extensions.plugins import token_chunks
-from tests.helpers.token_chunks_cases import BOS, COMMA, EOS, PADS, TOKENIZERS, loaded, plugin, row
+from tests.helpers.plugin_flags import parsed
+from tests.helpers.token_chunks_cases import BOS, EOS, PADS, TOKENIZERS, expected, loaded, open_clips, plugin, row
 
 CAPTIONS, PARTS = 10_000, 4
-IDS = st.lists(st.one_of(st.just(COMMA), st.integers(300, 400)), max_size=400)
 
 
 @pytest.fixture(scope="module")
@@ -24,52 +23,7 @@ def tokenizers(standins):
 
 @pytest.fixture(scope="module")
 def open_clip():
-    """open_clip's own tokenizer, A1111's for SD2 and SDXL's second encoder (its file alone: no model code)."""
-    package = importlib.util.find_spec("open_clip").submodule_search_locations[0]
-    spec = importlib.util.spec_from_file_location("open_clip_tokenizer", Path(package) / "tokenizer.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.SimpleTokenizer().encode
-
-
-# --- the rule, stated once more ---------------------------------------------------------------------
-
-
-def placed(tokens: list[int]) -> list[list[int]]:
-    """The rule for tokens without BREAK, by looking ahead: see 75 tokens and the next one, decide where to cut.
-
-    Given more than 75 tokens to place, and the 76th not a comma: if one of the chunk's tokens at index
-    55 to 74 is a comma, cut after the last such; otherwise cut after 75. A 76th that is a comma is
-    where A1111 forgets the commas before it.
-    """
-    found, start = [], 0
-    while len(tokens) - start > 75:
-        end = 75
-        if tokens[start + 75] != COMMA:
-            late = [index for index in range(55, 75) if tokens[start + index] == COMMA]
-            end = late[-1] + 1 if late else 75
-        found.append(tokens[start : start + end])
-        start += end
-    return [*found, tokens[start:]] if start < len(tokens) else found
-
-
-def between_breaks(text: str) -> list[str]:
-    """The text between the words BREAK: capitals, neither letter, digit nor underscore on either side."""
-    pieces, begin, at = [], 0, text.find("BREAK")
-    while at >= 0:
-        around = (text[at - 1 : at] if at else "") + text[at + 5 : at + 6]
-        if not any(sign.isalnum() or sign == "_" for sign in around):
-            pieces.append(text[begin:at])
-            begin = at + 5
-        at = text.find("BREAK", at + 1)
-    return [*pieces, text[begin:]]
-
-
-def expected(text: str, encode) -> list[list[int]]:
-    """Chunks of a text. A BREAK ends a chunk, though it be empty; a text ends none that it has not begun."""
-    *closed, last = [placed(encode(piece)) for piece in between_breaks(text)]
-    chunks = [chunk for piece in closed for chunk in piece or [[]]]
-    return [*chunks, *last] or [[]]
+    return open_clips()
 
 
 def assert_batch(ids: list[torch.Tensor], texts: list[str], family: str, encode) -> list[int]:
@@ -133,50 +87,6 @@ def test_any_unicode_to_the_token(texts, tokenizers, open_clip):
         assert_batch(plugin().tokenize(texts=texts, tokenizers=tokenizers[family]), texts, family, open_clip)
 
 
-@pytest.mark.parametrize(
-    ("text", "lengths"),
-    [
-        ("", [0]),
-        ("BREAK", [0]),
-        ("BREAK cat", [0, 1]),
-        ("cat BREAK", [1]),
-        ("cat BREAK BREAK dog", [1, 0, 1]),
-        ("cat,BREAK,dog", [2, 2]),
-        ("breakfast BREAKFAST cat_BREAK", [4]),
-        ("cat " * 75, [75]),
-        ("cat " * 75 + "BREAK dog", [75, 1]),
-        ("cat " * 76, [75, 1]),
-        ("cat " * 75 + ", dog", [75, 2]),
-        ("cat " * 55 + ", " + "cat " * 20, [56, 20]),
-        ("cat " * 54 + ", " + "cat " * 21, [75, 1]),
-        ("cat " * 60 + ", " + "cat " * 14 + ", dog", [75, 2]),
-        ("cat " * 74 + ", dog", [75, 1]),
-        ("cat " * 60 + ", BREAK " + "cat " * 76, [61, 75, 1]),
-        # A comma that begins a chunk is forgotten: the next cut finds none.
-        ("cat " * 75 + ", " + "cat " * 75, [75, 75, 1]),
-    ],
-)
-def test_borders(text, lengths, tokenizers, open_clip):
-    found = plugin().chunks_of(text, tokenizers["sdxl"][0])
-    if "breakfast" not in text:
-        assert [len(chunk) for chunk in found] == lengths
-    assert found == expected(text, open_clip)
-
-
-@settings(max_examples=300)
-@given(IDS)
-def test_any_tokens_are_placed_by_the_rule_and_none_is_lost(tokens):
-    ours = token_chunks.cut([tokens], COMMA)
-    assert [token for chunk in ours for token in chunk] == tokens
-    assert ours == (placed(tokens) or [[]])
-
-
-@given(IDS)
-def test_plain_cuts_every_75(tokens):
-    chunks = token_chunks.cut([tokens], None)
-    assert chunks == ([tokens[i : i + 75] for i in range(0, len(tokens), 75)] or [[]])
-
-
 def test_short_text_equals_the_plain_tokenizer(tokenizers):
     for family, each in tokenizers.items():
         ids = plugin().tokenize(texts=["a cat, on a mat"], tokenizers=each)
@@ -195,20 +105,31 @@ def test_an_end_of_text_in_a_text_begins_the_padding(tokenizers):
 
 
 @pytest.mark.parametrize(
-    ("flags", "says"),
+    ("words", "trainers", "says"),
     [
-        ({"max_token_chunks": -1}, "--max_token_chunks=-1"),
-        ({"max_token_length": 225}, "--max_token_length and --token_chunks=a1111 exclude each other"),
-        ({"max_token_length": 150, "token_chunks": "plain"}, "--max_token_length and --token_chunks=plain"),
-        ({"token_chunks": "upstream", "max_token_chunks": 2}, "--max_token_chunks has no effect"),
+        ([], {"max_token_length": 225}, "--max_token_length and --token_chunks=a1111 exclude each other"),
+        (["--token_chunks=plain"], {"max_token_length": 150}, "--max_token_length and --token_chunks=plain"),
+        (["--token_chunks=upstream", "--max_token_chunks=2"], {}, "--max_token_chunks has no effect"),
         *(
-            ({"token_chunks": rule, flag: True}, f"--{flag} and --token_chunks={rule} exclude each other")
-            for rule in token_chunks.RULES
+            ([f"--token_chunks={rule}"], {flag: True}, f"--{flag} and --token_chunks={rule} exclude each other")
+            for rule in TOKEN_RULES
             for flag in token_chunks.NOT_WITH_ANY
         ),
     ],
 )
-def test_contradictions_are_one_line(flags, says):
+def test_contradictions_are_one_line(words, trainers, says):
     with pytest.raises(UserError) as caught:
-        plugin(**flags)
+        plugin(*words, **trainers)
     assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("--max_token_chunks=-1", "--max_token_chunks: '-1' is not a whole number from 0 up"),
+        ("--token_chunks=a111", "--token_chunks: invalid choice: 'a111'"),
+    ],
+)
+def test_values_that_are_none(word, says):
+    with pytest.raises(UserError, match=says):
+        parsed("token_chunks", word)

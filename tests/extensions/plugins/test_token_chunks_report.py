@@ -13,7 +13,7 @@ def tokenizers(standins):
 
 
 def test_a_limit_cuts_and_counts(tokenizers):
-    made = plugin(max_token_chunks=2)
+    made = plugin("--max_token_chunks=2")
     ids = made.tokenize(texts=["dog, " * 100, "cat"], tokenizers=tokenizers["sdxl"])
     assert ids[0].shape == (2, 2, 77)
     totals, histogram = made.counts.read()
@@ -23,7 +23,7 @@ def test_a_limit_cuts_and_counts(tokenizers):
 
 @pytest.mark.parametrize(("length", "lost", "chunks"), [(None, 125, 1), (150, 50, 2), (225, 0, 3)])
 def test_upstreams_own_cut_is_left_to_the_trainer_and_counted(length, lost, chunks, tokenizers):
-    made = plugin(token_chunks="upstream", max_token_length=length)
+    made = plugin("--token_chunks=upstream", max_token_length=length)
     texts = ["dog, " * 100, "cat", ""]
     assert made.tokenize(texts=texts, tokenizers=tokenizers["sdxl"]) is None
     nothing = dict(input_ids=[], tokenizers=[], text_encoders=[], projection=None, clip_skip=None)
@@ -34,7 +34,7 @@ def test_upstreams_own_cut_is_left_to_the_trainer_and_counted(length, lost, chun
 
 
 def test_the_report(tokenizers, capsys):
-    made = plugin(max_token_chunks=2)
+    made = plugin("--max_token_chunks=2")
     made.tokenize(texts=["dog, " * 100, "cat", "cat", "cat"], tokenizers=tokenizers["sdxl"])
     made.training_begins(run=argparse.Namespace(accelerator=argparse.Namespace(process_index=1, num_processes=4)))
     made.run_ended()

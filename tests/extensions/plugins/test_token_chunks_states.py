@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from extensions.plugins import token_chunks
-from tests.helpers.token_chunks_cases import BOS, EOS, loaded, plugin, row
+from tests.helpers.token_chunks_cases import BOS, EOS, loaded, plugin
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +78,3 @@ def test_gradients_reach_the_encoders_through_every_chunk(tokenizers, encoders):
     (alone,) = torch.autograd.grad(encoder(ids[:, 2]).last_hidden_state.square().sum(), weight)
     torch.testing.assert_close(ours, alone)
     assert ours.abs().sum() > 0
-
-
-def test_zero_rows_of_upstreams_padding_become_empty_chunks(tokenizers):
-    ids = torch.zeros(1, 2, 77, dtype=torch.long)
-    ids[0, 0] = torch.tensor(token_chunks.wrap([320], tokenizers["sdxl"][1]))
-    filled = token_chunks.fill_padding(ids, tokenizers["sdxl"][1])
-    assert filled[0, 1].tolist() == row([], 0)
-    assert torch.equal(filled[0, 0], ids[0, 0])

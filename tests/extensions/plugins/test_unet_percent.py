@@ -1,58 +1,16 @@
-"""The frozen blocks of the logbook's variants, counted on the full-size U-Net (meta device)."""
+"""What is frozen by regexes and by a percentage, and that the rest gets its gradients."""
 
-import argparse
-import json
-from pathlib import Path
+import re
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from extensions.base.errors import UserError
+from extensions.flags import contradictions
+from extensions.flags.words import Flags
 from extensions.model.models import Models
-from extensions.model.unet_blocks import block_sizes, choose_frozen
 from extensions.plugins import unet_percent
-
-FACTS = json.loads((Path(__file__).parents[2] / "fixtures" / "unet_percent.json").read_text())
-
-
-@pytest.fixture(scope="module")
-def full_size(patched):
-    """The full-size SDXL U-Net of upstream without memory."""
-    from library import sdxl_original_unet
-
-    with torch.device("meta"):
-        return sdxl_original_unet.SdxlUNet2DConditionModel()
-
-
-def sizes_of(unet):
-    return {name: parameter.numel() for name, parameter in unet.named_parameters()}
-
-
-@pytest.mark.upstream
-@pytest.mark.parametrize("percent", ["63", "68", "71", "100"])
-def test_variants_are_the_recorded_ones(full_size, percent):
-    sizes, facts = sizes_of(full_size), FACTS["variants"][percent]
-    frozen = choose_frozen(sizes, float(percent), "sdxl")
-    assert sorted(frozen) == sorted(facts["frozen"])
-    gone = sum(n for name, n in sizes.items() if name.startswith(tuple(f"{b}." for b in frozen)))
-    assert sum(sizes.values()) == FACTS["unet_parameters"]
-    assert sum(sizes.values()) - gone == facts["trainable"]
-
-
-@pytest.mark.upstream
-@settings(max_examples=40)
-@given(percent=st.floats(5, 99.9))
-def test_any_number_is_met_by_whole_blocks(full_size, percent):
-    sizes = sizes_of(full_size)
-    frozen = choose_frozen(sizes, percent + 1e-3, "sdxl")
-    assert frozen == choose_frozen(sizes, percent + 1e-3, "sdxl")
-    blocks = block_sizes(sizes)
-    share = 100 * (1 - sum(blocks[name] for name in frozen) / sum(sizes.values()))
-    # The embeddings and outer convolutions always train; their share is the least that can be had.
-    least = 100 * (1 - sum(blocks.values()) / sum(sizes.values()))
-    assert abs(share - max(percent, least)) < 0.3
+from tests.helpers.plugin_flags import parsed
 
 
 class Net(torch.nn.Module):
@@ -64,25 +22,36 @@ class Net(torch.nn.Module):
         )
 
 
-def freeze(**flags):
-    plugin, net = unet_percent.Plugin(), Net()
-    args = {
-        "unet_percent": None,
-        "unet_train": None,
-        "unet_freeze": None,
-        "learning_rate": 1.0,
-        "block_lr": None,
-    }
-    plugin.check_arguments(args=argparse.Namespace(**args | flags))
-    plugin.select_parameters(models=Models("sdxl", net), groups=[])
+def plugin(*words: str, **trainers) -> unet_percent.Plugin:
+    """The plugin, from its flags and the trainer's. UserError for those that it refuses."""
+    made = unet_percent.Plugin()
+    made.check_arguments(args=parsed("unet_percent", *words, **{"learning_rate": 1.0} | trainers))
+    return made
+
+
+def freeze(*words: str, **trainers) -> set[str]:
+    net = Net()
+    plugin(*words, **trainers).select_parameters(models=Models("sdxl", net), groups=[])
     return {name for name, p in net.named_parameters() if not p.requires_grad}
 
 
 def test_regexes():
-    assert freeze(unet_freeze=unet_percent.regex(r"\.bias$")) == {
-        "time_embed.bias", "input_blocks.0.0.bias", "input_blocks.1.0.bias",
-    }  # fmt: skip
-    assert "input_blocks.1.0.weight" not in freeze(unet_train=unet_percent.regex("^input_blocks.1"))
+    assert freeze(r"--unet_freeze=\.bias$") == {"time_embed.bias", "input_blocks.0.0.bias", "input_blocks.1.0.bias"}
+    kept = {"input_blocks.1.0.weight", "input_blocks.1.0.bias"}
+    assert freeze("--unet_train=^input_blocks.1") == {name for name, _ in Net().named_parameters()} - kept
+    both = freeze("--unet_train=^input_blocks", r"--unet_freeze=\.0\.bias$")
+    assert both == {"time_embed.weight", "time_embed.bias", "input_blocks.0.0.bias", "input_blocks.1.0.bias"}
+
+
+def test_a_percentage_freezes_whole_blocks_and_says_which(capsys):
+    """Of 18 numbers the one candidate has 6; the embedding and the first block are none."""
+    assert freeze("--unet_percent=66.6") == {"input_blocks.1.0.weight", "input_blocks.1.0.bias"}
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        "unet_percent: training 12 of 18 U-Net parameters (66.67 %)",
+        "unet_percent: frozen: input_blocks.1.0",
+    ]
+    assert freeze("--unet_percent=100") == set()
 
 
 @pytest.mark.upstream
@@ -97,14 +66,8 @@ def test_checkpointed_blocks_before_the_first_trained_one_get_gradients(patched,
         unet = sdxl_original_unet.SdxlUNet2DConditionModel()
     unet.enable_gradient_checkpointing()
     unet.train()
-    plugin = unet_percent.Plugin()
-    plugin.check_arguments(
-        args=argparse.Namespace(
-            unet_percent=None, unet_train=unet_percent.regex("attn2"), unet_freeze=None, learning_rate=1.0,
-            block_lr=None, gradient_checkpointing=True,
-        )
-    )  # fmt: skip
-    plugin.select_parameters(models=Models("sdxl", unet), groups=[])
+    made = plugin("--unet_train=attn2", gradient_checkpointing=True)
+    made.select_parameters(models=Models("sdxl", unet), groups=[])
     out = unet(torch.randn(1, 4, 8, 8), torch.tensor([5]), torch.randn(1, 77, 128), torch.randn(1, 1600))
     out.square().mean().backward()
     trained = {name: p for name, p in unet.named_parameters() if p.requires_grad}
@@ -113,24 +76,36 @@ def test_checkpointed_blocks_before_the_first_trained_one_get_gradients(patched,
 
 
 @pytest.mark.parametrize(
-    "flags",
+    ("words", "trainers", "says"),
     [
-        {},
-        {"unet_percent": 71.0, "unet_train": unet_percent.regex("x")},
-        {"unet_percent": 71.0, "learning_rate": 0},
-        {"unet_percent": 71.0, "block_lr": "1"},
-        {"unet_train": unet_percent.regex("no such")},
-        {"unet_freeze": unet_percent.regex(".")},
-        {"unet_percent": 71.0},  # this net is no SDXL
+        ([], {}, "listed without --unet_percent, --unet_train or --unet_freeze"),
+        (["--unet_percent=71", "--unet_train=x"], {}, "both choose what trains"),
+        (["--unet_percent=71"], {"learning_rate": 0}, "the U-Net does not train at all"),
+        (["--unet_train=no such"], {}, "--unet_train=no such matches no U-Net parameter"),
+        (["--unet_freeze=."], {}, "leave no U-Net parameter to train"),
+        (["--unet_percent=71"], {}, "has no block input_blocks.2.0; is the checkpoint SDXL"),
     ],
 )
-def test_bad_choices_are_one_line(flags):
-    with pytest.raises(UserError) as error:
-        freeze(**flags)
+def test_bad_choices_are_one_line(words, trainers, says):
+    with pytest.raises(UserError, match=re.escape(says)) as error:
+        freeze(*words, **trainers)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("text", ["0", "101", "abc", "-3", "nan"])
 def test_percent_is_a_percentage(text):
-    with pytest.raises(argparse.ArgumentTypeError):
-        unet_percent.percent(text)
+    with pytest.raises(UserError, match=f"--unet_percent: '{text}' is not a (percentage above 0|number)"):
+        parsed("unet_percent", f"--unet_percent={text}")
+
+
+@pytest.mark.parametrize("flag", ["unet_train", "unet_freeze"])
+def test_a_regex_is_a_regular_expression(flag):
+    with pytest.raises(UserError, match=rf"--{flag}: '\(' is not a regular expression: "):
+        parsed("unet_percent", f"--{flag}=(")
+
+
+@pytest.mark.parametrize(("flag", "why"), [("block_lr=1", "into groups"), ("fused_optimizer_groups=4", "several")])
+def test_other_ways_to_divide_the_u_net_are_refused(flag, why):
+    words = f"--extensions=unet_percent --unet_percent=71 --optimizer_type=AdaFactor --{flag}"
+    with pytest.raises(UserError, match=f"--{flag[:-2]} and the plugin unet_percent exclude each other: .*{why}"):
+        contradictions.check(Flags.of_text(words), 1)

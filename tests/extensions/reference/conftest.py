@@ -7,14 +7,7 @@ import pytest
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from extensions import manager
 from extensions.model.checkpoint import read_header
-
-
-@pytest.fixture(autouse=True)
-def no_plugins(monkeypatch):
-    """Whatever another test has installed."""
-    monkeypatch.setattr(manager, "_current", manager.Manager())
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -17,7 +17,7 @@ def data(*keys, fingerprint="data"):
 def state_of(output, entries):
     """A state with these entries, on disk."""
     temporary = states.begin(states.folder_of(output), 7)
-    facts = {"optimizer_steps": 7, "skipped": entries, "made_with": {"data": "data"}}
+    facts = states.Description(optimizer_steps=7, skipped=entries, made_with={"data": "data"})
     return states.commit(temporary, facts, {})
 
 
@@ -26,7 +26,7 @@ def test_what_is_written_is_read_again(tmp_path):
     state = state_of(tmp_path, skipped.listed({3: 5}, images.metadata))
     skipped.write(tmp_path, state, skipped.listed({3: 5, 1: 7}, images.metadata))
     again = states.read(state.path)
-    assert again.facts["skipped"] == [[3, 5, "d"]]
+    assert again.facts.skipped == [[3, 5, "d"]]
     assert skipped.of_state(again, tmp_path, images) == {3: 5, 1: 7}
 
 
@@ -52,7 +52,7 @@ def test_what_is_gone_is_told_once_and_dropped(tmp_path, monkeypatch, capsys):
 def test_rows_that_were_written_without_ids_hold_for_the_same_data_alone(tmp_path, capsys):
     state = state_of(tmp_path, [[2, 4]])
     file = states.folder_of(tmp_path) / skipped.FILE
-    file.write_text(json.dumps({"written_ns": state.facts["written_ns"], "rows": [[0, 7]]}))
+    file.write_text(json.dumps({"written_ns": state.facts.written_ns, "rows": [[0, 7]]}))
     assert skipped.of_state(state, tmp_path, data("a", "b", "c")) == {2: 4, 0: 7}
     assert skipped.of_state(state, tmp_path, data("a", "b", "c", fingerprint="other")) == {}
     assert "row 2 of the data before (written without its id)" in capsys.readouterr().out
@@ -62,6 +62,6 @@ def test_rows_that_were_written_without_ids_hold_for_the_same_data_alone(tmp_pat
 def test_no_file_of_a_rollback(tmp_path, content):
     state = state_of(tmp_path, [])
     file = states.folder_of(tmp_path) / skipped.FILE
-    file.write_text(content.replace("%d", str(state.facts["written_ns"])))
+    file.write_text(content.replace("%d", str(state.facts.written_ns)))
     with pytest.raises(UserError, match="skipped.json is not what a roll-back writes; remove it"):
         skipped.of_state(state, tmp_path, data("a"))

@@ -14,7 +14,7 @@ def made(folder, steps):
     files = {
         "a.safetensors": parts.Part("a.safetensors", {"weight": torch.full((9,), float(steps))}).write(temporary)
     }
-    return states.commit(temporary, {"optimizer_steps": steps}, files)
+    return states.commit(temporary, states.Description(optimizer_steps=steps), files)
 
 
 def test_written_read_and_verified(tmp_path):
@@ -79,7 +79,7 @@ def damage(path, how):
     [
         ("cut", "the state says"),
         ("flipped", "is damaged"),
-        ("missing", "has 0 bytes"),
+        ("missing", "is missing; take an older state"),
         ("description", "is not a training state"),
         ("version", "of version 99, this program reads 1"),
     ],

@@ -23,7 +23,7 @@ def made(tmp_path):
 
 
 def save(made, weight, steps, wait=False):
-    made.save({"optimizer_steps": steps}, [("w.safetensors", lambda: {"w": weight})], [0], wait)
+    made.save(states.Description(optimizer_steps=steps), [("w.safetensors", lambda: {"w": weight})], [0], wait)
 
 
 def test_the_copy_is_of_the_moment_even_if_training_goes_on(made, weight, monkeypatch):

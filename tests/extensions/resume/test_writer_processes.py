@@ -18,6 +18,7 @@ import errno, pathlib, sys, time
 import torch
 from accelerate import Accelerator
 from extensions.resume import parts, process_notes, writer
+from extensions.resume.states import Description
 process_notes.VISIBLE = 0
 made = Accelerator(cpu=True)
 me, written = made.process_index, parts.Part.write
@@ -26,7 +27,7 @@ states = writer.Writer(pathlib.Path(sys.argv[1]) / "states", 2, made)
 def save(step, count, facts=None):
     began = time.monotonic()
     value = [(f"optimizer-{me}.safetensors", lambda: {"w": torch.full((count,), float(step))})]
-    states.save({"optimizer_steps": step}, value, [0, 1], wait=True)
+    states.save(Description(optimizer_steps=step), value, [0, 1], wait=True)
     states.join()
     made.wait_for_everyone()
     if me == 0:
@@ -75,7 +76,7 @@ def test_what_one_of_two_cannot_write_costs_a_state_and_no_time(small_disk, tmp_
     assert sorted(path.name for path in (small_disk / "states").iterdir()) == [state.path.name for state in kept]
     for state in kept:
         states.verify(state)
-        assert state.facts["files"].keys() == {"optimizer-0.safetensors", "optimizer-1.safetensors"}
+        assert state.facts.files.keys() == {"optimizer-0.safetensors", "optimizer-1.safetensors"}
 
 
 # Process 0 takes longer for each state than the processes may wait for each other in one call.
@@ -86,6 +87,7 @@ import psutil, torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from extensions.resume import parts, writer
+from extensions.resume.states import Description
 writer.TURN = 0.5
 made = Accelerator(cpu=True, kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=3))])
 me, written = made.process_index, parts.Part.write
@@ -94,7 +96,7 @@ states = writer.Writer(pathlib.Path(sys.argv[1]) / "states", 4, made)
 
 def save(step, wait):
     value = [("U-Net.safetensors", lambda: {"w": torch.ones(10)})] if me == 0 else []
-    states.save({"optimizer_steps": step}, value, [0], wait)
+    states.save(Description(optimizer_steps=step), value, [0], wait)
 
 save(1, wait=True)
 made.wait_for_everyone()
@@ -141,7 +143,7 @@ def test_a_note_on_a_full_disk(small_disk):
 
 
 def test_a_wait_is_told_once_and_ends_when_all_have_said(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(process_notes, "TOLD_AFTER", 0.1)
+    monkeypatch.setattr(process_notes, "SAID_AFTER", 0.1)
 
     def late():
         time.sleep(0.5)

@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import CLIPTokenizerFast
 
-from extensions.plugins.token_chunks import ids_of
 from extensions.reference.text import Text
 from extensions.text import word_cache
+from extensions.text.chunks import ids_of
 from extensions.text.word_cache import Words, bounded
 from tests.helpers.token_chunks_cases import EOS, loaded
 

@@ -112,6 +112,25 @@ def test_a_checkpoint_appears_whole_with_the_plugins_metadata(models, monkeypatc
     assert path.read_text() == "weights" and plugin.saved == [(str(path), 7)]
 
 
+@pytest.mark.parametrize("order", [["one", "other"], ["other", "one"]])
+def test_of_two_plugins_the_later_listed_one_s_metadata_win(order, models, monkeypatch, tmp_path):
+    def saying(name):
+        class Says:
+            @hookimpl
+            def checkpoint_metadata(self):
+                return {"by": name, name: "1"}
+
+        return Says
+
+    monkeypatch.setattr(manager, "declared", {name: saying(name) for name in order}.__getitem__)
+    manager.install(order)
+    told = manager.current().hook.checkpoint_metadata(models=models, optimizer_steps=7)
+    assert [each["by"] for each in told] == order
+    with hook_points.writing_checkpoint(str(tmp_path / "a"), {"by": "trainer"}, models, 7) as (temporary, metadata):
+        temporary.touch()
+    assert metadata == {"by": order[1], "one": "1", "other": "1"}
+
+
 def test_a_save_that_fails_leaves_the_old_file_and_tells_nobody(models, monkeypatch, tmp_path):
     plugin, path = listed(monkeypatch, Plugin()), tmp_path / "last.safetensors"
     path.write_text("old")

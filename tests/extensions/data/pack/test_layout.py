@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from extensions.data.latents import CorruptSample
+from extensions.data.pack.__main__ import Dtype
 from extensions.data.pack.layout import ALIGN, STORED, Layout, lowered, widened
+from extensions.data.pack.plan import KEEP
 
 KINDS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -57,3 +59,7 @@ def test_lowering_rounds_as_torch_does(dtype):
 def test_what_the_dtype_cannot_hold_is_refused_by_name(dtype, value):
     with pytest.raises(CorruptSample, match=f"'id7' reach .*more than {dtype} holds"):
         lowered(np.array([1, -value], np.float32), dtype, "id7")
+
+
+def test_the_command_offers_every_dtype():
+    assert [each.value for each in Dtype] == [KEEP, *STORED]

@@ -1,11 +1,6 @@
 """Packing: verified, resumable, refused in one line where it cannot work; the source is never touched."""
 
 import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
 
 import numpy as np
 import pyarrow as pa
@@ -13,29 +8,16 @@ import pytest
 import torch
 
 from extensions.base.errors import UserError
-from extensions.base.paths import ROOT
 from extensions.data import store
 from extensions.data.index import open_for
 from extensions.data.latents import CorruptSample
 from extensions.data.pack import header, is_pack, make, places, write
 from tests.helpers import npz_sets
-
-TWO_RECORDS = 25_000  # bytes; of the largest bucket
-
-
-def wish(data_set, **more):
-    return make.Wish(data_set.data, data_set.folder / "pack", **{"shard_bytes": TWO_RECORDS} | more)
+from tests.helpers.pack_cases import TWO_RECORDS, rows, wish
 
 
 def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def rows(data_set, folder, index=None):
-    """Every row's latents, through the pack."""
-    index = index or data_set.index
-    opened = store.open_store(folder, index)
-    return [opened.read(row, index[row]) for row in range(len(index))]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -110,46 +92,6 @@ def test_an_interrupted_pack_goes_on_with_the_shards_that_are_left(data_set, mon
     assert len(rows(data_set, folder)) == made.images == 12 and not (folder / "unfinished").exists()
 
 
-KILLED = """
-import os, signal, sys
-from extensions.data.pack import __main__, write
-plain, calls = write.verify, []
-def verify(*arguments):
-    calls.append(1)
-    if len(calls) == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    plain(*arguments)
-write.verify = verify
-__main__.app(sys.argv[1:])
-"""
-
-
-def test_a_pack_that_was_killed_leaves_nothing_half_written(data_set):
-    folder = data_set.folder / "pack"
-    words = [str(data_set.meta), str(data_set.data), str(folder), "--shard-gb=0.000024"]
-    done = subprocess.run([sys.executable, "-c", KILLED, *words], cwd=ROOT, capture_output=True, check=False)
-    assert done.returncode == -signal.SIGKILL
-    assert len(list(folder.glob("*.bin"))) == 2 + 1, "two shards, and the half of a third under a temporary name"
-    done = subprocess.run(
-        [sys.executable, "-m", "extensions.data.pack", *words], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0 and "12 images" in done.stdout, done.stderr
-    assert not list(folder.glob(".*.bin")) and len(rows(data_set, folder)) == 12
-
-
-def test_a_record_that_reads_back_otherwise(data_set, monkeypatch):
-    plain = write.sync
-
-    def bad_disk(file):
-        plain(file)
-        os.pwrite(file.fileno(), b"\xff", 17)
-
-    monkeypatch.setattr(write, "sync", bad_disk)
-    with pytest.raises(UserError, match=r"record 0 of .*\.bin reads back other than .*nothing was deleted"):
-        make.make(data_set.index, wish(data_set), 1)
-    assert not list((data_set.folder / "pack").glob("*.bin"))
-
-
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_corrupt_npz_stops_or_is_left_out(data_set, jobs):
     for key in ("id4", "id5"):
@@ -201,69 +143,8 @@ def test_a_finished_pack_is_not_written_over(data_set):
 def test_one_packer_at_a_time(data_set):
     folder = data_set.folder / "pack"
     folder.mkdir()
-    with make.alone(folder), pytest.raises(UserError, match="another `make pack`"):
+    with make.one_at_a_time(folder), pytest.raises(UserError, match="another `make pack`"):
         make.make(data_set.index, wish(data_set), 1)
-
-
-def test_a_disk_that_is_too_small_says_what_is_needed(data_set, small_disk):
-    with pytest.raises(UserError, match=r"0\.0\d MB free, the pack \(12 images, float32, .*\) needs 0\.1\d MB"):
-        make.make(data_set.index, make.Wish(data_set.data, small_disk / "pack"), 1)
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_disk_that_fills_up_meanwhile(data_set, small_disk, monkeypatch, jobs):
-    monkeypatch.setattr(make, "require_room", lambda *_: None)
-    asked = make.Wish(data_set.data, small_disk / "pack", shard_bytes=TWO_RECORDS)
-    with pytest.raises(UserError, match=r"\.bin cannot be written \(No space left on device\); make room") as error:
-        make.make(data_set.index, asked, jobs)
-    assert "\n" not in str(error.value)
-    whole = sorted(path.name for path in asked.folder.glob("*.bin"))
-    assert whole and not list(asked.folder.glob(".*.part.bin")), "finished shards stay, half a shard does not"
-    subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
-    assert make.make(data_set.index, asked, jobs).images == 12
-    assert len(rows(data_set, asked.folder)) == 12
-
-
-def test_a_disk_that_is_full_before_the_first_shard(data_set, small_disk):
-    filler = fill(small_disk)
-    asked = make.Wish(data_set.data, small_disk / "pack")
-    with pytest.raises(UserError, match=r"pack cannot be written \(No space left on device\); make room") as error:
-        make.make(data_set.index, asked, 1)
-    assert "\n" not in str(error.value)
-    filler.unlink()
-    subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
-    assert make.make(data_set.index, asked, 1).images == 12
-
-
-@pytest.mark.disk_size("1m")
-@pytest.mark.parametrize("room", [0, 1])
-def test_a_disk_that_is_full_after_the_last_shard(data_set, small_disk, monkeypatch, room):
-    """room: pages that are left, for keys.arrow and not for pack.json."""
-    plain = make.finish
-    (data_set.data / "id8.npz").write_bytes(b"broken")
-    asked = make.Wish(data_set.data, small_disk / "pack", bad="skip")
-
-    def finish(*words):
-        fill(small_disk, room)
-        return plain(*words)
-
-    monkeypatch.setattr(make, "finish", finish)
-    with pytest.raises(UserError, match=r"pack cannot be written \(No space left on device\); make room") as error:
-        make.make(data_set.index, asked, 1)
-    assert "\n" not in str(error.value) and not (asked.folder / "pack.json").exists()
-    (small_disk / "filler").unlink()
-    monkeypatch.setattr(make, "finish", plain)
-    monkeypatch.setattr(write, "write", lambda *_: pytest.fail("a shard was written again"))
-    assert make.make(data_set.index, asked, 1).left_out == 1
-    assert len(header.keys(asked.folder)) == 11
-
-
-def fill(folder, pages=0):
-    """A file that takes all room but some pages."""
-    filler = folder / "filler"
-    free = shutil.disk_usage(folder).free - pages * os.sysconf("SC_PAGE_SIZE")
-    filler.write_bytes(b"x" * free)
-    return filler
 
 
 def test_places_are_kept_and_found_again(data_set, monkeypatch):
@@ -272,28 +153,3 @@ def test_places_are_kept_and_found_again(data_set, monkeypatch):
     first = places.places(folder, pack, data_set.index)
     monkeypatch.setattr(places, "find", None)
     assert np.array_equal(places.places(folder, pack, data_set.index), first)
-
-
-def program(*words):
-    command = [sys.executable, "-m", "extensions.data.pack", *map(str, words)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def test_the_command_says_what_is_missing_before_it_writes(data_set):
-    (data_set.data / "id4.npz").unlink()
-    done = program(data_set.meta, data_set.data, data_set.folder / "pack", "--bad=skip")
-    assert done.returncode == 2 and "id4" in done.stderr and done.stderr.count("\n") == 1
-    assert not (data_set.folder / "pack").exists()
-
-
-def test_a_pack_of_a_pack(data_set):
-    done = program(data_set.meta, data_set.data, data_set.folder / "pack")
-    assert done.returncode == 0 and "12 images in 3 shards" in done.stdout, done.stderr
-    done = program(data_set.index.path, data_set.folder / "pack", data_set.folder / "other")
-    assert done.returncode == 2 and "is a pack already" in done.stderr and not (data_set.folder / "other").exists()
-
-
-@pytest.mark.parametrize("words", [["nothing.json", "."], [".", "nothing"]])
-def test_bad_arguments_are_one_line(data_set, words):
-    done = program(*words, data_set.folder / "pack")
-    assert done.returncode == 2 and done.stderr.startswith("error: no such") and done.stderr.count("\n") == 1

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from extensions.plugins.bf16_updates import Updates
+from extensions.optimizers.updates import Updates
 from tests.helpers.optimizer_cases import OPTIMIZERS, built
 
 BY_NAME = {facts.name: facts for facts in OPTIMIZERS}

@@ -7,7 +7,7 @@ import torch
 from transformers import get_scheduler
 
 from extensions.optimizers import state as optimizer_state
-from extensions.plugins.bf16_updates import REMAINDER, Updates
+from extensions.optimizers.updates import REMAINDER, Updates
 from tests.helpers.optimizer_cases import OPTIMIZERS, built, model, weights
 
 BY_NAME = {facts.name: facts for facts in OPTIMIZERS}
@@ -16,7 +16,7 @@ UNIT = 2.0**-8  # half a unit of bf16 in the last place, relative
 
 
 def pair(facts, kahan: bool, rate=1e-4, **more):
-    """(model, optimizer) in bf16 under the plugin's step, and the same in fp32 from equal weights."""
+    """(model, optimizer) in bf16 under the replaced step, and the same in fp32 from equal weights."""
     low, high = model(torch.bfloat16), model(torch.bfloat16).float()
     optimizer = built(facts, low.parameters(), rate)
     counter = SimpleNamespace(done=0)
@@ -67,7 +67,7 @@ def test_slices_do_not_matter(facts, kahan):
 
 
 @EACH
-def test_state_is_no_larger_than_without_the_plugin(facts):
+def test_state_is_no_larger_than_without_updates(facts):
     """And no fp32 copy of a weight is anywhere in it; kahan adds a bf16 buffer."""
     sizes = {}
     for kahan in (None, False, True):
@@ -106,18 +106,18 @@ def test_same_seed_same_weights_on_every_process_and_pytorchs_stream_untouched(f
 def test_second_moments_fall_again():
     """To nearest, a bf16 second moment never falls: 0.1% a step is below half of its unit."""
     left = {}
-    for plugin in (False, True):
+    for replaced in (False, True):
         parameter = torch.nn.Parameter(torch.zeros(4096, dtype=torch.bfloat16))
         optimizer = built(BY_NAME["AdamW"], [parameter], 1e-6)
         counter = SimpleNamespace(done=0)
-        if plugin:
+        if replaced:
             Updates(optimizer, False, 0, lambda counter=counter: counter.done)
         for counter.done in range(1001):
             parameter.grad = torch.full_like(parameter, 1.0 if counter.done == 0 else 0.0)
             optimizer.step()
         moment = optimizer.state[parameter]["exp_avg_sq"]
         assert moment.dtype == torch.bfloat16
-        left[plugin] = moment.float().mean().item()
+        left[replaced] = moment.float().mean().item()
     expected = 1e-3 * 0.999**1000
     assert abs(left[True] / expected - 1) < 0.02 and left[False] > 2.5 * expected
 

@@ -11,8 +11,8 @@ from extensions.base.paths import ROOT
 from extensions.flags.literals import literals
 from extensions.flags.words import Flags
 from extensions.optimizers.facts import OPTIMIZERS
+from extensions.optimizers.updates import Updates
 from extensions.plan import optimizer_memory, vram
-from extensions.plugins.bf16_updates import Updates
 from extensions.reference import optimizers
 
 # One tensor that is stepped alone, as the large token embedding is, and a slice of several.

@@ -1,0 +1,56 @@
+"""Where things stand: in this repository, wherever it lies; logs where the caller wants them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from extensions.base import paths
+
+
+def test_the_repository_is_the_one_that_git_sees():
+    if not (paths.ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+    done = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "--show-toplevel"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert Path(done.stdout.strip()).resolve() == paths.ROOT
+
+
+def test_what_the_repository_brings_is_there():
+    assert (paths.ROOT / "pyproject.toml").is_file() and paths.SUBMODULE.is_dir()
+    assert list(paths.PATCHES.glob("*.patch")) and list(paths.LAUNCHERS.glob("[0-9]*.sh"))
+
+
+def test_nothing_that_is_made_lies_outside_of_the_ignored_folder():
+    made = [paths.CONFIGS, paths.PATCHED, paths.TORCH_EXTENSIONS, paths.COMPILED, paths.STANDIN_MODELS]
+    assert all(path.is_relative_to(paths.RUNTIME) for path in [*made, paths.STANDIN_DATASETS])
+
+
+@pytest.mark.parametrize(("given", "logs"), [("/another disk/logs", "/another disk/logs"), ("", None)])
+def test_logs_go_where_the_caller_wants_them(given, logs):
+    program = "from extensions.base import paths; print(paths.LOGS); print(paths.CHECKS)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=paths.ROOT, env=os.environ | {"LOGS": given}, capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    found = [Path(line) for line in done.stdout.splitlines()]
+    expected = Path(logs) if logs else paths.RUNTIME / "logs" / "train"
+    assert found == [expected, expected.parent / "check-data"]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (paths.ROOT / "train" / "a b.sh", "train/a b.sh"),
+        (paths.ROOT, "."),
+        (Path("/data/meta.json"), "/data/meta.json"),
+        (paths.ROOT.with_name(f"{paths.ROOT.name}-2") / "x", f"{paths.ROOT}-2/x"),
+        (Path("train/x.sh"), "train/x.sh"),
+    ],
+)
+def test_a_path_for_a_person(path, text):
+    assert paths.shown(path) == text
