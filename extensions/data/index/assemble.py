@@ -10,12 +10,13 @@ import xxhash
 from extensions.base.errors import UserError
 from extensions.base.progress import progress
 from extensions.base.saving import replacing
+from extensions.data.index import seal
 from extensions.data.index.layout import COLUMNS, FACTS, INDEX, ROWS, Facts, Listed, new_file
 from extensions.data.index.parts import Parts
 from extensions.data.index.policies import Policies
 from extensions.data.index.verdict import Verdict
 
-NAMES = [name for name, _ in COLUMNS]
+NAMES = [*(name for name, _ in COLUMNS), "row_hash"]
 
 
 def assemble(parts: Parts, verdict: Verdict, policies: Policies, excluded: list[Listed], index: Path) -> Facts:
@@ -34,10 +35,11 @@ def assemble(parts: Parts, verdict: Verdict, policies: Policies, excluded: list[
         excluded=excluded,
         rows_per_batch=ROWS,
     )
-    schema = INDEX.with_metadata({FACTS: facts.encode()})
+    schema = INDEX.with_metadata({FACTS: facts.encode(), seal.NAME: seal.blank(-(-len(numbers) // ROWS))})
     # Inside the work folder: what a kill leaves is written over by the next try, not left beside the index.
     with replacing(index, temporary=parts.folder / "whole.arrow") as temporary:
         write(temporary, schema, rechunked(parts, verdict.keep), numbers)
+        seal.seal(temporary)
     return facts
 
 

@@ -3,7 +3,7 @@
 `meta_lat.json.index.arrow` is an Arrow IPC file that any Arrow reader can open. All its record batches have
 ROWS rows but the last, so that a row's batch is a division. The bucket numbers of all rows stand once more in
 one piece, as the list of the file's first row (`every_bucket`; all others are empty): mapped, they are one
-numpy array that costs no memory of its own.
+numpy array that costs no memory of its own. Each row has a checksum; the rest is under a seal (`seal.py`).
 """
 
 import json
@@ -12,8 +12,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
+import xxhash
 
-VERSION = 1
+from extensions.data.metadata import Sample
+
+VERSION = 2  # 1 had no checksums
 ROWS = 65_536  # rows of a record batch: some 45 MB; 190 of them at 12.4 million images
 FACTS = b"sdxl_trainer.index"
 SUFFIX = ".index.arrow"
@@ -27,7 +30,16 @@ COLUMNS = [
 ]
 # While it is built. A bad size is 0 x 0; the hashes are xxh3-64 of the key and of the whole row.
 PART = pa.schema([*COLUMNS, ("key_hash", pa.uint64()), ("row_hash", pa.uint64())])
-INDEX = pa.schema([*COLUMNS, ("bucket", pa.int16()), ("every_bucket", pa.list_(pa.int16()))])
+INDEX = pa.schema(
+    [*COLUMNS, ("row_hash", pa.uint64()), ("bucket", pa.int16()), ("every_bucket", pa.list_(pa.int16()))]
+)
+
+
+def row_hash(sample: Sample) -> int:
+    """Compute the xxh3-64 of a row. Lengths go before the texts, so that no two rows are hashed as the same bytes."""
+    key, tags, caption = sample.key, sample.tags, sample.caption
+    head = f"{sample.width} {sample.height} {len(key)} {len(tags)} "
+    return xxhash.xxh3_64_intdigest(f"{head}{key}{tags}{caption}".encode())
 
 
 @dataclass(frozen=True)
@@ -90,7 +102,7 @@ class Facts:
         """From `encode` of this version."""
         found = json.loads(text)
         sources = [Source(**each) for each in found["sources"]]
-        excluded = [Listed(**each) for each in found.get("excluded", [])]  # of indexes that know of no lists
+        excluded = [Listed(**each) for each in found["excluded"]]
         return cls(**found | {"sources": sources, "excluded": excluded})
 
 

@@ -20,7 +20,7 @@ from extensions.base.errors import UserError
 from extensions.base.progress import progress
 from extensions.base.saving import replacing, write_text
 from extensions.data.index.entries import entries
-from extensions.data.index.layout import PART, ROWS, VERSION, Source, beside, new_file
+from extensions.data.index.layout import PART, ROWS, VERSION, Source, beside, new_file, row_hash
 from extensions.data.metadata import Sample, sample_of
 
 PROGRESS = "progress.json"
@@ -127,11 +127,10 @@ def append_source(parts: Parts, path: Path, number: int, rows: list[tuple], adva
 
 
 def row_of(sample: Sample) -> tuple:
-    """Return a row of PART. Lengths go before the texts, so that no two rows are hashed as the same bytes."""
-    key, tags, caption = sample.key, sample.tags, sample.caption
-    head = f"{sample.width} {sample.height} {len(key)} {len(tags)} "
-    row_hash = xxhash.xxh3_64_intdigest(f"{head}{key}{tags}{caption}".encode())
-    return key, tags, caption, sample.width, sample.height, xxhash.xxh3_64_intdigest(key.encode()), row_hash
+    """Return a row of PART."""
+    key = sample.key
+    key_hash = xxhash.xxh3_64_intdigest(key.encode())
+    return key, sample.tags, sample.caption, sample.width, sample.height, key_hash, row_hash(sample)
 
 
 def finish_part(parts: Parts, rows: list[tuple], source: int, offset: int) -> None:

@@ -10,11 +10,13 @@ import pyarrow.compute as pc
 
 from extensions.base.errors import UserError
 from extensions.data.buckets import Resolution
-from extensions.data.index.layout import COLUMNS, FACTS, VERSION, Facts
+from extensions.data.index import seal
+from extensions.data.index.layout import FACTS, VERSION, Facts, row_hash
 from extensions.data.metadata import Sample
 
 # No thread pool: workers are forked, and one row needs none.
 ALONE = pa.ipc.IpcReadOptions(use_threads=False)
+AGAIN = "copy it again, or make it again with make index META=…"
 
 
 class Unusable(UserError):
@@ -30,34 +32,40 @@ class Index:
     """
 
     def __init__(self, path: Path):
-        """Unusable: not there, truncated, no index, or of another version."""
+        """Unusable: not there, truncated, damaged, no index, or of another version."""
         self.path = Path(path)
+        self._seal = verified(self.path)
         self._file, self._opened = opened(self.path), identity(self.path)
         self.facts = facts_of(self.path, self._file)
-        self._columns: list[tuple | None] = [None] * self._file.num_record_batches
+        self._columns: list[Columns | None] = [None] * self._file.num_record_batches
         self.fingerprint, self.keys_fingerprint = self.facts.fingerprint, self.facts.keys_fingerprint
         self.buckets: list[Resolution] = [(width, height) for width, height, _ in self.facts.buckets]
-        first = self._file.get_batch(0)
-        self.bucket: np.ndarray = first.column("every_bucket").values.to_numpy()
+        numbers = self._file.get_batch(0).column("every_bucket").values
+        if seal.digest(numbers.buffers()[1]) != self._seal.numbers:
+            raise Unusable(f"{self.path}: its bucket numbers are damaged; {AGAIN}")
+        self.bucket: np.ndarray = numbers.to_numpy()
 
     def __len__(self) -> int:
         return self.facts.rows
 
     def __getitem__(self, row: int) -> Sample:
+        """Read a row. UserError where its checksum is wrong."""
         if not 0 <= row < self.facts.rows:
             raise IndexError(row)
         batch, place = divmod(row, self.facts.rows_per_batch)
-        return Sample(*(column[place].as_py() for column in self._batch(batch)))
+        sample = self._batch(batch).sample(place)
+        if sample is None:
+            raise UserError(f"{self.path}: row {row} is damaged; {AGAIN}")
+        return sample
 
-    def _batch(self, number: int) -> tuple:
+    def _batch(self, number: int) -> "Columns":
         """Return the columns of a record batch.
 
         Kept: 190 at 12.4 million images, each some kilobytes of addresses.
         """
         columns = self._columns[number]
         if columns is None:
-            batch = self._file.get_batch(number)
-            columns = self._columns[number] = tuple(batch.column(name) for name, _ in COLUMNS)
+            columns = self._columns[number] = Columns(self._file.get_batch(number))
         return columns
 
     def sizes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -66,9 +74,14 @@ class Index:
         return sides[self.bucket, 0], sides[self.bucket, 1]
 
     def keys(self) -> Iterator[pa.Array]:
-        """Yield all keys in row order, an array of text a record batch."""
+        """Yield all keys in row order, an array of text a record batch. UserError where one is damaged."""
         for number in range(self._file.num_record_batches):
-            yield self._file.get_batch(number).column("key")
+            column = self._file.get_batch(number).column("key")
+            if seal.digest(*column.buffers()) != self._seal.keys[number]:
+                raise UserError(
+                    f"{self.path}: the ids from row {number * self.facts.rows_per_batch} are damaged; {AGAIN}"
+                )
+            yield column
 
     def rows_of(self, keys: list[str]) -> dict[str, int]:
         """Return {key: row} of those that are here. Reads every key: some seconds at 12.4 million images."""
@@ -104,6 +117,43 @@ class Index:
         return Index, (self.path,)
 
 
+class Columns:
+    """The columns of a record batch, as the bytes that they are: Arrow would follow a damaged offset anywhere."""
+
+    def __init__(self, batch: pa.RecordBatch):
+        self.texts = [text_of(batch.column(name)) for name in ("key", "tags", "caption")]
+        self.widths, self.heights = (bytes_of(batch.column(name)).cast("i") for name in ("width", "height"))
+        self.hashes = bytes_of(batch.column("row_hash")).cast("Q")
+
+    def sample(self, place: int) -> Sample | None:
+        """Read a row of the batch; None where it is not the one that was written."""
+        found = []
+        for ends, content in self.texts:
+            start, end = ends[place], ends[place + 1]
+            if not 0 <= start <= end <= len(content):
+                return None
+            found.append(content[start:end])
+        try:
+            key, tags, caption = (str(piece, "utf-8") for piece in found)
+        except UnicodeDecodeError:
+            return None
+        sample = Sample(key, tags, caption, self.widths[place], self.heights[place])
+        return sample if row_hash(sample) == self.hashes[place] else None
+
+
+def text_of(column: pa.Array) -> tuple[memoryview, memoryview]:
+    """Return (where each text ends and the next begins, the bytes of all) of a column of text."""
+    ends = bytes_of(column)
+    content = column.buffers()[2]
+    wide = pa.types.is_large_string(column.type)
+    return ends.cast("q") if wide else ends.cast("i"), memoryview(content or b"").cast("B")
+
+
+def bytes_of(column: pa.Array) -> memoryview:
+    """Return the first buffer of a column that can have no gaps: its numbers, or where its texts end."""
+    return memoryview(column.buffers()[1]).cast("B")
+
+
 def identity(path: Path) -> tuple[int, int, int, int] | None:
     """Return (device, inode, bytes, time of change) of a file; None where there is none, or it is out of reach."""
     try:
@@ -113,26 +163,30 @@ def identity(path: Path) -> tuple[int, int, int, int] | None:
     return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
-def opened(path: Path):
-    """Return the file, mapped."""
+def verified(path: Path) -> seal.Seal:
+    """Verify all that Arrow takes on trust. Unusable."""
     try:
-        return pa.ipc.open_file(pa.memory_map(str(path)), options=ALONE)
+        return seal.verified(path)
     except FileNotFoundError:
         raise Unusable(f"no such index: {path}; make it with make index META=…") from None
+    except OSError as error:
+        raise Unusable(f"{path} cannot be read ({error.strerror}); {AGAIN}") from None
+    except seal.Broken as why:
+        raise Unusable(f"{path} {why}; {AGAIN}") from None
+
+
+def opened(path: Path):
+    """Return the file, mapped. Unusable."""
+    try:
+        return pa.ipc.open_file(pa.memory_map(str(path)), options=ALONE)
     except (pa.ArrowInvalid, OSError) as error:
-        what = "is truncated or no index" if isinstance(error, pa.ArrowInvalid) else f"cannot be read ({error})"
-        raise Unusable(f"{path} {what}; copy it again, or make it again with make index META=…") from None
+        raise Unusable(f"{path} cannot be read ({error}); {AGAIN}") from None
 
 
 def facts_of(path: Path, file) -> Facts:
     """Return what an index says of itself."""
-    text = (file.schema.metadata or {}).get(FACTS)
-    if text is None:
-        raise Unusable(f"{path} is an Arrow file but no index; make one with make index META=…")
+    text = file.schema.metadata[FACTS]
     version = json.loads(text).get("version")
     if version != VERSION:
-        raise Unusable(
-            f"{path} is an index of version {version}, this program reads version {VERSION}; "
-            "make it again with make index META=…"
-        )
+        raise Unusable(f"{path} is an index of version {version}, this program reads version {VERSION}; {AGAIN}")
     return Facts.decode(text)

@@ -163,16 +163,6 @@ def test_a_damaged_index_is_made_again_without_the_listed_ids(meta, listed, caps
         index.open_for(meta, None)
 
 
-def test_an_index_of_before_knows_no_lists(meta):
-    build([meta], index_of(meta), None, Policies())
-    path = index_of(meta)
-    raw = path.read_bytes()
-    old = raw.replace(b'"excluded": [], ', b"                ")
-    assert old != raw
-    path.write_bytes(old)
-    assert Index(path).facts.excluded == [] and len(index.open_for(meta, None)) == 6
-
-
 def test_from_the_report_of_a_check_to_an_index_without_what_it_found(written, tmp_path):
     """check-data's own list, passed on as it is."""
     data = tmp_path / "latents"

@@ -11,7 +11,7 @@ import pytest
 from extensions.base.errors import UserError
 from extensions.base.paths import ROOT
 from extensions.data import index
-from extensions.data.index import opening
+from extensions.data.index import opening, seal
 from extensions.data.index.build import build
 from extensions.data.index.layout import FACTS, beside, index_of
 from extensions.data.index.policies import Policies
@@ -62,8 +62,8 @@ def spoil(path, damage, written=None) -> None:
     if damage == "truncated":
         path.write_bytes(path.read_bytes()[:-100])
     elif damage == "version":
-        path.write_bytes(path.read_bytes().replace(b'"version": 1}', b'"version": 9}'))
-        with pytest.raises(opening.Unusable, match="version 9"):
+        path.write_bytes(path.read_bytes().replace(seal.MARK, b"x" * len(seal.MARK)))
+        with pytest.raises(opening.Unusable, match="no index of this version"):
             opening.Index(path)
     else:
         two = written([("d", entry())], "two.json")

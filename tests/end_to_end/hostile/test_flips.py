@@ -1,0 +1,40 @@
+"""A flipped bit of any file of an index or a pack: nothing is read as it is not, no signal, no traceback.
+
+The daily suite takes a few flips of each; all thousand of each are slow.
+"""
+
+import json
+
+import pytest
+
+from extensions.data import index
+from tests.helpers.flips import outcomes
+
+READERS = "tests.helpers.flip_readers"
+HARMLESS = {"same", "refused"}
+FEW, ALL = 60, pytest.param(1000, marks=pytest.mark.slow)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Metadata of a dozen images, empty latents, and the index of both."""
+    sizes = ([64, 128], [128, 64], [64, 64])
+    entries = {
+        f"id{i}": {"caption": f"Bild {i}, ein größeres.", "tags": "a, " * i, "train_resolution": sizes[i % 3]}
+        for i in range(12)
+    }
+    (tmp_path / "meta_lat.json").write_text(json.dumps(entries, ensure_ascii=False), encoding="utf-8")
+    (tmp_path / "latents").mkdir()
+    for key in entries:
+        (tmp_path / "latents" / f"{key}.npz").touch()
+    index.open_for(tmp_path / "meta_lat.json", tmp_path / "latents")
+    return tmp_path
+
+
+@pytest.mark.parametrize("count", [FEW, ALL])
+@pytest.mark.parametrize("reader", ["named_index", "index_of_metadata"])
+def test_an_index(folder, count, reader):
+    file = next(folder.glob("*.index.arrow"))
+    found = outcomes((READERS, reader), folder, file, count, seed=1)
+    assert set(found) <= HARMLESS, {outcome: bits[:5] for outcome, bits in found.items()}
+    assert len(found["refused"]) > (count / 2 if reader == "named_index" else 0), "most of a small file matters"
