@@ -33,8 +33,7 @@ def open_store(folder: Path, index, open_them: bool = False):
 def present_ids(folder: Path) -> Iterator[pa.Array]:
     """Ids that have latents, as pieces of Arrow text: 12.4 million Python names would cost over a gigabyte."""
     if is_pack(folder):
-        header.read(folder)  # refuses an unfinished one
-        yield from header.keys(folder).column("key").chunks
+        yield from header.keys(folder, header.read(folder)).column("key").chunks
         return
     with os.scandir(folder) as entries:
         names = (entry.name[:-4] for entry in entries if entry.name.endswith(".npz"))

@@ -1,9 +1,10 @@
 """What the flipped files are read by: all that a run or a verb takes from them, as JSON."""
 
+import hashlib
 from dataclasses import astuple
 from pathlib import Path
 
-from extensions.data import index
+from extensions.data import index, store
 
 
 def rows_of(found: index.Index) -> list:
@@ -21,3 +22,19 @@ def named_index(folder: str) -> list:
 def index_of_metadata(folder: str) -> list:
     """The index of a folder's metadata: one that cannot be used is made again."""
     return rows_of(index.open_for(Path(folder) / "meta_lat.json", Path(folder) / "latents"))
+
+
+def latents(folder: str) -> list:
+    """Every sample of a folder as training reads it, out of `pack` or `latents`: digest of its latents, and sizes."""
+    found = index.open_for(Path(folder) / "meta_lat.json", None)
+    kind = next(name for name in ("pack", "latents") if (Path(folder) / name).is_dir())
+    opened = store.open_store(Path(folder) / kind, found)
+    samples = [opened.read(row, found[row]) for row in range(len(found))]
+    return [[hashlib.sha256(each.latents.tobytes()).hexdigest(), each.original_size, each.crop] for each in samples]
+
+
+def latents_found_anew(folder: str) -> list:
+    """The same of a pack, its map of rows made anew of keys.arrow."""
+    for kept in Path(folder).glob("pack/rows-*"):
+        kept.unlink()
+    return latents(folder)

@@ -4,6 +4,7 @@ import json
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,10 +51,11 @@ def make(index, wish: Wish, jobs: int) -> header.Pack:
         planned = plan.make(index, wish.source, wish.dtype, wish.shard_bytes)
         with writing(wish.folder, write.GOES_ON):
             begin(wish, planned)
-        pending = [shard for shard in range(len(planned.pack.shards)) if not done(wish, planned, shard)]
-        require_room(wish, planned, pending)
         keys = pa.concat_arrays(list(index.keys()))  # in one piece: taking from many is slow
-        tasks = (task_of(wish, planned, keys, shard) for shard in pending)
+        tasks_of = partial(task_of, wish, planned, keys)
+        pending = [shard for shard in range(len(planned.pack.shards)) if not done(tasks_of(shard))]
+        require_room(wish, planned, pending)
+        tasks = map(tasks_of, pending)
         total = sum(planned.pack.shards[shard].records for shard in pending)
         for _ in parallel.run(write.write, tasks, jobs, total, "packing"):
             pass
@@ -87,15 +89,17 @@ def begin(wish: Wish, planned: Plan) -> None:
         )
 
 
-def done(wish: Wish, planned: Plan, shard: int) -> bool:
-    """Tell whether a shard stands under its name: it was verified before it got it."""
-    path = wish.folder / planned.pack.shards[shard].file
-    return path.is_file() and note(wish, planned, shard) is not None
+def done(task: Task) -> bool:
+    """Tell whether a shard stands under its name, where it was verified first, and its npz are those that it has."""
+    found = note(task.note) if (task.folder / task.file).is_file() else None
+    if found is None or found.get("sources") == write.sources_of(task.source, task.keys):
+        return found is not None
+    print(f"{task.file} is packed again: npz files of it have changed since", flush=True)
+    return False
 
 
-def note(wish: Wish, planned: Plan, shard: int) -> dict | None:
+def note(path: Path) -> dict | None:
     """Return what was written of a shard and what was left out; None where that is not known."""
-    path = wish.folder / UNFINISHED / f"{planned.pack.shards[shard].file}.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -135,7 +139,7 @@ def finish(wish: Wish, planned: Plan, keys: pa.Array) -> header.Pack:
     with replacing(path) as temporary:
         with new_file(temporary, header.SCHEMA) as file:
             for number, shard in enumerate(planned.pack.shards):
-                found = note(wish, planned, number)
+                found = note(wish.folder / UNFINISHED / f"{shard.file}.json")
                 assert found is not None  # all shards are done
                 left_out += found["left_out"]
                 shards.append(replace(shard, records=found["records"]))

@@ -5,10 +5,13 @@ A block's pages are dropped from memory after the sync, so that what is compared
 
 import json
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import xxhash
 
 from extensions.base.errors import UserError
 from extensions.base.saving import replacing, write_text, writing
@@ -36,7 +39,7 @@ class Task:
 
     @property
     def note(self) -> Path:
-        """What was left out of the shard: {"records": n, "left_out": [[key, reason], …]}."""
+        """What became of the shard: {"records": n, "left_out": [[key, reason], …], "sources": `sources_of`}."""
         return self.folder / UNFINISHED / f"{self.file}.json"
 
 
@@ -46,7 +49,7 @@ def write(task: Task) -> str:
     UserError: corrupt npz with STOP, a value that the dtype cannot hold, disk full, a record that reads back other
     than it was written.
     """
-    path, written = task.folder / task.file, 0
+    path, written, sources = task.folder / task.file, 0, sources_of(task.source, task.keys)
     left_out: list[list[str]] = []
     with writing(path, GOES_ON), replacing(path) as temporary, open(temporary, "w+b") as file:
         for start in range(0, len(task.keys), block_of(task.layout)):
@@ -54,8 +57,18 @@ def write(task: Task) -> str:
             sync(file)
             verify(file, task, written, kept)
             written += len(kept)
-        write_text(task.note, json.dumps({"records": written, "left_out": left_out}))
+        write_text(task.note, json.dumps({"records": written, "left_out": left_out, "sources": sources}))
     return task.file
+
+
+def sources_of(source: Path, keys: Iterable[str]) -> str:
+    """Compute the xxh3-64 of bytes and times of change of npz files, by which a finished shard is kept."""
+    hasher = xxhash.xxh3_64()
+    for key in keys:
+        with suppress(OSError):  # whoever reads it says that it is missing
+            facts = npz.path_of(source, key).stat()
+            hasher.update(f"{key} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+    return hasher.hexdigest()
 
 
 def block_of(layout: Layout) -> int:

@@ -4,10 +4,13 @@ The daily suite takes a few flips of each; all thousand of each are slow.
 """
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from extensions.data import index
+from extensions.data.pack import make
+from tests.helpers import npz_sets, pack_cases
 from tests.helpers.flips import outcomes
 
 READERS = "tests.helpers.flip_readers"
@@ -38,3 +41,30 @@ def test_an_index(folder, count, reader):
     found = outcomes((READERS, reader), folder, file, count, seed=1)
     assert set(found) <= HARMLESS, {outcome: bits[:5] for outcome, bits in found.items()}
     assert len(found["refused"]) > (count / 2 if reader == "named_index" else 0), "most of a small file matters"
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """Twelve images, two shards a bucket, read once, so that the map of rows is kept."""
+    meta, data = npz_sets.make(tmp_path)
+    made = index.open_for(meta, data)
+    make.make(made, make.Wish(data, tmp_path / "pack", shard_bytes=pack_cases.TWO_RECORDS), jobs=1)
+    pack_cases.rows(SimpleNamespace(index=made), tmp_path / "pack")
+    return tmp_path
+
+
+@pytest.mark.parametrize("count", [FEW, ALL])
+@pytest.mark.parametrize("file", ["pack/pack.json", "pack/keys.arrow", "pack/rows-*.npy", "pack/*.bin"])
+def test_a_pack(packed, count, file):
+    reader = "latents_found_anew" if "keys" in file else "latents"
+    found = outcomes((READERS, reader), packed, next(packed.glob(file)), count, seed=2)
+    assert set(found) <= HARMLESS, {outcome: bits[:5] for outcome, bits in found.items()}
+    assert len(found["same" if "rows" in file else "refused"]) > count / 2
+
+
+@pytest.mark.parametrize("count", [FEW, ALL])
+def test_an_npz(tmp_path, count):
+    _, data = npz_sets.make(tmp_path, count=2)
+    found = outcomes((READERS, "latents"), tmp_path, data / "id1.npz", count, seed=3)
+    assert set(found) <= HARMLESS, {outcome: bits[:5] for outcome, bits in found.items()}
+    assert len(found["refused"]) > count / 2

@@ -55,7 +55,7 @@ def test_half_precision_is_kept(tmp_path):
 
 def test_shards_hold_one_bucket_in_row_order(data_set):
     made = make.make(data_set.index, wish(data_set), 1)
-    table = header.keys(data_set.folder / "pack").to_pydict()
+    table = header.keys(data_set.folder / "pack", header.read(data_set.folder / "pack")).to_pydict()
     for key, number, record in zip(table["key"], table["shard"], table["record"], strict=True):
         shard = made.shards[number]
         sample = data_set.index[int(key[2:])]
@@ -90,6 +90,28 @@ def test_an_interrupted_pack_goes_on_with_the_shards_that_are_left(data_set, mon
     made = make.make(data_set.index, wish(data_set), 1)
     assert {name: (folder / name).stat().st_mtime_ns for name in written} == times
     assert len(rows(data_set, folder)) == made.images == 12 and not (folder / "unfinished").exists()
+
+
+def test_a_finished_shard_whose_npz_changed_is_packed_again(data_set, monkeypatch, capsys):
+    plain, written = write.write, []
+
+    def failing(task):
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(task)
+        return plain(task)
+
+    monkeypatch.setattr(write, "write", failing)
+    with pytest.raises(KeyboardInterrupt):
+        make.make(data_set.index, wish(data_set), 1)
+    key = written[0].keys[0]
+    row = int(key[2:])
+    npz_sets.write(data_set.data, key, npz_sets.latents_of(99, npz_sets.SIZES[row % 3]))
+    monkeypatch.setattr(write, "write", plain)
+    make.make(data_set.index, wish(data_set), 1)
+    assert f"{written[0].file} is packed again" in capsys.readouterr().out
+    expected = npz_sets.latents_of(99, npz_sets.SIZES[row % 3])
+    assert np.array_equal(rows(data_set, data_set.folder / "pack")[row].latents, expected)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -88,9 +88,43 @@ def test_a_shard_missing_or_of_another_size_at_the_start(data_set, pack):
 
 def test_another_version(data_set, pack):
     content = json.loads((pack / "pack.json").read_text())
-    (pack / "pack.json").write_text(json.dumps(content | {"version": 2}))
-    with pytest.raises(UserError, match=r"pack\.json is of version 2, this trainer reads 1"):
+    (pack / "pack.json").write_text(json.dumps(content | {"version": 99}))
+    with pytest.raises(UserError, match=r"pack\.json is of version 99, this trainer reads 2"):
         store.open_store(pack, data_set.index)
+
+
+def test_a_pack_of_before_has_no_checksum_of_its_header_and_is_read(data_set, pack):
+    content = json.loads((pack / "pack.json").read_text())
+    whole = header.read(pack)
+    del content["digest"]
+    (pack / "pack.json").write_text(json.dumps(content | {"version": 1}))
+    assert header.read(pack) == whole and store.open_store(pack, data_set.index, open_them=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"images": 11}, {"digest": ""}, {"digest": None}, {"buckets": []}, {"dtype": "float16"},
+        {"version": 1, "images": -1}, {"version": 1, "images": 1e9}, {"more": 1},
+    ],
+)  # fmt: skip
+def test_a_header_that_says_something_else(data_set, pack, change):
+    content = json.loads((pack / "pack.json").read_text())
+    if change.get("version") == 1:
+        del content["digest"]
+    (pack / "pack.json").write_text(json.dumps(content | change))
+    with pytest.raises(UserError, match=r"pack\.json is damaged"):
+        store.open_store(pack, data_set.index)
+
+
+@pytest.mark.parametrize("file", ["../x.bin", "/etc/passwd", "a/b.bin"])
+def test_no_shard_lies_outside_of_its_folder(pack, file):
+    content = json.loads((pack / "pack.json").read_text())
+    del content["digest"]
+    content["shards"][0]["file"] = file
+    (pack / "pack.json").write_text(json.dumps(content | {"version": 1}))
+    with pytest.raises(UserError, match="not in the folder"):
+        header.read(pack)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"version": 1}', '{"version": 1, "shards": 3}'])
@@ -103,7 +137,7 @@ def test_a_damaged_header(data_set, pack, text):
 
 def test_damaged_keys(data_set, pack):
     os.truncate(pack / "keys.arrow", 300)
-    with pytest.raises(UserError, match=r"keys\.arrow cannot be read"):
+    with pytest.raises(UserError, match=r"keys\.arrow is damaged: its checksum is wrong"):
         store.open_store(pack, data_set.index)
 
 
