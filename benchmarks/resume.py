@@ -110,7 +110,7 @@ def state_table(megabytes: int, rounds: int) -> Table:
     """Held and whole, against torch.save and a sync."""
     from accelerate import Accelerator
 
-    from extensions.resume.states import Description
+    from extensions.resume.description import Description
     from extensions.resume.writer import Writer
 
     value = {str(i): torch.randn(megabytes * 1000 // 4 * 10) for i in range(100)}

@@ -8,7 +8,7 @@ from extensions.base.errors import UserError
 from extensions.data.loader import Places
 from extensions.launch.stages import Asked
 from extensions.resume import skipped, states
-from extensions.resume.states import State
+from extensions.resume.description import State
 from extensions.trainer import arguments
 
 

@@ -97,8 +97,9 @@ def require_output(asked: Resolved) -> None:
     if asked.force or asked.resumed:
         return
     models = sorted(output.glob("*.safetensors")) + sorted(output.glob("*.ckpt"))
-    kept = states.found(states.folder_of(output))[0]
-    if models or kept:
-        held = models[0].name if models else f"a training state of optimizer step {kept[0].optimizer_steps:,}"
+    kept, bad = states.found(states.folder_of(output))
+    if models or kept or bad:
+        state = f"a training state of optimizer step {kept[0].optimizer_steps:,}" if kept else f"states ({bad[0]})"
+        held = models[0].name if models else state
         more = "RESUME=auto goes on, " if kept else ""
         raise UserError(f"{output} already holds {held}; {more}FORCE=1 writes over it, or move it away")

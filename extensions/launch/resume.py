@@ -8,7 +8,7 @@ from extensions import manager
 from extensions.base.errors import UserError
 from extensions.launch.stages import Asked, Resolved, Stage, Staged, become, changed
 from extensions.resume import pending_checkpoints, skipped, states
-from extensions.resume.states import State
+from extensions.resume.description import State
 
 PARENT = "parent"
 # The flags of whoever goes on from a state, and of whoever saves them.
@@ -55,6 +55,8 @@ def chosen(asked: Asked) -> tuple[State | None, list[str]]:
     """
     notes: list[str] = []
     own = states.newest_good(states.folder_of(asked.output), notes.append)
+    if notes and not own and asked.resume != PARENT:
+        raise UserError(none_good(asked, notes))
     if own or asked.resume != PARENT:
         return own, notes
     if not asked.parent:
@@ -66,6 +68,17 @@ def chosen(asked: Asked) -> tuple[State | None, list[str]]:
     state = states.read(path)
     states.verify(state)
     return state, notes
+
+
+def none_good(asked: Asked, notes: list[str]) -> str:
+    """Say that the states of a run are damaged, all of them, and what can be done: never begin over them unasked."""
+    more = f", and {len(notes) - 1} more" if len(notes) > 1 else ""
+    parent = f"RESUME=parent goes on from {asked.parent}, " if asked.parent else ""
+    return (
+        f"RESUME=auto: {states.folder_of(asked.output)} has no training state that can be used "
+        f"({notes[0].removeprefix('passed over: ')}{more}); put an older state there, or: {parent}"
+        "FORCE=1 begins anew and keeps what is there aside"
+    )
 
 
 def given(asked: Asked) -> bool:
@@ -91,17 +104,20 @@ def end_of(asked: Asked) -> int | None:
 
 
 def set_aside(now: Staged) -> Staged:
-    """Rename the states of an earlier life where a run begins anew (FORCE=1); the launch with a note of it.
+    """Rename the states of an earlier life where a run begins anew, or from its parent; the launch with a note of it.
 
-    Its own would push them out one by one, and before it has one RESUME=auto would go on from theirs.
+    Its own would push them out one by one, and before it has one RESUME=auto would go on from theirs. Damaged ones,
+    too: a state of the same step would be written over them.
     """
     folder = states.folder_of(now.output)
-    if now.resumed or now.machines.rank or not states.found(folder)[0]:
+    goes_on = now.resumed and (now.state is None or now.state.path.parent == folder)
+    if goes_on or now.machines.rank or not any(folder.glob("step*")):
         return now
     states.remove_left(folder)  # half a state set aside would lie there for ever
     aside = folder.with_name(f"{folder.name}-before-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}")
     folder.rename(aside)
-    note = f"FORCE=1: the training states of before are now in {aside}; remove them when you like"
+    why = f"RESUME={now.resume}" if now.resumed else "FORCE=1"
+    note = f"{why}: the training states of before are now in {aside}; remove them when you like"
     return changed(now, notes=[note])
 
 

@@ -14,7 +14,7 @@ from extensions.flags import settings
 from extensions.flags.settings import Settings
 from extensions.flags.words import Flags
 from extensions.launch.machines import Machines
-from extensions.resume.states import State
+from extensions.resume.description import State
 
 PROFILES = ("", "tiny")
 RESUMES = ("", "auto", "parent")

@@ -19,7 +19,7 @@ from extensions.launch.stages import TRAINERS
 from extensions.logbook import registry, tables
 from extensions.logbook.registry import Run
 from extensions.resume import states
-from extensions.resume.states import State
+from extensions.resume.description import State
 
 
 def main(words: list[str]) -> int:

@@ -26,6 +26,7 @@ from extensions.flags import values
 from extensions.flags.declared import Flag
 from extensions.hookspecs import hookimpl
 from extensions.resume import process_notes, skipped, states
+from extensions.resume.description import State
 
 if TYPE_CHECKING:
     import torch
@@ -121,7 +122,7 @@ class Plugin:
             f"{what} not finite at optimizer step {done + 1:,}; its samples: {', '.join(keys) or 'not known'}; {good}"
         )
 
-    def ask_to_go_back(self, run: Run, last: states.State, request: dict) -> str:
+    def ask_to_go_back(self, run: Run, last: State, request: dict) -> str:
         """Leave the request where the launch of each machine finds it: all go back, or none.
 
         request: {"optimizer_step": the one that failed, "samples": its ids}. Returns what to add to the run's last

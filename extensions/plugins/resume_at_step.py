@@ -25,6 +25,7 @@ from extensions.flags import values
 from extensions.flags.declared import Flag
 from extensions.hookspecs import hookimpl
 from extensions.resume import identity, pending_checkpoints, same_start, skipped, states
+from extensions.resume.description import State
 
 if TYPE_CHECKING:
     from extensions.data.loader import Places, PlacesLoader
@@ -59,7 +60,7 @@ class Plugin:
     )
 
     def __init__(self):
-        self.state: states.State | None = None
+        self.state: State | None = None
         self.loader: PlacesLoader | None = None
         self.streams: dict | None = None  # random streams of the state, until the first batch is read
 

@@ -26,6 +26,7 @@ from extensions.flags.declared import Flag
 from extensions.hookspecs import hookimpl
 from extensions.model.models import Models
 from extensions.resume import skipped, states
+from extensions.resume.description import Description
 
 if TYPE_CHECKING:
     from extensions.resume.writer import Writer
@@ -134,7 +135,7 @@ class Plugin:
         run.dataloader.dataset.metadata.require_untouched()
         capture.require_finite(run, self.models)
         record = manifest.read(run.args.run_folder)
-        facts = states.Description(
+        facts = Description(
             run=record.run or None if record else None,
             optimizer_steps=run.optimizer_steps,
             micro_steps=run.micro_steps,

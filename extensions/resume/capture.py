@@ -14,8 +14,8 @@ from extensions.base.errors import NotFinite, UserError
 from extensions.model.models import Models
 from extensions.optimizers import facts as optimizer_facts
 from extensions.resume import parts, randomness
+from extensions.resume.description import State
 from extensions.resume.parts import size_of
-from extensions.resume.states import State
 
 PROGRESS = "progress.safetensors"
 SIMPLE = (bool, int, float, str, type(None))

@@ -8,7 +8,7 @@ from extensions.base import manifest
 from extensions.base.errors import UserError
 from extensions.base.processes import is_first, started
 from extensions.optimizers import facts as optimizer_facts
-from extensions.resume.states import State
+from extensions.resume.description import State
 
 # The trainers' flags that change no weight: where files lie, what is logged and saved, how fast it is read. The paths
 # of model and data are among them: the state has the weights, and data are compared by content. Plugins declare

@@ -7,7 +7,8 @@ checkpoint first. Names are upstream's.
 
 from pathlib import Path
 
-from extensions.resume.states import State, folder_of
+from extensions.resume.description import State
+from extensions.resume.states import folder_of
 
 FORMS = (".safetensors", ".ckpt", "")  # what --save_model_as writes; diffusers' is a folder
 SLACK = 2 * 10**9  # ns; clocks of file systems are coarse

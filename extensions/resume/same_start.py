@@ -6,8 +6,8 @@ after the other; each of them would then train in an order of its own, and none 
 
 from extensions.base.errors import UserError
 from extensions.base.processes import from_all
+from extensions.resume.description import State
 from extensions.resume.process_notes import named
-from extensions.resume.states import State
 
 
 def require(accelerator, start: int, state: State | None, data: str) -> None:

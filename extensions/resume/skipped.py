@@ -16,7 +16,9 @@ from typing import NamedTuple
 from extensions.base.errors import UserError
 from extensions.base.processes import is_first
 from extensions.base.saving import write_text
-from extensions.resume.states import State, folder_of
+from extensions.base.sealed import opened, sealed
+from extensions.resume.description import State
+from extensions.resume.states import folder_of
 
 FILE = "skipped.json"
 REQUEST = "rollback.json"  # in each machine's run folder: on_nan asks the launch to go on from a state
@@ -42,10 +44,10 @@ def of_state(state: State, output: Path, dataset) -> dict[int, int]:
     entries = list(state.facts.skipped)
     try:
         if path.is_file():
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = opened(json.loads(path.read_text(encoding="utf-8")))
             entries += found["rows"] if found["written_ns"] == state.facts.written_ns else []
         skips = [Skip(*entry) for entry in entries]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise UserError(f"{path} is not what a roll-back writes; remove it") from None
     same = not skips or state.facts.made_with["data"] == dataset.fingerprint
     return placed(skips, dataset.metadata, same)
@@ -88,4 +90,4 @@ def listed(rows: Mapping[int, int], metadata) -> list[Skip]:
 def write(output: Path, state: State, skips: list[Skip]) -> None:
     """Put down what a roll-back to `state` leaves out."""
     content = {"written_ns": state.facts.written_ns, "rows": skips}
-    write_text(folder_of(output) / FILE, json.dumps(content) + "\n")
+    write_text(folder_of(output) / FILE, json.dumps(sealed(content)) + "\n")

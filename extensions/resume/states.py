@@ -13,90 +13,20 @@ taken away by renaming first, too. Whether it has stayed whole, `verify` reads o
 
 import json
 import os
+import re
 import shutil
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import xxhash
 
 from extensions.base import digests
 from extensions.base.errors import UserError
+from extensions.resume.description import DESCRIPTION, VERSION, Description, State
 
-VERSION = 1
 FOLDER = "states"
-DESCRIPTION = "state.json"
-
-
-@dataclass(frozen=True)
-class Description:
-    """state.json: where the run stood, what it was made with, and its files.
-
-    optimizer_steps, micro_steps (of a process), samples (images over all processes): done so far. data_steps:
-    optimizer steps that have seen data. epoch: from 0. skipped: [row, first optimizer step that must not see it, id]
-    of each sample that a roll-back leaves out. made_with: resume/identity.py's. files: {name: {"bytes": int,
-    "xxh3_128": str}}. written_ns: when, of all states in its folder the newest has the greatest.
-    """
-
-    optimizer_steps: int
-    micro_steps: int = 0
-    samples: int = 0
-    data_steps: int = 0
-    epoch: int = 0
-    seed: int = 0
-    run: str | None = None
-    skipped: list[list] = field(default_factory=list)
-    made_with: dict[str, Any] = field(default_factory=dict)
-    files: dict[str, dict] = field(default_factory=dict)
-    written_ns: int = 0
-    version: int = VERSION
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> "Description":
-        """Return the description in a text. ValueError for one that lacks a field, or has it of another kind."""
-        found = json.loads(text)
-        missing = [each.name for each in fields(cls) if each.name not in found]
-        if missing:
-            raise ValueError(f"it has no {missing[0]}")
-        description = cls(**{each.name: found[each.name] for each in fields(cls)})
-        description._require_kinds()
-        return description
-
-    def _require_kinds(self) -> None:
-        for name in ("optimizer_steps", "micro_steps", "samples", "data_steps", "epoch", "written_ns", "version"):
-            if type(getattr(self, name)) is not int or not 0 <= getattr(self, name) < 2**63:
-                raise ValueError(f"{name} is {getattr(self, name)!r:.40}")
-        kinds: dict[str, type | tuple[type, ...]]
-        kinds = {"seed": int, "run": (str, type(None)), "skipped": list, "made_with": dict, "files": dict}
-        for name, kind in kinds.items():
-            if not isinstance(getattr(self, name), kind):
-                raise ValueError(f"{name} is {getattr(self, name)!r:.40}")
-        for name, entry in self.files.items():
-            if not (isinstance(entry, dict) and type(entry.get("bytes")) is int and "xxh3_128" in entry):
-                raise ValueError(f"files: {name} is {entry!r:.40}")
-
-
-@dataclass(frozen=True)
-class State:
-    """One state on disk. facts: what its state.json says."""
-
-    path: Path
-    facts: Description
-
-    @property
-    def optimizer_steps(self) -> int:
-        return self.facts.optimizer_steps
-
-    def file(self, name: str) -> Path:
-        """One of its files. UserError where the state has none of that name."""
-        if name not in self.facts.files:
-            raise UserError(f"{self.path} has no {name}; it was written by another kind of run")
-        return self.path / name
 
 
 def folder_of(output: Path) -> Path:
@@ -128,6 +58,8 @@ def read(path: Path) -> State:
         facts = Description.from_json(text)
     except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path / DESCRIPTION} is damaged ({error}); take an older state") from None
+    if re.fullmatch(r"step\d+", path.name) and path.name != name_of(facts.optimizer_steps):
+        raise UserError(f"{path / DESCRIPTION} is of optimizer step {facts.optimizer_steps}; take an older state")
     for name, entry in facts.files.items():
         file = path / name
         try:
@@ -157,7 +89,9 @@ def found(folder: Path) -> tuple[list[State], list[str]]:
     Newest by the time of writing: a run that was rolled back, or begun again, is at an earlier step.
     """
     states, bad = [], []
-    for path in folder.glob("step*"):
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file, and training states go into a folder of that name; move it away")
+    for path in sorted(folder.glob("step*")):
         try:
             states.append(read(path))
         except UserError as error:

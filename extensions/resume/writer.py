@@ -18,8 +18,8 @@ from extensions.base.errors import UserError
 from extensions.base.processes import any_process, from_all, from_main
 from extensions.base.saving import require_room
 from extensions.resume import process_notes, states
+from extensions.resume.description import Description
 from extensions.resume.parts import Part, size_of
-from extensions.resume.states import Description
 
 SHARE_OF_MEMORY = 0.8  # of what is free, that copies may take
 TURN = 60  # seconds of waiting for a state in one call: NCCL ends a process that waits ten minutes

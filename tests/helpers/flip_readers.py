@@ -1,10 +1,11 @@
 """What the flipped files are read by: all that a run or a verb takes from them, as JSON."""
 
 import hashlib
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from pathlib import Path
 
 from extensions.data import index, store
+from extensions.resume import states
 
 
 def rows_of(found: index.Index) -> list:
@@ -38,3 +39,10 @@ def latents_found_anew(folder: str) -> list:
     for kept in Path(folder).glob("pack/rows-*"):
         kept.unlink()
     return latents(folder)
+
+
+def state(folder: str) -> list:
+    """A training state as a resume takes it: what it says, and every tensor under its checksum."""
+    found = states.read(Path(folder) / "step00000007")
+    states.verify(found)
+    return [asdict(found.facts), {name: states.checksum(found.path / name) for name in found.facts.files}]

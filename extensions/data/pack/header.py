@@ -13,6 +13,7 @@ import xxhash
 
 from extensions.base import digests
 from extensions.base.errors import UserError
+from extensions.base.sealed import opened, sealed
 from extensions.data.pack import HEADER
 from extensions.data.pack.layout import STORED, Layout
 
@@ -67,13 +68,7 @@ class Pack:
             {"width": w, "height": h, "record_bytes": size} for (w, h), size in zip(self.buckets, sizes, strict=True)
         ]
         content["shards"] = [asdict(s) | {"bytes": self.bytes_of(i)} for i, s in enumerate(self.shards)]
-        content = {"version": VERSION} | content
-        return json.dumps(content | {"digest": digest_of(content)}, indent=1) + "\n"
-
-
-def digest_of(content: dict) -> str:
-    """Compute the xxh3-64 of what pack.json says, whatever its white space."""
-    return xxhash.xxh3_64_hexdigest(json.dumps(content, sort_keys=True).encode())
+        return json.dumps(sealed({"version": VERSION} | content), indent=1) + "\n"
 
 
 def read(folder: Path) -> Pack:
@@ -96,10 +91,7 @@ def parse(path: Path) -> Pack:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content["version"]
         if version in {VERSION, UNCHECKED}:
-            digest = content.pop("digest", None)
-            if digest is None and version == VERSION or digest not in {None, digest_of(content)}:
-                raise ValueError("its checksum is wrong")
-            return pack_of(content)
+            return pack_of(opened(content, required=version == VERSION))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise UserError(f"{path} is damaged ({error!r:.80}); pack again into another folder") from None
     raise UserError(f"{path} is of version {version}, this trainer reads {VERSION}; pack again into another folder")

@@ -1,4 +1,4 @@
-"""A flipped bit of any file of an index or a pack: nothing is read as it is not, no signal, no traceback.
+"""A flipped bit of any file of an index, a pack or a state: nothing is read as it is not, no signal, no traceback.
 
 The daily suite takes a few flips of each; all thousand of each are slow.
 """
@@ -7,9 +7,12 @@ import json
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from extensions.data import index
 from extensions.data.pack import make
+from extensions.resume import parts, states
+from extensions.resume.description import Description
 from tests.helpers import npz_sets, pack_cases
 from tests.helpers.flips import outcomes
 
@@ -66,5 +69,17 @@ def test_a_pack(packed, count, file):
 def test_an_npz(tmp_path, count):
     _, data = npz_sets.make(tmp_path, count=2)
     found = outcomes((READERS, "latents"), tmp_path, data / "id1.npz", count, seed=3)
+    assert set(found) <= HARMLESS, {outcome: bits[:5] for outcome, bits in found.items()}
+    assert len(found["refused"]) > count / 2
+
+
+@pytest.mark.parametrize("count", [FEW, ALL])
+@pytest.mark.parametrize("file", ["state.json", "w.safetensors"])
+def test_a_training_state(tmp_path, count, file):
+    temporary = states.begin(tmp_path, 7)
+    entry = parts.Part("w.safetensors", {"w": torch.arange(40.0)}).write(temporary)
+    facts = Description(7, 14, 28, 7, 1, 5, "25022601", [[3, 4, "id3"]], {"data": "abc", "flags": {"seed": "5"}})
+    path = states.commit(temporary, facts, {"w.safetensors": entry}).path
+    found = outcomes((READERS, "state"), tmp_path, path / file, count, seed=4)
     assert set(found) <= HARMLESS, {outcome: bits[:5] for outcome, bits in found.items()}
     assert len(found["refused"]) > count / 2

@@ -12,6 +12,7 @@ from extensions.launch import batch, tiny
 from extensions.launch.stages import changed
 from extensions.logbook.registry import ask
 from extensions.resume import skipped, states
+from extensions.resume.description import Description
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def shown(asked, capsys, run, step, *more):
 
 def keep_state(folder, **facts):
     temporary = states.begin(states.folder_of(folder), 7)
-    return states.commit(temporary, states.Description(**{"optimizer_steps": 7, "data_steps": 7} | facts), {})
+    return states.commit(temporary, Description(**{"optimizer_steps": 7, "data_steps": 7} | facts), {})
 
 
 def test_what_a_rollback_has_left_out_is_left_out(asked, tmp_path, capsys):

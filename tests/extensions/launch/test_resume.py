@@ -11,6 +11,7 @@ from extensions.base.errors import UserError
 from extensions.launch import checks, resume
 from extensions.launch.stages import Asked
 from extensions.resume import parts, skipped, states
+from extensions.resume.description import Description
 from tests.helpers import asking
 
 PLUGINS = "--extensions=resume_at_step,save_states"
@@ -25,7 +26,7 @@ def state(folder, run, steps):
     where = states.folder_of(folder / f"model_out_{run}")
     temporary = states.begin(where, steps)
     entry = parts.Part("w.safetensors", {"w": torch.full((3,), float(steps))}).write(temporary)
-    return states.commit(temporary, states.Description(optimizer_steps=steps), {"w.safetensors": entry})
+    return states.commit(temporary, Description(optimizer_steps=steps), {"w.safetensors": entry})
 
 
 def test_the_newest_good_state_of_the_run_itself(tmp_path):

@@ -11,6 +11,7 @@ from extensions.launch import __main__ as launch
 from extensions.launch import command, processor, ramdisk, resume, run_folder, tiny, trainer
 from extensions.launch.stages import Asked, Resolved, Staged, Started, become, changed
 from extensions.resume import skipped, states
+from extensions.resume.description import Description
 from tests.helpers import asking
 from tests.helpers.ramdisk_cases import launch as launched
 
@@ -128,8 +129,8 @@ def test_no_step_writes_on_the_stage_before_it(environment, standing):
     words = ["--full_bf16", "--mixed_precision=bf16", "--xformers", "--extensions=resume_at_step,save_states"]
     words += ["--pretrained_model_name_or_path=base", f"--output_dir={standing / 'out'}", "--initial_step=40000"]
     own, named = (states.begin(states.folder_of(standing / name), 6) for name in ("out", "named"))
-    states.commit(own, states.Description(6), {})
-    state = states.commit(named, states.Description(6), {})
+    states.commit(own, Description(6), {})
+    state = states.commit(named, Description(6), {})
     (standing / skipped.REQUEST).write_text(f'{{"optimizer_step": 7, "samples": ["a"], "state": "{state.path}"}}')
     seen = []
     facts = ("GPUS=4", "NUMA=0", "RAMDISK=1")

@@ -7,7 +7,7 @@ import pytest
 
 from extensions.base.errors import UserError
 from extensions.logbook import chain, registry
-from extensions.resume.states import Description, State
+from extensions.resume.description import Description, State
 
 SEGMENTS = [
     "25030802", "25031101", "25031401", "25031402", "25031601",

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from extensions.base.errors import UserError
 from extensions.plugins import resume_at_step
 from extensions.resume import same_start, states
+from extensions.resume.description import Description, State
 from tests.helpers.small_trainer import flags, same, train
 
 
@@ -94,9 +95,7 @@ def test_processes_that_would_start_apart(monkeypatch):
     monkeypatch.setattr(same_start, "from_all", lambda _, mine: [main, main, mine])
     with pytest.raises(UserError, match=r"start apart \(process 2 at optimizer step 0, process 0 at 700\)"):
         same_start.require(None, 0, None, "data")
-    state, other = (
-        states.State(Path("s"), states.Description(optimizer_steps=700, written_ns=written)) for written in (123, 124)
-    )
+    state, other = (State(Path("s"), Description(optimizer_steps=700, written_ns=written)) for written in (123, 124))
     same_start.require(None, 700, state, "data")
     with pytest.raises(UserError, match="start apart"):
         same_start.require(None, 700, other, "data")

@@ -12,7 +12,7 @@ from extensions.base.manifest import Manifest
 from extensions.flags.declared import Flag
 from extensions.optimizers.facts import OLD_NAMES
 from extensions.resume import identity
-from extensions.resume.states import Description, State
+from extensions.resume.description import Description, State
 from tests.helpers.plugin_flags import parsed
 
 

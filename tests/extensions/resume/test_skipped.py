@@ -7,6 +7,7 @@ import pytest
 
 from extensions.base.errors import UserError
 from extensions.resume import skipped, states
+from extensions.resume.description import Description
 from tests.helpers.small_trainer import Keys
 
 
@@ -17,7 +18,7 @@ def data(*keys, fingerprint="data"):
 def state_of(output, entries):
     """A state with these entries, on disk."""
     temporary = states.begin(states.folder_of(output), 7)
-    facts = states.Description(optimizer_steps=7, skipped=entries, made_with={"data": "data"})
+    facts = Description(optimizer_steps=7, skipped=entries, made_with={"data": "data"})
     return states.commit(temporary, facts, {})
 
 

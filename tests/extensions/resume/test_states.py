@@ -7,6 +7,7 @@ import torch
 
 from extensions.base.errors import UserError
 from extensions.resume import parts, states
+from extensions.resume.description import Description
 
 
 def made(folder, steps):
@@ -14,7 +15,7 @@ def made(folder, steps):
     files = {
         "a.safetensors": parts.Part("a.safetensors", {"weight": torch.full((9,), float(steps))}).write(temporary)
     }
-    return states.commit(temporary, states.Description(optimizer_steps=steps), files)
+    return states.commit(temporary, Description(optimizer_steps=steps), files)
 
 
 def test_written_read_and_verified(tmp_path):

@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from extensions.resume import parts, states, writer
+from extensions.resume.description import Description
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def made(tmp_path):
 
 
 def save(made, weight, steps, wait=False):
-    made.save(states.Description(optimizer_steps=steps), [("w.safetensors", lambda: {"w": weight})], [0], wait)
+    made.save(Description(optimizer_steps=steps), [("w.safetensors", lambda: {"w": weight})], [0], wait)
 
 
 def test_the_copy_is_of_the_moment_even_if_training_goes_on(made, weight, monkeypatch):

@@ -18,7 +18,7 @@ import errno, pathlib, sys, time
 import torch
 from accelerate import Accelerator
 from extensions.resume import parts, process_notes, writer
-from extensions.resume.states import Description
+from extensions.resume.description import Description
 process_notes.VISIBLE = 0
 made = Accelerator(cpu=True)
 me, written = made.process_index, parts.Part.write
@@ -87,7 +87,7 @@ import psutil, torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from extensions.resume import parts, writer
-from extensions.resume.states import Description
+from extensions.resume.description import Description
 writer.TURN = 0.5
 made = Accelerator(cpu=True, kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=3))])
 me, written = made.process_index, parts.Part.write

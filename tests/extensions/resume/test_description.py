@@ -8,14 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extensions.base.errors import UserError
+from extensions.base.sealed import opened
 from extensions.resume import states
-from extensions.resume.states import Description
+from extensions.resume.description import Description
 
 COUNTS = ("optimizer_steps", "micro_steps", "samples", "data_steps", "epoch", "written_ns")
-GOOD = json.loads(
-    Description(
-        optimizer_steps=3, run="25031101", skipped=[[4, 2, "id4"]], made_with={"data": "d", "flags": {"seed": "1"}}
-    ).to_json()
+# As states of before are, without a digest: one whose content was changed by hand has a wrong one.
+GOOD = opened(
+    json.loads(
+        Description(
+            optimizer_steps=3,
+            run="25031101",
+            skipped=[[4, 2, "id4"]],
+            made_with={"data": "d", "flags": {"seed": "1"}},
+        ).to_json()
+    )
 )
 KEYS = st.text(max_size=8)
 FILES = st.dictionaries(
@@ -25,7 +32,7 @@ SKIPS = st.lists(st.tuples(st.integers(0, 2**40), st.integers(0, 2**40), KEYS).m
 
 
 @given(
-    st.tuples(*(st.integers(0, 2**63 - 1) for _ in COUNTS)),
+    st.tuples(*(st.integers(0, 10**9) for _ in COUNTS)),
     st.integers(),
     st.none() | st.text(max_size=8),
     SKIPS,
