@@ -7,6 +7,7 @@ import numpy as np
 
 from extensions.base.errors import UserError
 from extensions.data.latents import NOT_THERE, CorruptSample, Latents
+from extensions.data.metadata import LARGEST_SIDE
 
 
 def path_of(folder: Path, key: str) -> Path:
@@ -30,8 +31,11 @@ def load(folder: Path, key: str, width: int, height: int) -> Latents:
         raise corrupt(path, key, error) from None
     if latents.shape != (4, height // 8, width // 8):
         raise CorruptSample(f"{path}: latents are {latents.shape}, train_resolution {width}x{height} says otherwise")
-    if not np.isfinite(latents).all():
-        raise CorruptSample(f"{path}: latents hold NaN or infinity; make them again or take {key!r} out")
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(latents.astype(np.float32, copy=False)).all()
+    if not finite:
+        what = "values beyond float32" if np.isfinite(latents).all() else "NaN or infinity"
+        raise CorruptSample(f"{path}: latents hold {what}; make them again or take {key!r} out")
     return Latents(latents, original, crop)
 
 
@@ -42,9 +46,20 @@ def arrays_of(path: Path) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]
     """
     with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         latents, original, crop = archive["latents"], archive["original_size"], archive["crop_ltrb"]
-    if latents.dtype.kind != "f":
+    if latents.dtype.kind != "f" or latents.dtype.itemsize > 8:
         raise ValueError(f"latents are {latents.dtype}")
-    return latents, (int(original[0]), int(original[1])), (int(crop[0]), int(crop[1]))
+    width, height = pair_of("original_size", original, 2, least=1)
+    left, top = pair_of("crop_ltrb", crop, 4, least=0)
+    return latents, (width, height), (left, top)
+
+
+def pair_of(name: str, found: np.ndarray, count: int, least: int) -> tuple[int, int]:
+    """Return the first two of an array of pixels, whole numbers of any kind. ValueError for what no image has."""
+    if found.shape != (count,) or found.dtype.kind not in "iuf":
+        raise ValueError(f"{name} is {found.dtype} {found.shape}")
+    if not ((found >= least) & (found <= LARGEST_SIDE) & (found == np.floor(found))).all():
+        raise ValueError(f"{name} is {found.tolist()}")
+    return int(found[0]), int(found[1])
 
 
 def missing(path: Path, key: str, error: OSError) -> UserError:

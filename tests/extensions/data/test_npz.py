@@ -71,7 +71,26 @@ DAMAGE = {
     "infinite": lambda path: write(path.parent, value=np.inf),
     "integers": lambda path: write(path.parent, dtype=np.int32, value=1),
     "short sizes": lambda path: write(path.parent, original=(3,)),
+    "beyond float32": lambda path: write(path.parent, dtype=np.float64, value=1e39),
+    "long doubles": lambda path: write(path.parent, dtype=np.longdouble),
+    "complex": lambda path: write(path.parent, dtype=np.complex64),
+    "a size of nothing": lambda path: write(path.parent, original=(0, 200)),
+    "a negative size": lambda path: write(path.parent, original=(300, -200)),
+    "a size beyond any": lambda path: write(path.parent, original=(10**12, 200)),
+    "half a pixel": lambda path: write(path.parent, original=(300.5, 200)),
+    "no number": lambda path: write(path.parent, original=(np.nan, 200)),
+    "a text": lambda path: write(path.parent, original=("300", "200")),
+    "a negative crop": lambda path: write(path.parent, crop=(-1, 5, 259, 197)),
+    "a crop beyond any": lambda path: write(path.parent, crop=(3, 10**12, 259, 197)),
+    "a short crop": lambda path: write(path.parent, crop=(3, 5)),
 }
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.uint16, np.float64])
+def test_sizes_are_whole_numbers_of_any_kind(tmp_path, kind):
+    write(tmp_path, original=np.array((300, 200), kind), crop=np.array((3, 5, 259, 197), kind))
+    read = npz.load(tmp_path, "a", *SIZE)
+    assert (read.original_size, read.crop) == ((300, 200), (3, 5))
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
