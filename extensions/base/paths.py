@@ -21,3 +21,11 @@ STANDIN_DATASETS = RUNTIME / "datasets" / "standins"
 def shown(path: Path) -> str:
     """Return a path for a person: relative to the repository where it lies below it."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def is_file_name(text: str) -> bool:
+    """Tell whether a text names a file of a folder: no path, and not longer than a disk takes.
+
+    UnicodeEncodeError, a ValueError, for a text that is no Unicode.
+    """
+    return 0 < len(os.fsencode(text)) <= 255 and text not in {".", ".."} and "/" not in text and text.isprintable()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from extensions.base.errors import UserError
+from extensions.base.paths import is_file_name
 from extensions.base.sealed import opened, sealed
 
 VERSION = 1
@@ -13,7 +14,7 @@ DESCRIPTION = "state.json"
 STEPS, IMAGES = 10**9, 10**12  # beyond any run: 45 days have 10**7 optimizer steps
 MOST = {
     "optimizer_steps": STEPS, "data_steps": STEPS, "epoch": STEPS, "micro_steps": IMAGES, "samples": IMAGES,
-    "written_ns": 2**63, "version": VERSION,
+    "written_ns": 2**63 - 1, "version": VERSION,
 }  # fmt: skip
 
 
@@ -65,7 +66,9 @@ class Description:
                 raise ValueError(f"{name} is {getattr(self, name)!r:.40}")
         for name, entry in self.files.items():
             if not (isinstance(entry, dict) and type(entry.get("bytes")) is int and "xxh3_128" in entry):
-                raise ValueError(f"files: {name} is {entry!r:.40}")
+                raise ValueError(f"files: {name:.40} is {entry!r:.40}")
+            if not is_file_name(name):
+                raise ValueError(f"files: {name!r:.40} is no name of a file in it")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import xxhash
 
 from extensions.base import digests
 from extensions.base.errors import UserError
+from extensions.base.paths import is_file_name
 from extensions.base.sealed import opened, sealed
 from extensions.data.pack import HEADER
 from extensions.data.pack.layout import STORED, Layout
@@ -106,7 +107,7 @@ def pack_of(content: dict) -> Pack:
     whole = [*(side for size in buckets for side in size), *(shard.records for shard in shards), pack.images]
     if any(type(number) is not int or number < 0 for number in whole):
         raise ValueError("a size or count is no whole number")
-    if not all(0 <= shard.bucket < len(buckets) and Path(shard.file).name == shard.file for shard in shards):
+    if not all(0 <= shard.bucket < len(buckets) and is_file_name(shard.file) for shard in shards):
         raise ValueError("a shard is of no bucket, or not in the folder")
     return pack
 

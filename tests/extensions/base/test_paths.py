@@ -54,3 +54,17 @@ def test_logs_go_where_the_caller_wants_them(given, logs):
 )
 def test_a_path_for_a_person(path, text):
     assert paths.shown(path) == text
+
+
+@pytest.mark.parametrize("name", ["a", "192x256-00000.bin", "U-Net.safetensors", "für mich.bin", "x" * 255, "..."])
+def test_a_name_of_a_file(name, tmp_path):
+    assert paths.is_file_name(name)
+    (tmp_path / name).touch()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "/", "a/b", "../a", "/etc/passwd", "x" * 256, "ü" * 128, "a\nb", "\x1b[2J"]
+)
+def test_no_name_of_a_file(name):
+    assert not paths.is_file_name(name)

@@ -25,8 +25,9 @@ GOOD = opened(
     )
 )
 KEYS = st.text(max_size=8)
+NAMES = st.from_regex(r"[\w-]{1,30}\.safetensors", fullmatch=True)
 FILES = st.dictionaries(
-    KEYS, st.fixed_dictionaries({"bytes": st.integers(0, 2**40), "xxh3_128": st.text(max_size=8)})
+    NAMES, st.fixed_dictionaries({"bytes": st.integers(0, 2**40), "xxh3_128": st.text(max_size=8)})
 )
 SKIPS = st.lists(st.tuples(st.integers(0, 2**40), st.integers(0, 2**40), KEYS).map(list), max_size=3)
 
