@@ -6,7 +6,7 @@ and EOS kept (77 x n); the pooled vector is the first chunk's. In a batch, short
 Chunks are made for a whole batch at once, so its cost follows its longest text: at 12.4M captions of one
 to five chunks, always padding to 225 tokens would triple the text encoders' work for most batches
 (`benchmarks/chunks.py`). Brackets stay literal: they are part of booru tags, and training has no use for
-A1111's emphasis. So does "!", which the tokenizer that upstream loads for SD2 takes for padding.
+A1111's emphasis. So does "!", which the tokenizer that upstream loads for SD2 takes for padding, and `<|endoftext|>`.
 
 `--token_chunks=upstream` leaves everything to the trainer, which cuts at 75 tokens, or where --max_token_length
 says: what the recorded runs of the logbook did. What it loses is counted. At the end of a run the log says

@@ -12,6 +12,7 @@ from transformers import CLIPTokenizer
 
 from extensions import manager
 from extensions.text.encoding import encode_sd2, encode_sdxl
+from extensions.text.literal import literal
 from extensions.text.word_cache import bounded
 
 # The folders below --tokenizer_cache_dir, and the Hub's names without it; as upstream's.
@@ -62,8 +63,8 @@ def load_tokenizer(name: str, folder: str | None) -> CLIPTokenizer:
     """Return the tokenizer of that Hub name, from its folder below `folder` where there is one."""
     local = Path(folder) / name.replace("/", "_") if folder else None
     if local and local.is_dir():
-        return bounded(CLIPTokenizer.from_pretrained(local))
-    return bounded(CLIPTokenizer.from_pretrained(name, subfolder=SUBFOLDER.get(name, "")))
+        return bounded(literal(CLIPTokenizer.from_pretrained(local)))
+    return bounded(literal(CLIPTokenizer.from_pretrained(name, subfolder=SUBFOLDER.get(name, ""))))
 
 
 def cut_at(length: int, texts: list[str], tokenizer: CLIPTokenizer) -> torch.Tensor:

@@ -6,10 +6,12 @@ follows that comma moves to the next chunk; a comma that is the 76th token begin
 forgotten. The word BREAK ends a chunk, an empty one too. A short chunk is filled up with EOS; for encoders
 whose pad token is not EOS (SD2, SDXL's second), what follows the first EOS becomes pad. The hidden states of
 all chunks are joined along the token axis, every BOS and EOS kept (77 x n); the pooled vector is the first
-chunk's. In a batch, shorter texts get empty chunks.
+chunk's. In a batch, shorter texts get empty chunks. Unlike A1111, no text can make an EOS (`literal.py`).
 """
 
 import re
+
+from extensions.text.literal import literal
 
 CHUNK = 75  # tokens between BOS and EOS
 BACKTRACK = 20  # A1111's "comma_padding_backtrack"
@@ -18,9 +20,9 @@ BREAK = re.compile(r"\bBREAK\b")
 
 
 def ids_of(text: str, tokenizer) -> list[int]:
-    """Token ids of a text without BOS, EOS or truncation; a pad token that is a word in the text stays that word."""
+    """Token ids of a text without BOS, EOS or truncation; a special token in the text is read as words."""
     options = {"add_special_tokens": False, "truncation": False, "split_special_tokens": True}
-    return tokenizer(text, verbose=False, **options).input_ids
+    return literal(tokenizer)(text, verbose=False, **options).input_ids
 
 
 def text_parts(text: str, tokenizer) -> list[list[int]]:

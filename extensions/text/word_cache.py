@@ -9,24 +9,19 @@ WORDS = 50_000  # some 10 MB a tokenizer
 
 
 class Words(dict):
-    """{word: its tokens}, at most WORDS; when it is full it begins again with the entries that it was made of.
-
-    Those are no memory but the rule: they make the special tokens, written out in a text, one token each.
-    """
-
-    def __init__(self, first=()):
-        super().__init__(first)
-        self.first = dict(first)
+    """{word: its tokens}, at most WORDS; when it is full it begins again."""
 
     def __setitem__(self, word, tokens):
         if len(self) >= WORDS:
             self.clear()
-            self.update(self.first)
         super().__setitem__(word, tokens)
 
 
 def bounded(tokenizer):
-    """Return the tokenizer, its memory of words bounded where it has one in Python."""
+    """Return the tokenizer, its memory of words bounded where it has one in Python.
+
+    To be called after `literal`: what it remembers then are words alone, no special tokens that it must not forget.
+    """
     words = getattr(tokenizer, "cache", None)
     if type(words) is dict:
         tokenizer.cache = Words(words)

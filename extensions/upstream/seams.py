@@ -96,7 +96,8 @@ SEAMS = (
         "TokenizeStrategy._load_tokenizer",
         wrappers.load_tokenizer,
         ("self",),
-        "a tokenizer remembers every word that it has met: gigabytes in workers that live for weeks",
+        "a tokenizer takes `<|endoftext|>` in a caption for the real one, and remembers every word that it has met: "
+        "gigabytes in workers that live for weeks",
     ),
     Seam(
         "library.strategy_sdxl",

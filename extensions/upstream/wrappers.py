@@ -9,6 +9,7 @@ from extensions import manager
 from extensions.model import checkpoint
 from extensions.model.models import Models
 from extensions.model.unet_names import ldm_of_diffusers
+from extensions.text.literal import literal
 from extensions.text.word_cache import bounded
 from extensions.trainer import hook_points
 from extensions.upstream import shapes
@@ -93,8 +94,8 @@ def _as_groups(parameters, learning_rate: float) -> list[dict]:
 
 
 def load_tokenizer(upstream, *arguments, **keywords):
-    """Upstream's tokenizer, its memory of words bounded."""
-    return bounded(upstream(*arguments, **keywords))
+    """Upstream's tokenizer, which finds no special tokens in texts; its memory of words is bounded."""
+    return bounded(literal(upstream(*arguments, **keywords)))
 
 
 def tokenize_sdxl(upstream, strategy, text):

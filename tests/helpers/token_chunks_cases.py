@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 from extensions.plugins import token_chunks
+from extensions.text.literal import literal
 from tests.helpers.plugin_flags import parsed
 
 COMMA, BOS, EOS = 267, 49406, 49407
@@ -19,7 +20,7 @@ def loaded(standins) -> dict[str, list]:
     from transformers import CLIPTokenizer
 
     found = {
-        family: [CLIPTokenizer.from_pretrained(standins["tokenizers"] / name) for name in names]
+        family: [literal(CLIPTokenizer.from_pretrained(standins["tokenizers"] / name)) for name in names]
         for family, names in TOKENIZERS.items()
     }
     found["sdxl"][1].pad_token_id = 0  # as upstream does

@@ -11,7 +11,7 @@ from extensions.base.errors import UserError
 from extensions.flags.settings import TOKEN_RULES
 from extensions.plugins import token_chunks
 from tests.helpers.plugin_flags import parsed
-from tests.helpers.token_chunks_cases import BOS, EOS, PADS, TOKENIZERS, expected, loaded, open_clips, plugin, row
+from tests.helpers.token_chunks_cases import PADS, TOKENIZERS, expected, loaded, open_clips, plugin, row
 
 CAPTIONS, PARTS = 10_000, 4
 
@@ -95,10 +95,16 @@ def test_short_text_equals_the_plain_tokenizer(tokenizers):
             assert torch.equal(ours[0], plain), family
 
 
-def test_an_end_of_text_in_a_text_begins_the_padding(tokenizers):
-    """A1111 pads after the first EOS, whoever wrote it."""
-    (ids,) = plugin().tokenize(texts=["cat <|endoftext|> dog"], tokenizers=tokenizers["sd2"])
-    assert ids[0, 0].tolist() == [BOS, 2368, EOS, *[0] * 74]
+@pytest.mark.parametrize("rule", ["a1111", "plain"])
+@pytest.mark.parametrize("family", ["sdxl", "sd2"])
+def test_an_end_of_text_in_a_text_ends_nothing(rule, family, tokenizers, open_clip):
+    made = plugin(f"--token_chunks={rule}")
+    words = [*open_clip("cat <|"), *open_clip("endoftext"), *open_clip("|> dog")]
+    for ids, pad in zip(
+        made.tokenize(texts=["cat <|endoftext|> dog"], tokenizers=tokenizers[family]), PADS[family], strict=True
+    ):
+        assert ids[0].tolist() == [row(words, pad)]
+    assert made.counts.read()[0] == {"texts": 1, "cut": 0, "tokens": len(words), "lost": 0}
 
 
 # --- contradictions ---------------------------------------------------------------------------------
