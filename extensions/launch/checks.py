@@ -6,8 +6,9 @@ from pathlib import Path
 from extensions.base.errors import UserError
 from extensions.launch import gpus, machines, numa
 from extensions.launch.stages import Asked, Resolved
-from extensions.model import checkpoint
+from extensions.model import prediction
 from extensions.resume import states
+from extensions.trainer import base_model
 
 PATH_VARIABLES = {
     "pretrained_model_name_or_path": ("BASE_215C", "BASE_255B", "BASE_255C", "BASE_21B", "BASE_OWN"),
@@ -31,15 +32,26 @@ def check_machines(asked: Asked) -> None:
     machines.check(asked.machines)
 
 
-def check(asked: Resolved) -> None:
-    """Run all checks, in the order in which a person would mend them. UserError for the first that fails."""
+def check(asked: Resolved) -> list[str]:
+    """Run all checks, in the order in which a person would mend them, and return what is to be told.
+
+    UserError for the first that fails.
+    """
     for flag in PATH_VARIABLES:
         require_path(asked, flag)
-    header = checkpoint.read_header(asked.path("pretrained_model_name_or_path"))
-    checkpoint.require_family(header, asked.settings.family)
+    notes = base_model.check(
+        asked.path("pretrained_model_name_or_path"),
+        asked.settings.family,
+        v="v_parameterization" in asked.flags,
+        zero_snr="zero_terminal_snr" in asked.flags,
+        change=prediction.CHANGE in asked.flags,
+    )
+    if "vae" in asked.flags:
+        base_model.vae_header(asked.path("vae"))
     require_tokenizers(asked)
     require_gpus(asked)
     require_output(asked)
+    return notes
 
 
 def require_path(asked: Asked, flag: str) -> None:

@@ -1,15 +1,14 @@
 """Builds models of whatever size the checkpoint has, on diffusers' U-Net and transformers' CLIP."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors import safe_open
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from extensions.model import text_names
-from extensions.model.checkpoint import TE1_SDXL, TE2_SDXL, TE_SD2, UNET, VAE, Header, read_header, require_family
+from extensions.model import published, text_names, untrained
+from extensions.model.checkpoint import TE1_SDXL, TE2_SDXL, TE_SD2, UNET, VAE, Header, read_header
 from extensions.model.models import Models
 from extensions.model.sizes import HEAD_CHANNELS, SD2_TEXT_LAYERS, clip_huggingface, clip_open, vae_config
 from extensions.model.unet_names import ldm_of_diffusers
@@ -25,18 +24,22 @@ class Loaded:
 
     carried: {name in the file: tensor}; the tensors are views of the mapped file and take no memory until
     they are read. They outlive a deleted file, so that a save after weeks does not need the base model.
+    base: the same of the whole file.
     """
 
     models: Models
     carried: dict[str, torch.Tensor]
+    base: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 def load(path: str, family: str, unet_dtype: torch.dtype) -> Loaded:
-    """Return the models of a single-file checkpoint, text encoders in float32. UserError for the wrong family."""
+    """Return the models of a single-file checkpoint, text encoders in float32. UserError for what is not one."""
     header = read_header(path)
-    require_family(header, family)
-    with safe_open(path, framework="pt") as file:
-        return (sdxl if family == "sdxl" else sd2)(header, file.get_tensor, unet_dtype)
+    published.check(header, family)
+    base = untrained.mapped(path)
+    loaded = (sdxl if family == "sdxl" else sd2)(header, base.__getitem__, unet_dtype)
+    loaded.base = base
+    return loaded
 
 
 def sdxl(header: Header, read, unet_dtype: torch.dtype) -> Loaded:

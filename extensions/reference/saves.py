@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from extensions.model import text_names
+from extensions.model import prediction, text_names, untrained
 from extensions.model.checkpoint import TE2_SDXL, TE_SD2, UNET
 from extensions.reference.models import TE1_PREFIX, Loaded
 from extensions.trainer import hook_points
@@ -50,7 +50,8 @@ class Saver:
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return every tensor of the file, on the CPU in the dtype of --save_precision, else in its own.
 
-        What SD2's loader leaves out (the 24th layer, the projection) keeps its dtype, as upstream's does.
+        What SD2's loader leaves out (the 24th layer, the projection) keeps its dtype, as upstream's does. What does
+        not train has the base's bits; the marks say what the U-Net predicts now.
         """
         models = self.loaded.models
         unet = models.unet.state_dict()
@@ -60,7 +61,9 @@ class Saver:
             found |= {TE1_PREFIX + name: self.ready(tensor) for name, tensor in encoders[0].items()}
         prefix = TE2_SDXL if models.family == "sdxl" else TE_SD2
         found |= {prefix + name: self.ready(tensor) for name, tensor in text_names.to_open_clip(encoders[-1]).items()}
-        return {name: self.kept(name, tensor) for name, tensor in self.loaded.carried.items()} | found
+        found = {name: self.kept(name, tensor) for name, tensor in self.loaded.carried.items()} | found
+        found = untrained.with_base_bits(found, self.loaded.base, models, self.dtype)
+        return untrained.marked(found, prediction.marks_of(self.args))
 
     def ready(self, tensor: torch.Tensor) -> torch.Tensor:
         """Contiguous, on the CPU, in the dtype of the file."""

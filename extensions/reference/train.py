@@ -10,13 +10,14 @@ from extensions import loop, manager
 from extensions.flags import settings
 from extensions.reference import data, engine, log, models, noise, optimizers, saves, text
 from extensions.reference.recompute import recompute
-from extensions.trainer import hook_points
+from extensions.trainer import base_model, hook_points
 
 SCALE = {"sdxl": 0.13025, "sd2": 0.18215}  # of the latents, one for each autoencoder
 
 
 def train(args, family: str) -> None:
     """Train the run that the flags describe. UserError for what the user can mend."""
+    base_model.check_args(args, family)
     if args.seed is not None:
         set_seed(args.seed)
     run = Training(args, family)

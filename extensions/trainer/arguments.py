@@ -6,6 +6,7 @@ from pathlib import Path
 
 from extensions import manager
 from extensions.base.errors import UserError
+from extensions.model import prediction
 
 HELP = (
     "plugins of this run, comma-separated: files of extensions/plugins/, or dotted names of your own; nothing runs "
@@ -34,6 +35,7 @@ def extend(parser: argparse.ArgumentParser, plugins: manager.Manager) -> argpars
     parser.allow_abbrev = False
     parser.add_argument("--extensions", default="", help=HELP)
     parser.add_argument("--run_folder", type=Path, help="where the run's record goes; a launch gives it")
+    parser.add_argument(f"--{prediction.CHANGE}", action="store_true", help=prediction.CHANGE_HELP)
     for name in plugins.names:
         group = parser.add_argument_group(name)
         try:

@@ -1,6 +1,7 @@
 """Starts both trainers, the only main: parses, checks, tries, trains, and tells the plugins how it ended."""
 
 import argparse
+import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -38,6 +39,7 @@ def main(trainer: Trainer, script: str, words: list[str], only_check: bool = Fal
 
     only_check: end once the flags are parsed and checked; nothing is loaded.
     """
+    weights_only()
     plugins = manager.install(arguments.listed_plugins(words))
     parser = arguments.extend(trainer.parser(script), plugins)
     args = trainer.parse(parser, words)
@@ -52,6 +54,12 @@ def main(trainer: Trainer, script: str, words: list[str], only_check: bool = Fal
         return
     manager.set_args(args)
     trainer.train(args)
+
+
+def weights_only() -> None:
+    """Keep every torch.load of this process to weights, also where a library asks for more: a pickle can run code."""
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
 
 
 def run(begin: Callable[[], None]) -> int:

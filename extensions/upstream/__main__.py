@@ -14,7 +14,7 @@ from pathlib import Path
 
 from extensions import loop, manager
 from extensions.base.errors import UserError, english
-from extensions.trainer import arguments, start
+from extensions.trainer import arguments, base_model, start
 
 
 class Upstream:
@@ -51,8 +51,11 @@ class Upstream:
         return self.trainer.train_util.get_scheduler_fix(args, optimizer, 1)
 
     def train(self, args: argparse.Namespace) -> None:
-        from extensions.upstream import states
+        from extensions.upstream import pickles, states
 
+        base_model.check_args(args, "sd2" if getattr(args, "v2", False) else "sdxl")
+        if getattr(args, "resume", None) and not args.resume_from_huggingface:
+            pickles.check_state(args.resume, args.deepspeed)
         manager.current().register("(states of all processes)", states.StatesOfAllProcesses())
         try:
             self.trainer.train(args)

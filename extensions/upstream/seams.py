@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from extensions.base.errors import UserError
-from extensions.upstream import states, wrappers
+from extensions.upstream import states, weights, wrappers
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,27 @@ SEAMS = (
         wrappers.load_sd2,
         ("v2", "ckpt_path"),
         "the same for SD2",
+    ),
+    Seam(
+        "library.sdxl_train_util",
+        "_load_target_model",
+        weights.load_target,
+        ("name_or_path",),
+        "a link to the base model is read where the trainer runs, and what is no file is looked for in a hub",
+    ),
+    Seam(
+        "library.model_util",
+        "is_safetensors",
+        weights.is_safetensors,
+        ("path",),
+        "a file's content says whether it is a pickle, which can run any code; upstream goes by its name",
+    ),
+    Seam(
+        "library.model_util",
+        "load_vae",
+        wrappers.load_vae,
+        ("vae_id", "dtype"),
+        "--vae takes pickles, too, and builds the full size alone",
     ),
     Seam(
         "library.train_util",

@@ -6,15 +6,16 @@ from array import array
 import torch
 
 from extensions import manager
-from extensions.model import checkpoint
+from extensions.model import checkpoint, prediction, published, untrained
 from extensions.model.models import Models
 from extensions.model.unet_names import ldm_of_diffusers
 from extensions.text.literal import literal
 from extensions.text.word_cache import bounded
 from extensions.trainer import hook_points
-from extensions.upstream import shapes
+from extensions.upstream import shapes, weights
 
 _models: Models | None = None
+_base: dict[str, torch.Tensor] = {}  # the base model's file, mapped; with --vae, that file's autoencoder
 
 
 def models() -> Models | None:
@@ -25,11 +26,11 @@ def models() -> Models | None:
 def load_sdxl(upstream, model_version, ckpt_path, *arguments, **keywords):
     """SDXL of whatever size the file has; the plugins see the models before anything is wrapped."""
     header = checkpoint.read_header(ckpt_path)
-    checkpoint.require_family(header, "sdxl")
-    with shapes.sized_for_sdxl(header):
+    published.check(header, "sdxl")
+    with shapes.sized_for_sdxl(header), weights.without_extras(header, "sdxl"):
         loaded = upstream(model_version, ckpt_path, *arguments, **keywords)
     encoder1, encoder2, vae, unet = loaded[:4]
-    _announce(Models("sdxl", unet, [encoder1, encoder2], vae))
+    _announce(Models("sdxl", unet, [encoder1, encoder2], vae), ckpt_path)
     return loaded
 
 
@@ -37,18 +38,28 @@ def load_sd2(upstream, v2, ckpt_path, *arguments, **keywords):
     """SD2 likewise. Without --v2 the file would be read as SD1.5, which this project does not train."""
     header = checkpoint.read_header(ckpt_path)
     checkpoint.require_family(header, "sd2" if v2 else "sd1")
-    with shapes.sized_for_sd2(header):
+    published.check(header, "sd2")
+    with shapes.sized_for_sd2(header), weights.without_extras(header, "sd2"):
         loaded = upstream(v2, ckpt_path, *arguments, **keywords)
     encoder, vae, unet = loaded
-    _announce(Models("sd2", unet, [encoder], vae, ldm_of_diffusers(header.shapes)))
+    _announce(Models("sd2", unet, [encoder], vae, ldm_of_diffusers(header.shapes)), ckpt_path)
     return loaded
 
 
-def _announce(loaded: Models) -> None:
+def load_vae(upstream, vae_id, dtype):
+    """--vae: one safetensors file with an autoencoder of any width, which is also what a checkpoint gets."""
+    vae, tensors = weights.vae(upstream, vae_id, dtype)
+    _base.update(tensors)
+    return vae
+
+
+def _announce(loaded: Models, path) -> None:
     global _models
     for encoder in loaded.text_encoders:
         _own_storage(encoder)
     _models = loaded
+    _base.clear()
+    _base.update(untrained.mapped(path))
     manager.current().hook.models_loaded(models=loaded)
 
 
@@ -165,11 +176,20 @@ def prepare_deepspeed_plugin(upstream, args):
 
 
 def save_checkpoint(upstream, *arguments, **keywords):
-    """Write beside the final name, with the plugins' metadata, then rename."""
+    """Write beside the final name, with the plugins' metadata, then rename.
+
+    What does not train has the base's bits, and the marks of the prediction are set.
+    """
     call = inspect.signature(upstream).bind(*arguments, **keywords)
     steps = call.arguments["steps"]
     path, metadata = call.arguments["output_file"], call.arguments["metadata"]
     dtype = call.arguments.get("save_dtype")
+
+    def complete(tensors):
+        found = untrained.with_base_bits(tensors, _base, _models, dtype)
+        return untrained.marked(found, prediction.marks_of(manager.args()))
+
     with hook_points.writing_checkpoint(path, metadata, _models, steps, dtype) as (temporary, merged):
         call.arguments |= {"output_file": str(temporary), "metadata": merged or None}
-        return upstream(*call.args, **call.kwargs)
+        with weights.completed(upstream, complete, _base):
+            return upstream(*call.args, **call.kwargs)

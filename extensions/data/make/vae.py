@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from extensions.base.errors import UserError
+from extensions.model import published
 from extensions.model.checkpoint import VAE, read_header
 from extensions.model.sizes import vae_config
 
@@ -25,7 +26,9 @@ def load(checkpoint: str):
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
     from diffusers.models import AutoencoderKL
 
-    model = AutoencoderKL(**vae_config(read_header(checkpoint)))
+    header = read_header(checkpoint)
+    published.check_vae(header)
+    model = AutoencoderKL(**vae_config(header))
     model.load_state_dict(convert_ldm_vae_checkpoint(weights(checkpoint), model.config))
     return model.eval()
 
@@ -34,9 +37,11 @@ def weights(checkpoint: str | Path) -> dict[str, torch.Tensor]:
     """Return the autoencoder's tensors by their names in the file, in float32."""
     from safetensors import safe_open
 
-    names = [name for name in read_header(checkpoint).shapes if name.startswith(VAE)]
+    header = read_header(checkpoint)
+    names = [name for name in header.shapes if name.startswith(VAE)]
     if not names:
         raise UserError(f"{checkpoint} holds no autoencoder ({VAE}*); give a whole checkpoint")
+    published.check_vae(header)
     with safe_open(checkpoint, framework="pt") as file:
         return {name: file.get_tensor(name).float() for name in names}
 

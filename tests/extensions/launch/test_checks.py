@@ -12,10 +12,7 @@ from extensions.base.paths import ROOT
 from extensions.launch import __main__ as launch
 from extensions.launch import checks, command
 from extensions.launch.stages import Asked
-from tests.helpers import asking
-
-SDXL = "conditioner.embedders.1.model.token_embedding.weight"
-SD2 = "cond_stage_model.model.token_embedding.weight"
+from tests.helpers import asking, checkpoint_files
 
 
 @pytest.fixture
@@ -23,9 +20,9 @@ def files(tmp_path):
     """A base model's header, metadata and latents, as the checks see them."""
     (tmp_path / "latents").mkdir()
     (tmp_path / "meta.json").write_text("{}")
-    for name, key in (("sdxl", SDXL), ("sd2", SD2)):
-        tensors = {"model.diffusion_model.out.2.weight": torch.zeros(1), key: torch.zeros(1)}
-        save_file(tensors, tmp_path / f"{name}.safetensors")
+    for family in ("sdxl", "sd2"):
+        files = checkpoint_files.small(family)
+        checkpoint_files.write(tmp_path / f"{family}.safetensors", checkpoint_files.entries(files))
     return tmp_path
 
 
@@ -79,6 +76,41 @@ def test_truncated_base(files):
     path = files / "sdxl.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     assert "truncated" in refused(asked(files))
+
+
+def marked(files, metadata=None, **more):
+    """The base with more tensors, or metadata."""
+    shapes = checkpoint_files.small("sdxl") | dict.fromkeys(more, (0,))
+    checkpoint_files.write(files / "sdxl.safetensors", checkpoint_files.entries(shapes), metadata)
+
+
+def test_a_base_that_is_not_whole(files):
+    shapes = checkpoint_files.small("sdxl")
+    shapes.pop("model.diffusion_model.out.2.weight")
+    checkpoint_files.write(files / "sdxl.safetensors", checkpoint_files.entries(shapes))
+    assert "1 of 1,117 are missing (model.diffusion_model.out.2.weight)" in refused(asked(files))
+    assert not (files / "out").exists()
+
+
+def test_a_base_for_another_prediction(files):
+    marked(files, v_pred=1)
+    assert "predicts v (says its tensor v_pred), this run trains noise" in refused(asked(files))
+    check(asked(files, "--v_parameterization"))
+    check(asked(files, "--change_prediction"))
+    marked(files, {"modelspec.prediction_type": "epsilon"})
+    assert "take --v_parameterization out" in refused(asked(files, "--v_parameterization"))
+    check(asked(files))
+
+
+def test_what_else_a_base_holds_is_told(files):
+    marked(files, **{"model_ema.decay": 1})
+    (note,) = checks.check(asking.resolved(asked(files), cpu=True))
+    assert note.endswith("also holds EMA copies (1 tensors), which no trainer reads")
+
+
+def test_another_autoencoder_is_read_first(files):
+    (files / "vae.ckpt").write_bytes(b"PK\x03\x04" + b"0" * 100)
+    assert "--vae" in refused(asked(files, f"--vae={files / 'vae.ckpt'}"))
 
 
 def test_more_gpus_than_present(files):

@@ -1,0 +1,62 @@
+"""Reads and sets the marks by which a checkpoint says what its U-Net predicts.
+
+Neither keys nor shapes tell noise (epsilon) from v (arXiv 2202.00512). User interfaces go by two tensors that nobody
+else reads: `v_pred`, and `ztsnr` where the schedule ends at SNR 0 (arXiv 2305.08891); trainers also write
+`modelspec.prediction_type` into the metadata. Tensors win: metadata are copied along by tools that do not read them.
+"""
+
+from extensions.base.errors import UserError
+from extensions.model.checkpoint import Header, printable
+
+V_PRED, ZERO_SNR = MARKS = "v_pred", "ztsnr"
+EPSILON, V, EDM = "epsilon", "v", "edm"
+METADATA = "modelspec.prediction_type"
+CHANGE = "change_prediction"  # the flag that lets a run train something else than its base model predicts
+CHANGE_HELP = "train noise or v, and a schedule, whatever the base model's file is marked for"
+
+
+def marked(header: Header) -> str | None:
+    """Return what the file says that its U-Net predicts; None where it says nothing."""
+    if V_PRED in header.shapes:
+        return V
+    if any(name.startswith("edm_") for name in header.shapes):
+        return EDM
+    said = header.metadata.get(METADATA, "").strip().lower()
+    return {"v": V, "v_prediction": V, "eps": EPSILON}.get(said, said or None)
+
+
+def check(header: Header, v: bool, zero_snr: bool, change: bool) -> list[str]:
+    """Return notes for a run of --v_parameterization and --zero_terminal_snr. UserError where the file says other.
+
+    change: --change_prediction, for a run that is to teach its base model another prediction.
+    """
+    wanted, found = V if v else EPSILON, marked(header)
+    by = "its tensor v_pred" if V_PRED in header.shapes else f"its metadata, {METADATA}" if found != EDM else "edm_…"
+    if found not in (None, wanted):
+        mends = {V: "add --v_parameterization", EPSILON: "take --v_parameterization out"}
+        mend = mends.get(found or "", "give another base model")
+        return _unlike(header, f"predicts {shown(found)} (says {by}), this run trains {shown(wanted)}", mend, change)
+    if v and ZERO_SNR in header.shapes and not zero_snr:
+        what = f"has a schedule that ends at SNR 0 (says its tensor {ZERO_SNR}), this run trains without"
+        return _unlike(header, what, "add --zero_terminal_snr", change)
+    if v and zero_snr and V_PRED in header.shapes and ZERO_SNR not in header.shapes:
+        return [f"note: {header.path} is marked v_pred without ztsnr; this run trains --zero_terminal_snr"]
+    return []
+
+
+def shown(prediction: str) -> str:
+    """Return a prediction as a person calls it."""
+    return {EPSILON: "noise (epsilon)", V: "v"}.get(prediction, printable(prediction))
+
+
+def _unlike(header: Header, what: str, mend: str, change: bool) -> list[str]:
+    if change:
+        return [f"note: {header.path} {what}, as --{CHANGE} asks"]
+    raise UserError(f"{header.path} {what}; {mend}, or give --{CHANGE} to teach it the other")
+
+
+def marks_of(args) -> tuple[str, ...]:
+    """Return the names of the empty tensors that the checkpoint of a run with these parsed flags has."""
+    if not getattr(args, "v_parameterization", False):
+        return ()
+    return (V_PRED, ZERO_SNR) if getattr(args, "zero_terminal_snr", False) else (V_PRED,)
