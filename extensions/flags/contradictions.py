@@ -23,6 +23,7 @@ def check(flags: Flags, processes: int) -> Settings:
     """Return the settings. UserError for the first contradiction. processes: of the whole run, on all machines."""
     made = settings.of_words(flags)
     attention(flags)
+    form_of_checkpoints(flags.get("save_model_as"))
     pairs.check(flags)
     declared.check(made.plugins, flags.__contains__)
     zero(flags, made)
@@ -40,6 +41,19 @@ def attention(flags: Flags) -> None:
         raise UserError(
             "--diffusers_xformers leaves the U-Net without xformers: upstream then asks the VAE alone for it; "
             "take it out, --xformers is enough"
+        )
+
+
+def form_of_checkpoints(form: str | None) -> None:
+    """Refuse diffusers' folders. form: of --save_model_as, None where it is not given.
+
+    Upstream makes them with what it fetches from a hub, at the first save, for full-size models alone, and not whole
+    or not at all.
+    """
+    if form is not None and form.lower().startswith("diffusers"):
+        raise UserError(
+            f"--save_model_as={form} needs files from a hub when the first checkpoint is due; give safetensors, and "
+            "convert it with diffusers' StableDiffusionXLPipeline.from_single_file(…).save_pretrained(…)"
         )
 
 

@@ -5,7 +5,7 @@ import argparse
 from extensions import manager
 from extensions.base.errors import UserError
 from extensions.data import DATASET
-from extensions.flags import declared, settings
+from extensions.flags import contradictions, declared, settings
 from extensions.flags.settings import Settings
 
 TIMESTEPS = 1000  # of the noise schedule, 0 the cleanest
@@ -19,6 +19,7 @@ def check(args: argparse.Namespace) -> Settings:
     config = settings.of_args(args)
     declared.check(config.plugins, lambda name: bool(getattr(args, name, None)))
     timesteps(args)
+    contradictions.form_of_checkpoints(getattr(args, "save_model_as", None))
     if getattr(args, "torch_compile", False):  # the plugin that compiles has taken it
         owner = manager.reader_of("torch_compile")
         raise UserError(f"--torch_compile needs the plugin {owner}; add {owner} to --extensions")

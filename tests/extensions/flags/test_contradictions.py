@@ -41,6 +41,8 @@ PAIRS = {
     "--torch_compile --extensions=dual_tag": "plugin dynamo",
     "--torch_compile --extensions=dynamo --optimizer_type=torchao.optim.AdamW4bit": "extensions.optimizers.AdamW4bit",
     "--xformers --diffusers_xformers": "--diffusers_xformers leaves the U-Net without xformers",
+    "--save_model_as=diffusers": "--save_model_as=diffusers needs files from a hub",
+    "--save_model_as=diffusers_safetensors": "give safetensors, and convert it",
     "--use_8bit_adam --optimizer_type=Lion": "both name the optimizer",
     "--use_lion_optimizer --optimizer_type=Lion": "both name the optimizer",
     "--use_8bit_adam --use_lion_optimizer": "both name the optimizer",

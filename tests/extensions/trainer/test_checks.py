@@ -48,6 +48,13 @@ def test_full_precision_needs_its_mixed_precision(name, mixed):
             common_checks.check(args)
 
 
+@pytest.mark.parametrize("form", ["diffusers", "diffusers_safetensors"])
+def test_folders_of_diffusers_are_refused(form):
+    """A configuration file may say so, too, which no launcher reads."""
+    with pytest.raises(UserError, match=f"^--save_model_as={form} needs files from a hub"):
+        common_checks.check(parsed(*INPUTS, save_model_as=form))
+
+
 @pytest.mark.parametrize("script", flags.SCRIPTS)
 def test_the_reference_trainer_refuses(script):
     words = [word for word in WORDS if script == "fine_tune.py" or word != "--v2"]
