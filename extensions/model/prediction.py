@@ -5,6 +5,8 @@ else reads: `v_pred`, and `ztsnr` where the schedule ends at SNR 0 (arXiv 2305.0
 `modelspec.prediction_type` into the metadata. Tensors win: metadata are copied along by tools that do not read them.
 """
 
+from collections.abc import Container
+
 from extensions.base.errors import UserError
 from extensions.model.checkpoint import Header, printable
 
@@ -55,8 +57,13 @@ def _unlike(header: Header, what: str, mend: str, change: bool) -> list[str]:
     raise UserError(f"{header.path} {what}; {mend}, or give --{CHANGE} to teach it the other")
 
 
-def marks_of(args) -> tuple[str, ...]:
-    """Return the names of the empty tensors that the checkpoint of a run with these parsed flags has."""
-    if not getattr(args, "v_parameterization", False):
+def marks_of(args, family: str, base: Container[str]) -> tuple[str, ...]:
+    """Return the names of the empty tensors that the checkpoint of a run with these parsed flags has.
+
+    base: the names in the base model's file. Of SD2 nobody goes by marks: there they are kept true, and not added.
+    """
+    if not getattr(args, "v_parameterization", False) or (
+        family == "sd2" and not any(mark in base for mark in MARKS)
+    ):
         return ()
-    return (V_PRED, ZERO_SNR) if getattr(args, "zero_terminal_snr", False) else (V_PRED,)
+    return MARKS if getattr(args, "zero_terminal_snr", False) else (V_PRED,)

@@ -63,7 +63,7 @@ class Saver:
         found |= {prefix + name: self.ready(tensor) for name, tensor in text_names.to_open_clip(encoders[-1]).items()}
         found = {name: self.kept(name, tensor) for name, tensor in self.loaded.carried.items()} | found
         found = untrained.with_base_bits(found, self.loaded.base, models, self.dtype)
-        return untrained.marked(found, prediction.marks_of(self.args))
+        return untrained.marked(found, prediction.marks_of(self.args, models.family, self.loaded.base))
 
     def ready(self, tensor: torch.Tensor) -> torch.Tensor:
         """Contiguous, on the CPU, in the dtype of the file."""

@@ -187,7 +187,7 @@ def save_checkpoint(upstream, *arguments, **keywords):
 
     def complete(tensors):
         found = untrained.with_base_bits(tensors, _base, _models, dtype)
-        return untrained.marked(found, prediction.marks_of(manager.args()))
+        return untrained.marked(found, prediction.marks_of(manager.args(), _models.family, _base))
 
     with hook_points.writing_checkpoint(path, metadata, _models, steps, dtype) as (temporary, merged):
         call.arguments |= {"output_file": str(temporary), "metadata": merged or None}

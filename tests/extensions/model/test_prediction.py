@@ -63,4 +63,6 @@ def test_a_schedule_that_is_new_to_the_file_is_told():
     [(False, False, ()), (True, False, ("v_pred",)), (True, True, ("v_pred", "ztsnr")), (False, True, ())],
 )
 def test_the_marks_of_a_run(v, zero, names):
-    assert prediction.marks_of(argparse.Namespace(v_parameterization=v, zero_terminal_snr=zero)) == names
+    args = argparse.Namespace(v_parameterization=v, zero_terminal_snr=zero)
+    assert prediction.marks_of(args, "sdxl", {}) == prediction.marks_of(args, "sd2", {"v_pred"}) == names
+    assert prediction.marks_of(args, "sd2", {}) == ()

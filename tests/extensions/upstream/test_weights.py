@@ -113,7 +113,7 @@ def saved(family, models, base, path):
 @pytest.mark.parametrize("family", LOADERS)
 def test_a_checkpoint_has_base_bits_and_marks_and_outlives_the_base(family, suffix, standins, tmp_path):
     base = tmp_path / "base.safetensors"
-    base.write_bytes(standins[family].read_bytes())
+    save_file(load_file(standins[family]) | {"v_pred": torch.zeros(0)}, base)
     models = LOADERS[family](base)
     for model in models[: 4 if family == "sdxl" else 3]:
         model.requires_grad_(False).to(torch.bfloat16)
