@@ -49,7 +49,7 @@ def prepare(asked: Asked) -> Asked:
 def launch(asked: Asked, held: tuple[int, ...]) -> int:
     """Check what is there, and train. held: descriptors that the training process keeps open."""
     resolved = resume.apply(asked)
-    resolved = changed(resolved, notes=checks.check(resolved))
+    resolved = changed(resolved, notes=checks.check(resolved) or ())
     resolved = trainer.settle(resolved)
     patched = trainer.build(resolved)
     if resolved.ramdisk and not resolved.tiny:
