@@ -1,10 +1,18 @@
 """Raises what a user can mend, or has asked for, as exceptions of one line."""
 
+WRAPPED = "\nOriginal Traceback"  # torch makes such a text, and an error of it, of one in a data-loader worker
+
 
 class UserError(Exception):
-    """One line: what is wrong, where, and what to do. Shown without a traceback; exit code `code`."""
+    """One line: what is wrong, where, and what to do. Shown without a traceback; exit code `code`.
+
+    Names of files and ids stand in it as they are: line breaks and terminal escapes in them are escaped.
+    """
 
     code = 2
+
+    def __init__(self, said: str = ""):
+        super().__init__(said if WRAPPED in said else printable(said))
 
 
 class Stopped(UserError):
@@ -17,6 +25,13 @@ class NotFinite(UserError):
     """NaN or infinity in loss, gradients or weights."""
 
     code = 76
+
+
+def printable(text: str) -> str:
+    """Return a text as a terminal may show it, in one line: what does not print is escaped as Python writes it."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def english(error: BaseException) -> str:

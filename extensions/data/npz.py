@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from extensions.base.errors import UserError
+from extensions.data import ids
 from extensions.data.latents import NOT_THERE, CorruptSample, Latents
 from extensions.data.metadata import LARGEST_SIDE
 
 
 def path_of(folder: Path, key: str) -> Path:
-    """Return where the latents of an image lie."""
+    """Return where the latents of an image lie. UserError for an id that leads out of the folder."""
+    ids.require_below(key, folder)
     return folder / f"{key}.npz"
 
 

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from extensions import manager
-from extensions.base.errors import UserError
+from extensions.base.errors import UserError, printable
 from extensions.data.loader import Places
 from extensions.launch.stages import Asked
 from extensions.resume import skipped, states
@@ -26,7 +26,7 @@ def show(asked: Asked) -> int:
     for micro_step, process, place in places.global_batch(step):
         for sample in (dataset.metadata[row] for row in place.rows):
             size, text = f"{sample.width}x{sample.height}", dataset.text_of(sample, place.epoch)
-            table.add_row(str(micro_step + 1), str(process), sample.key, size, text)
+            table.add_row(str(micro_step + 1), str(process), printable(sample.key), size, printable(text))
     Console().print(table, markup=False)
     return 0
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from extensions.base.errors import UserError
 from extensions.base.processes import any_process, from_all
-from extensions.data import DATASET
+from extensions.data import DATASET, ids
 from extensions.flags import values
 from extensions.flags.declared import Flag
 from extensions.hookspecs import hookimpl
@@ -104,8 +104,8 @@ class Plugin:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a+", encoding="utf-8") as file:
             file.seek(0)
-            if key not in file.read().splitlines():
-                file.write(f"{key}\n")
+            if (line := ids.line(key)) not in file:
+                file.write(line)
 
     @hookimpl
     def run_ended(self):

@@ -6,6 +6,7 @@ one that is gone changes nothing, for the index holds what it said.
 
 import json
 from array import array
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import xxhash
 
 from extensions.base.errors import UserError
 from extensions.base.processes import is_first
+from extensions.data import ids
 from extensions.data.index.layout import Facts, Listed, beside
 from extensions.data.index.reader import Index, Unusable
 
@@ -27,10 +29,7 @@ def read(paths: list[Path]) -> tuple[list[Listed], np.ndarray]:
         before, hasher = len(found), xxhash.xxh3_128()
         try:
             with open(path, "rb") as file:
-                for line in file:
-                    hasher.update(line)
-                    if key := line.rstrip(b"\r\n"):
-                        found.append(xxhash.xxh3_64_intdigest(key))
+                found.extend(xxhash.xxh3_64_intdigest(key) for key in ids.keys_of(path, hashed(file, hasher)))
         except OSError as error:
             raise UserError(
                 f"no list of ids can be read at {path} ({error.strerror}); give EXCLUDE= a file with an id a line, "
@@ -38,6 +37,13 @@ def read(paths: list[Path]) -> tuple[list[Listed], np.ndarray]:
             ) from None
         lists.append(Listed(str(path.resolve()), len(found) - before, hasher.hexdigest()))
     return lists, np.unique(np.frombuffer(found, np.uint64))
+
+
+def hashed(lines: Iterable[bytes], hasher) -> Iterator[bytes]:
+    """Yield lines that have gone into a checksum."""
+    for line in lines:
+        hasher.update(line)
+        yield line
 
 
 def lists_of(index: Path) -> list[Path]:

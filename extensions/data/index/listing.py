@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from extensions.base.saving import replacing
+from extensions.data import ids
 from extensions.data.index.layout import beside
 from extensions.data.index.parts import Parts
 from extensions.data.index.policies import CHOICES
@@ -47,5 +48,5 @@ def lines(parts: Parts, chosen: np.ndarray) -> Iterator[bytes]:
         mask = chosen[start : start + len(part)]
         start += len(part)
         if mask.any():
-            keys = part.column("key").filter(pa.array(mask)).cast(pa.binary())
-            yield b"".join(key + b"\n" for key in keys.to_pylist())
+            keys = part.column("key").filter(pa.array(mask))
+            yield "".join(ids.line(key) for key in keys.to_pylist()).encode()

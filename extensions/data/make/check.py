@@ -25,7 +25,7 @@ from extensions.base.errors import UserError
 from extensions.base.paths import CHECKS, shown
 from extensions.base.reporting import exit_with
 from extensions.base.saving import replacing, writing
-from extensions.data import npz, parallel
+from extensions.data import ids, npz, parallel
 from extensions.data.index import open_for
 from extensions.data.latents import CorruptSample
 from extensions.data.pack import header, is_pack
@@ -83,7 +83,7 @@ def put_down(results: Iterator[list], report: TextIO, listed: TextIO) -> Counter
     counts: Counter[str] = Counter()
     report.write('{"bad": [')
     for key, kind, reason in chain.from_iterable(results):
-        listed.write(f"{key}\n")
+        listed.write(ids.line(key))
         entry = json.dumps({"id": key, "kind": kind, "reason": reason}, ensure_ascii=False)
         report.write((",\n" if counts else "\n") + entry)
         counts[kind] += 1

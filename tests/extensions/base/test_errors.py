@@ -1,12 +1,13 @@
 """What an error says, in English and in one line; exit codes that mean that it was said."""
 
 import os
+import pickle
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extensions.base.errors import EXPLAINED, NotFinite, Stopped, UserError, english
+from extensions.base.errors import EXPLAINED, NotFinite, Stopped, UserError, english, printable
 
 
 @pytest.mark.parametrize(
@@ -44,3 +45,14 @@ def test_the_codes_are_those_of_sysexits_and_the_readme():
     codes = (UserError.code, Stopped.code, NotFinite.code)
     assert codes == (2, os.EX_TEMPFAIL, 76) and set(codes) == EXPLAINED
     assert issubclass(Stopped, UserError) and issubclass(NotFinite, UserError)
+
+
+@given(st.text())
+def test_names_in_an_error_break_no_line_and_reach_no_terminal(name):
+    said = str(UserError(f"{name} is missing"))
+    assert said.isprintable() and str(pickle.loads(pickle.dumps(UserError(said)))) == said
+    assert not name.isprintable() or name in said
+
+
+def test_what_does_not_print_is_written_as_python_does():
+    assert printable("a\nb\x1b[2J\udcff é") == "a\\nb\\x1b[2J\\udcff é"
