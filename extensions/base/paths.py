@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from extensions.base.errors import UserError
+
 ROOT = Path(__file__).resolve().parents[2]
 SUBMODULE = ROOT / "sd-scripts"
 PATCHES = ROOT / "patches"
@@ -29,3 +31,9 @@ def is_file_name(text: str) -> bool:
     UnicodeEncodeError, a ValueError, for a text that is no Unicode.
     """
     return 0 < len(os.fsencode(text)) <= 255 and text not in {".", ".."} and "/" not in text and text.isprintable()
+
+
+def require_apart(out: Path, source: Path, what: str) -> None:
+    """Raise UserError where `out` is the folder that is read, or lies in it: what is written would be read, too."""
+    if out.resolve().is_relative_to(source.resolve()):
+        raise UserError(f"OUT={out} lies in the {what} {source}; give a folder outside of it")

@@ -31,7 +31,7 @@ def _bar(console: Console, what: str, total: int | None, unit: str, done: int):
     shown = (TextColumn("{task.description}"), BarColumn(), *share, TextColumn("{task.fields[rate]}"), *left)
     with Progress(*shown, console=console) as bar:
         task = bar.add_task(what, total=total, completed=done, rate="")
-        yield lambda now, units: bar.update(task, completed=now, rate=f"{units:,} {unit}, {rate.of(units):,.0f}/s")
+        yield lambda now, units: bar.update(task, completed=now, rate=f"{units:,} {unit}, {rate.told(units)}")
 
 
 @contextmanager
@@ -40,11 +40,11 @@ def _lines(what: str, total: int | None, unit: str, done: int):
 
     def advance(now: int, units: int) -> None:
         nonlocal last
-        clock, speed = time.monotonic(), rate.of(units)
+        clock, speed = time.monotonic(), rate.told(units)
         if clock - last < EVERY:
             return
         last = clock
-        line = f"{units:,} {unit}, {speed:,.0f}/s"
+        line = f"{units:,} {unit}, {speed}"
         if total is not None:
             left = (clock - began) / max(1, now - done) * (total - now)
             line = f"{100 * now / max(1, total):.0f} %, {line}, {left / 60:.1f} minutes left"
@@ -63,3 +63,10 @@ class _Rate:
         if self.first is None:
             self.began, self.first = time.monotonic(), units
         return (units - self.first) / max(1e-9, time.monotonic() - self.began)
+
+    def told(self, units: int) -> str:
+        """Return the rate for a person: units a second, or seconds a unit where these are longer."""
+        speed = self.of(units)
+        if speed >= 10 or speed == 0:
+            return f"{speed:,.0f}/s"
+        return f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:,.1f} s each"

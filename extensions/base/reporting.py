@@ -5,6 +5,7 @@ import re
 import signal
 import sys
 import traceback
+from functools import partial
 
 from extensions.base import shared_exit
 from extensions.base.errors import EXPLAINED, UserError
@@ -65,6 +66,26 @@ def exit_code_of(main, arguments: list[str]) -> int:
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
         return 0
+
+
+def exit_code_of_app(app, arguments: list[str]) -> int:
+    """Return the same of a typer app."""
+    return exit_code_of(partial(run_app, app), arguments)
+
+
+def run_app(app, arguments: list[str]) -> int:
+    """Run a typer app; its exit code. UserError for what its parser would say in a box of several lines."""
+    try:
+        code = app(arguments, standalone_mode=False)
+    except Exception as error:  # typer has click's classes where it pleases; all of them can say what they mean
+        said = getattr(error, "format_message", None)
+        if said is None:
+            raise
+        if not arguments:  # nothing was asked for: the help
+            print(said())
+            return UserError.code
+        raise UserError(" ".join(said().split())) from None
+    return code if isinstance(code, int) else 0
 
 
 def one_line(error: UserError) -> str:

@@ -1,5 +1,6 @@
 """Writes files and folders that appear under their final name only when they are whole."""
 
+import hashlib
 import os
 import shutil
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from extensions.base.errors import UserError
 
+LONGEST_NAME = 255  # bytes, on the file systems there are
 UNDER_WAY = ".checkpoint.part"  # in the folder of the checkpoints: the one that is being written
 
 
@@ -96,7 +98,11 @@ def _beside(path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose a writable folder") from None
-    return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    name = f".{path.stem}.{os.getpid()}.part{path.suffix}"
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]
+        name = f".{short}.{os.getpid()}.part{path.suffix}"
+    return path.with_name(name)
 
 
 def _umask() -> int:

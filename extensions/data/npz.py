@@ -1,6 +1,7 @@
 """Reads a folder of `<id>.npz` latents, as the historical data keep them."""
 
 import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,8 @@ def arrays_of(path: Path) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]
 
     Any exception where it is damaged.
     """
-    with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+    # A pipe in its place would be waited for, without the flag; with it, it reads as empty.
+    with open(path, "rb", opener=without_waiting) as file, np.load(file, allow_pickle=False) as archive:
         latents, original, crop = archive["latents"], archive["original_size"], archive["crop_ltrb"]
     if latents.dtype.kind != "f" or latents.dtype.itemsize > 8:
         raise ValueError(f"latents are {latents.dtype}")
@@ -62,6 +64,11 @@ def pair_of(name: str, found: np.ndarray, count: int, least: int) -> tuple[int, 
     if not ((found >= least) & (found <= LARGEST_SIDE) & (found == np.floor(found))).all():
         raise ValueError(f"{name} is {found.tolist()}")
     return int(found[0]), int(found[1])
+
+
+def without_waiting(path: str, flags: int) -> int:
+    """Open a file, or what stands in its place, at once."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def missing(path: Path, key: str, error: OSError) -> UserError:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from extensions.base.errors import UserError
-from extensions.base.reporting import exit_code_of
+from extensions.base.reporting import exit_code_of, run_app
 from extensions.data.index import checked, excluded
 from extensions.data.index.build import build, described
 from extensions.data.index.layout import SUFFIX, Listed, Source, index_of
@@ -49,6 +49,7 @@ def make(
         raise UserError("missing=skip needs the folder of the latents; give DATA=")
     lists = [Path(path) for path in files_of(exclude)] if exclude else []
     listed, _ = excluded.read(lists)
+    require_there(sources, folder)
     index.parent.mkdir(parents=True, exist_ok=True)
     require_writable(index)
     with locked(index, "builds this index"):
@@ -58,6 +59,15 @@ def make(
         elif folder and not checked.is_known(index, found.keys_fingerprint, folder):
             renew(found, sources, folder, policies, lists)
         print(f"{index}: {described(Index(index).facts)}", flush=True)
+
+
+def require_there(sources: list[Path], folder: Path | None) -> None:
+    """Raise UserError for what is not there, before a folder is made for the index."""
+    for path in sources:
+        if not path.is_file():
+            raise UserError(f"no such metadata file: {path}")
+    if folder and not folder.is_dir():
+        raise UserError(f"no such folder of latents: {folder}")
 
 
 def files_of(given: str) -> list[str]:
@@ -112,9 +122,8 @@ def renew(found: Index, sources: list[Path], folder: Path, policies: Policies, l
 
 
 def main(arguments: list[str]) -> int:
-    """One command; its exit code. What is wrong with the command line typer says itself, and ends."""
-    app(arguments)
-    return 0
+    """One command; its exit code. UserError for what is wrong with it, by the parser's rules or ours."""
+    return run_app(app, arguments)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ import pyarrow as pa
 import typer
 
 from extensions.base.errors import UserError
-from extensions.base.paths import CHECKS, shown
-from extensions.base.reporting import exit_with
+from extensions.base.paths import CHECKS, require_apart, shown
+from extensions.base.reporting import exit_code_of_app
 from extensions.base.saving import replacing, writing
 from extensions.data import ids, npz, parallel
 from extensions.data.index import open_for
@@ -57,6 +57,7 @@ def check(index, folder: Path, out: Path, jobs: int) -> dict:
     """
     if not folder.is_dir():
         raise UserError(f"no such folder of latents: {folder}")
+    require_apart(out, folder, "folder of latents")
     began = time.monotonic()
     tasks = tasks_of(index, folder)
     try:
@@ -159,7 +160,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except UserError as error:
-        sys.exit(exit_with(error))
+    sys.exit(exit_code_of_app(app, sys.argv[1:]))

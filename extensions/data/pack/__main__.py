@@ -1,6 +1,7 @@
 """Packs a folder of npz latents: python -m extensions.data.pack META DATA OUT (make pack)."""
 
 import enum
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +9,8 @@ from typing import Annotated
 import typer
 
 from extensions.base.errors import UserError
-from extensions.base.reporting import exit_with
+from extensions.base.paths import require_apart
+from extensions.base.reporting import exit_code_of_app
 from extensions.data.index import open_for
 from extensions.data.pack import is_pack, make, plan, write
 
@@ -45,6 +47,9 @@ def main(
     for path, what in ((data, "folder of latents"), (out.parent, "folder for the pack")):
         if not path.is_dir():
             raise UserError(f"no such {what}: {path}")
+    require_apart(out, data, "folder of latents")
+    if not (math.isfinite(shard_gb) and shard_gb * (1 << 30) >= 1):
+        raise UserError(f"SHARD_GB={shard_gb}: give a number of GiB above 0, such as 4")
     if is_pack(data):
         raise UserError(f"{data} is a pack already; give the folder of npz files that it was made of")
     wish = make.Wish(data, out, dtype.value, bad.value, int(shard_gb * (1 << 30)))
@@ -55,7 +60,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except UserError as error:
-        sys.exit(exit_with(error))
+    sys.exit(exit_code_of_app(app, sys.argv[1:]))

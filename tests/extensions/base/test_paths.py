@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from extensions.base import paths
+from extensions.base.errors import UserError
 
 
 def test_the_repository_is_the_one_that_git_sees():
@@ -68,3 +69,16 @@ def test_a_name_of_a_file(name, tmp_path):
 )
 def test_no_name_of_a_file(name):
     assert not paths.is_file_name(name)
+
+
+@pytest.mark.parametrize(
+    ("out", "inside"), [("a", True), ("a/b", True), ("a/../a/x", True), ("link/x", True), ("ab", False), (".", False)]
+)
+def test_what_is_written_lies_apart_from_what_is_read(tmp_path, out, inside):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    if inside:
+        with pytest.raises(UserError, match=r"OUT=.* lies in the folder of things .*; give a folder outside of it"):
+            paths.require_apart(tmp_path / out, tmp_path / "a", "folder of things")
+    else:
+        paths.require_apart(tmp_path / out, tmp_path / "a", "folder of things")

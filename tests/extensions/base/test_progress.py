@@ -57,6 +57,25 @@ def test_a_short_task_leaves_the_log_alone(clock, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    ("units", "seconds", "told"),
+    [
+        (0, 40, "0/s"),
+        (1, 40, "40.0 s each"),
+        (30, 40, "1.3 s each"),
+        (40, 40, "1.0/s"),
+        (100, 40, "2.5/s"),
+        (400, 40, "10/s"),
+        (10**7, 40, "250,000/s"),
+    ],
+)
+def test_what_is_slow_has_seconds_and_not_a_rate_of_nothing(clock, units, seconds, told):
+    rate = module._Rate()
+    rate.of(0)
+    clock.now += seconds
+    assert rate.told(units) == told
+
+
 SHOWN = """
 from extensions.base.progress import progress
 with progress("reading", 10, "images") as told:

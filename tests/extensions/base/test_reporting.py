@@ -2,8 +2,10 @@
 
 import signal
 from types import SimpleNamespace
+from typing import Annotated
 
 import pytest
+import typer
 
 from extensions.base import reporting, shared_exit
 from extensions.base.errors import UserError
@@ -94,3 +96,28 @@ def test_the_line_is_printed_though_the_launcher_stops_the_process(tmp_path, mon
     finally:
         signal.signal(signal.SIGTERM, previous)
     assert order == ["error: a is corrupt; make it again\n"]
+
+
+@pytest.mark.parametrize("words", [["--jobs", "two"], ["--no-such"], ["a", "b"], ["--jobs"]])
+def test_a_parser_says_in_one_line_what_is_wrong(words, capsys):
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+    @app.command()
+    def main(jobs: Annotated[int, typer.Option()] = 1):
+        raise AssertionError(jobs)
+
+    assert reporting.exit_code_of_app(app, words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1
+
+
+def test_an_app_ends_as_it_says():
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+    @app.command()
+    def main(code: int):
+        if code:
+            raise typer.Exit(code)
+
+    assert [reporting.exit_code_of_app(app, [code]) for code in ("0", "3")] == [0, 3]
+    assert reporting.exit_code_of_app(app, ["--help"]) == 0

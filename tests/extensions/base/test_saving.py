@@ -68,3 +68,11 @@ def test_room_is_asked_for(tmp_path, monkeypatch):
     require_room(tmp_path, 10**9, "a state")
     with pytest.raises(UserError, match="has 1.0 GB free, a state takes 1.1 GB; make room"):
         require_room(tmp_path, 11 * 10**8, "a state")
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".npz", "日" * 83 + ".npz", "a.npz"])
+def test_names_as_long_as_a_file_system_takes(tmp_path, name):
+    with replacing(tmp_path / name) as temporary:
+        assert temporary.suffix == ".npz" and len(os.fsencode(temporary.name)) <= 255
+        temporary.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
