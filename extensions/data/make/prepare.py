@@ -1,7 +1,7 @@
 """Prepares images as latents: one `<id>.npz` an image, and what the metadata say of it.
 
 An npz holds `latents` float32 (4, h/8, w/8), not yet multiplied by the model's scaling factor;
-`original_size` int64 [w, h] of the source in pixels; `crop_ltrb` int64 [left, top, right, bottom], the
+`original_size` int64 [w, h] of the upright source in pixels; `crop_ltrb` int64 [left, top, right, bottom], the
 crop in pixels of the resized image. (The numbers of sd-scripts' `get_crop_ltrb` differ: it places the
 whole image inside the bucket, although its own resize covers the bucket and cuts, as done here.)
 
@@ -23,15 +23,13 @@ import numpy as np
 
 from extensions.base.errors import UserError
 from extensions.base.saving import replacing, write_text
-from extensions.data.buckets import Resolution, Rule, cover, nearest
+from extensions.data.buckets import Resolution, Rule, nearest
+from extensions.data.make.pixels import BadImage, Picture, Reading, fitted, read, require_file
+from extensions.data.npz import path_of
 
 # float32 (1, 3, H, W) in [-1, 1] to latents (1, 4, H/8, W/8); arrays of numpy or torch on the CPU.
 Encode = Callable[[Any], Any]
 LEDGER = "prepared.jsonl"
-
-
-class BadImage(UserError):
-    """An image that cannot be encoded. The message names the file."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,7 @@ class Recipe:
     encode: Encode
     rule: Rule
     encoder: str = ""
+    reading: Reading = Reading()
 
 
 class Arrays(TypedDict):
@@ -124,51 +123,54 @@ class Ledger:
 
 def encoded(source: Source, folder: Path, recipe: Recipe, ledger: Ledger) -> Resolution:
     """Encode one image, unless its line of the ledger still holds; its bucket. BadImage or UserError."""
-    try:
-        stat = source.path.stat()
-    except OSError as error:
-        raise UserError(f"cannot read {source.path}: {error.strerror}; restore it or leave it out") from error
+    require_file(source.path)
+    stat = source.path.stat()
     state = {"source": [stat.st_size, stat.st_mtime_ns], "rule": recipe.rule.name, "encoder": recipe.encoder}
-    target, known = folder / f"{source.id}.npz", ledger.known.get(source.id)
+    target, known = path_of(folder, source.id), ledger.known.get(source.id)
     if known and state.items() <= known.items() and zipfile.is_zipfile(target):
-        width, height = known["train_resolution"]
-        return width, height
-    arrays = arrays_of(source.path, recipe)
+        known = completed(source, known, recipe, ledger)
+        if known and known["background"] in (None, recipe.reading.background):
+            recipe.reading.require_fit(source.path, tuple(known["size"]), recipe.rule)
+            width, height = known["train_resolution"]
+            return width, height
+    arrays, picture = arrays_of(source.path, recipe)
     with replacing(target, durable=False) as temporary:
         np.savez(temporary, **arrays)
     height, width = (8 * side for side in arrays["latents"].shape[1:])
-    ledger.add(source.id, {**state, "train_resolution": [width, height]})
+    ledger.add(source.id, {**state, "train_resolution": [width, height], **seen(picture)})
     return width, height
 
 
-def arrays_of(path: Path, recipe: Recipe) -> Arrays:
-    """Return the arrays of an image's npz."""
-    pixels, size, crop = load_pixels(path, recipe.rule)
+def seen(picture: Picture) -> dict[str, Any]:
+    """Return what a ledger says of how an image was read."""
+    return {"size": list(picture.image.size), "background": picture.background}
+
+
+def completed(source: Source, known: dict[str, Any], recipe: Recipe, ledger: Ledger) -> dict[str, Any] | None:
+    """Return what a ledger knows of an image, with how it was read; None where it was read otherwise than now.
+
+    Older ledgers do not say: images were neither turned, nor laid on a background, nor brought to 8 bits. Those for
+    which that changes nothing, nearly all, are not encoded again.
+    """
+    if "size" in known and "background" in known:
+        return known
+    picture = read(source.path, recipe.reading.background)
+    if not picture.plain:
+        return None
+    ledger.add(source.id, known | seen(picture))
+    return known | seen(picture)
+
+
+def arrays_of(path: Path, recipe: Recipe) -> tuple[Arrays, Picture]:
+    """Return the arrays of an image's npz, and the picture."""
+    picture = read(path, recipe.reading.background)
+    size = picture.image.size
+    recipe.reading.require_fit(path, size, recipe.rule)
+    pixels, crop = fitted(picture.image, recipe.rule)
     latents = np.asarray(recipe.encode(pixels), dtype=np.float32)[0]
     if not np.isfinite(latents).all():
         raise BadImage(f"the latents of {path} hold NaN or infinity; take it out, or give another autoencoder")
-    return {"latents": latents, "original_size": np.array(size), "crop_ltrb": np.array(crop)}
-
-
-def load_pixels(path: Path, rule: Rule) -> tuple[np.ndarray, Resolution, tuple[int, int, int, int]]:
-    """Read, resize to cover its bucket and crop to the centre.
-
-    Returns pixels float32 (1, 3, H, W) in [-1, 1], the source's size and the crop in the resized image.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
-    except Exception as error:  # a damaged image raises whatever Pillow's decoders stumble over
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise BadImage(f"cannot read the image {path}: {reason}; repair it or take it out") from error
-    resized, crop = cover(image.size, rule.bucket(image.size))
-    # Averaging when shrinking and Lanczos when enlarging, the pair of filters that sd-scripts uses.
-    smaller = resized[0] < image.width
-    fitted = image.resize(resized, Image.Resampling.BOX if smaller else Image.Resampling.LANCZOS).crop(crop)
-    pixels = np.asarray(fitted, dtype=np.float32).transpose(2, 0, 1)[None] / 127.5 - 1
-    return np.ascontiguousarray(pixels), image.size, crop
+    return {"latents": latents, "original_size": np.array(size), "crop_ltrb": np.array(crop)}, picture
 
 
 def entry_of(source: Source, resolution: Resolution) -> dict[str, Any]:
