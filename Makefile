@@ -52,9 +52,11 @@ plan-check: $(INSTALLED) ## the plan's memory model against every recorded readi
 	@$(PYTHON) -m extensions.plan --check
 
 ## Data
-latents: $(INSTALLED) ## IMAGES=… OUT=… MODEL=… [TEXTS=meta.json] [TAGS=.txt] [CAPTION=.caption] [BAD=skip] [JOBS=n]: images to latents
+latents: $(INSTALLED) ## IMAGES=… OUT=… MODEL=… [TEXTS=meta.json] [TAGS=.txt] [CAPTION=.caption] [TEXT_ENCODING=utf-8] [IDS=path] [BACKGROUND=white] [MIN_SIDE=32] [MAX_ENLARGE=16] [BAD=skip] [JOBS=n]: images to latents
 	@$(PYTHON) -m extensions.data.make.encode "$(IMAGES)" "$(OUT)" "$(MODEL)" $(if $(TEXTS),--texts="$(TEXTS)") \
-	  --tags="$(or $(TAGS),.txt)" --caption="$(or $(CAPTION),.caption)" --bad="$(or $(BAD),stop)" --jobs="$(or $(JOBS),1)"
+	  --tags="$(TAGS)" --caption="$(CAPTION)" --text_encoding="$(TEXT_ENCODING)" --ids="$(or $(IDS),name)" \
+	  --background="$(or $(BACKGROUND),white)" --min_side="$(or $(MIN_SIDE),32)" --max_enlarge="$(or $(MAX_ENLARGE),16)" \
+	  --bad="$(or $(BAD),stop)" --jobs="$(or $(JOBS),1)"
 
 index: $(INSTALLED) ## META=meta_lat.json DATA=latents [OUT=x.index.arrow] [POLICY="duplicates=first missing=skip"] [EXCLUDE=corrupt.txt]: what a run maps
 	@$(PYTHON) -m extensions.data.index "$(META)" --data="$(DATA)" --out="$(OUT)" --exclude="$(EXCLUDE)" $(addprefix --,$(POLICY))

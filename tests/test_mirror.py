@@ -15,6 +15,7 @@ COVERED = {
     "data/hashing": "data/test_order.py",
     "data/index/layout": "data/index/test_reader.py",
     "data/latents": "data/test_npz.py",
+    "data/make/wish": "data/make/test_encode.py",
     "data/pack/header": "data/pack/test_store.py",
     "data/pack/places": "data/pack/test_store.py",
     "data/pack/plan": "data/pack/test_make.py",

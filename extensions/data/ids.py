@@ -1,8 +1,8 @@
 """Writes ids to lists and reads them back, and says which ids name a file below a folder of latents.
 
-An id is any text that can name a file: it may hold line breaks and terminal escapes. A list has an id a line. One that
-a line or a terminal would not carry as it is stands there as a JSON string; so does one that begins with the quote
-of such a string.
+An id is any text that can name a file: it may hold line breaks and terminal escapes. A list has an id a line. One
+that a line or a terminal would not carry as it is stands there as a JSON string; so does one that begins with the
+quote of such a string.
 """
 
 import json

@@ -2,16 +2,19 @@
 
     OUT/latents/<id>.npz     one an image
     OUT/meta_lat.json        of all images, once all are encoded; its order depends on the ids alone
+    OUT/left_out.txt, .jsonl what is not in it, and why; OUT/no_text.txt: images without tags and caption
     OUT/prepared/            a ledger a part of the images: a call that was killed goes on image by image
 
 Buckets are those of the recorded sets (`buckets.historical`). Texts come from sidecars of the image (`a.txt` tags,
-`a.caption` caption), or from a metadata file.
+`a.caption` caption), or from a metadata file; all are read and checked before the first image is encoded.
 """
 
 import enum
 import json
 import os
+import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -19,25 +22,25 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import typer
 
 from extensions.base.errors import UserError
-from extensions.base.reporting import exit_with
+from extensions.base.paths import require_apart
+from extensions.base.reporting import exit_code_of_app
 from extensions.base.saving import replacing, write_text, writing
-from extensions.data import parallel
+from extensions.data import ids, parallel
 from extensions.data.buckets import SD2_AREA, SDXL_AREA, Rule, historical
-from extensions.data.index import open_for
-from extensions.data.make import images, vae
-from extensions.data.make.images import Found, Sidecars
-from extensions.data.make.prepare import BadImage, Ledger, Recipe, Source, encoded, entry_of
+from extensions.data.make import checking, images, left_out, pixels, sidecars, vae
+from extensions.data.make.images import Found
+from extensions.data.make.left_out import PassedOver, counted
+from extensions.data.make.pixels import BadImage, Reading, Unfit
+from extensions.data.make.prepare import Ledger, Recipe, Source, encoded, entry_of
+from extensions.data.make.sidecars import Sidecars
+from extensions.data.make.wish import GOES_ON, LEDGER, LEFT, METADATA, NO_TEXT, PIECE, SKIP, STOP, WORK, Part, Wish
 from extensions.model import checkpoint
 
 AREAS = {"sdxl": SDXL_AREA, "sd2": SD2_AREA}
-STOP, SKIP = "stop", "skip"
-GOES_ON = "make room, then the same command again goes on"
-METADATA, WORK, LEFT_OUT = "meta_lat.json", "prepared", "left_out.txt"
+CLASHES, WITHOUT = "clashes.txt", "no_text.txt"
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -48,99 +51,77 @@ class Bad(str, enum.Enum):
     skip = SKIP
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What is asked for. texts: a metadata file in place of sidecars; bad: what becomes of an image that cannot be
-    read, STOP or SKIP; jobs: processes."""
+class Ids(str, enum.Enum):
+    """What an image's id is: its file's name, or its path below the folder of images."""
 
-    images: Path
-    out: Path
-    model: Path
-    texts: Path | None = None
-    sidecars: Sidecars = Sidecars()
-    bad: str = STOP
-    jobs: int = 1
-
-    def file(self, part: int, suffix: str) -> Path:
-        """Return a file of a part's work: its ledger, its piece of the metadata, its list of images left out."""
-        return self.out / WORK / f"{part:04}.{suffix}"
+    name = images.NAME
+    path = images.PATH
 
 
 @dataclass(frozen=True)
 class Task:
-    """One part of the images. paths: below the folder of images; texts: (tags, caption); None: sidecars."""
+    """One part of the images, to be encoded."""
 
-    wish: Wish
-    part: int
-    paths: list[str]
-    texts: list[tuple[str, str]] | None
+    part: Part
     rule: Rule
     encoder: str
 
-    def sources(self) -> Iterator[Source]:
-        """Yield the images with their texts."""
-        for position, name in enumerate(self.paths):
-            path = self.wish.images / name
-            if self.texts is None:
-                yield self.wish.sidecars.source(path)
-            else:
-                tags, caption = self.texts[position]
-                yield Source(path.stem, path, tags or None, caption or None)
+    def sources(self) -> Iterator[tuple[str, Source, checking.Known]]:
+        """Yield (path below the folder, the image with its texts, what is known to be wrong)."""
+        part = self.part
+        for key, path, said in zip(part.ids, part.paths, checking.kept(part), strict=True):
+            yield path, Source(key, part.wish.images / path, said.tags, said.caption), said
 
 
 def encode(wish: Wish) -> tuple[int, int]:
     """Encode what is new or changed and write the metadata; (images in it, images left out).
 
-    UserError: no images, an id twice, no autoencoder, other metadata in the way, disk full, a bad image with STOP.
+    UserError: no images, an id twice, no autoencoder, other metadata in the way, disk full, with STOP a bad image.
     """
+    wish.reading.require_sane()
+    require_apart(wish.out, wish.images, "folder of images")
     if (wish.out / METADATA).exists() and not (wish.out / WORK).is_dir():
         raise UserError(f"{wish.out / METADATA} was not written by `make latents`; give another OUT, or move it away")
     family = checkpoint.read_header(wish.model).family
     if family not in AREAS:
         raise UserError(f"{wish.model} is {checkpoint.FAMILIES[family]}; give an SDXL or SD2 checkpoint")
-    rule, encoder = historical(AREAS[family]), vae.digest(wish.model)
-    found = images.find(wish.images)
+    rule, encoder, passed = historical(AREAS[family]), vae.digest(wish.model), PassedOver()
+    found = images.find(wish.images, wish.ids, passed)
     with writing(wish.out, GOES_ON):
+        images.require_distinct(found, wish.ids, wish.out / CLASHES)
         for folder in (wish.out / "latents", wish.out / WORK):
             folder.mkdir(parents=True, exist_ok=True)
-    tasks = list_tasks(wish, found, rule, encoder)
+        (wish.out / CLASHES).unlink(missing_ok=True)
+    checking.check(wish, found)
+    tasks = (Task(part, rule, encoder) for part, _ in checking.parts(wish, found))
     for _ in parallel.run(work, tasks, wish.jobs, len(found.ids), "encoding"):
         pass
     with writing(wish.out, GOES_ON):
-        left = join(wish, np.unique(found.part).tolist())
-    return len(found.ids) - left, left
-
-
-def list_tasks(wish: Wish, found: Found, rule: Rule, encoder: str) -> Iterator[Task]:
-    """Yield the work of each part, one at a time."""
-    texts = open_for(wish.texts, None) if wish.texts else None
-    rows = pc.index_in(found.ids, value_set=pa.chunked_array(texts.keys(), pa.string())) if texts else None
-    for part, chosen in found.parts():
-        positions = pa.array(chosen)
-        given = None
-        if texts and rows is not None:
-            samples = (None if row is None else texts[row] for row in rows.take(positions).to_pylist())
-            given = [("", "") if sample is None else (sample.tags, sample.caption) for sample in samples]
-        yield Task(wish, part, found.paths.take(positions).to_pylist(), given, rule, encoder)
+        kinds = join(wish, found, passed)
+    return len(found.ids) - kinds.total(), kinds.total()
 
 
 def work(task: Task) -> None:
-    """Encode a part: npz files, then its piece of the metadata and what was left out."""
-    wish = task.wish
-    recipe = Recipe(partial(encode_one, str(wish.model), wish.jobs), task.rule, task.encoder)
-    entries, left_out = {}, []
+    """Encode a part: npz files, then its piece of the metadata, what was left out, what has no text."""
+    part, wish = task.part, task.part.wish
+    recipe = Recipe(partial(encode_one, str(wish.model), wish.jobs), task.rule, task.encoder, wish.reading)
+    entries, left, silent = {}, [], []
     with writing(wish.out, GOES_ON):
-        with Ledger(wish.file(task.part, "jsonl")) as ledger:
-            for source in task.sources():
+        with Ledger(part.file(LEDGER)) as ledger:
+            for path, source, said in task.sources():
                 try:
+                    if said.kind:
+                        raise BadImage(said.reason, said.kind)
                     entries[source.id] = entry_of(source, encoded(source, wish.out / "latents", recipe, ledger))
+                    silent += [] if said.tags or said.caption else [ids.line(source.id)]
                 except BadImage as error:
-                    if wish.bad == STOP:
+                    if wish.bad == STOP and not isinstance(error, Unfit):
                         raise UserError(f"{error}; BAD=skip leaves such images out") from None
-                    left_out.append(f"{source.id}\n")
+                    left.append(left_out.row(path, source.id, error.kind, str(error)))
                 parallel.tick()
-        write_text(wish.file(task.part, "left_out"), "".join(left_out))
-        write_text(wish.file(task.part, "json"), json.dumps(entries, ensure_ascii=False, indent=1))
+        write_text(part.file(LEFT), "".join(left))
+        write_text(part.file(NO_TEXT), "".join(silent))
+        write_text(part.file(PIECE), json.dumps(entries, ensure_ascii=False, indent=1))
 
 
 def encode_one(model: str, jobs: int, pixels: np.ndarray) -> np.ndarray:
@@ -160,23 +141,33 @@ def autoencoder(model: str, jobs: int):
     return loaded
 
 
-def join(wish: Wish, parts: list[int]) -> int:
-    """Return the parts' pieces as one metadata file and one list of what was left out; how many these are."""
+def join(wish: Wish, found: Found, passed: PassedOver) -> Counter[str]:
+    """Write the parts' pieces as one metadata file and the lists; how many images of each kind were left out."""
+    parts = np.unique(found.part).tolist()
     with replacing(wish.out / METADATA) as temporary, open(temporary, "wb") as file:
         between = b"{"
         for part in parts:
-            inner = wish.file(part, "json").read_bytes().strip()[1:-1].rstrip()
+            inner = wish.file(part, PIECE).read_bytes().strip()[1:-1].rstrip()
             if inner:
                 file.write(between + inner)
                 between = b","
         file.write(b"\n}\n" if between == b"," else b"{}\n")
-    left = 0
-    with replacing(wish.out / LEFT_OUT) as temporary, open(temporary, "wb") as file:
+    with replacing(wish.out / WITHOUT) as temporary, open(temporary, "wb") as file:
         for part in parts:
-            lines = wish.file(part, "left_out").read_bytes()
-            left += lines.count(b"\n")
-            file.write(lines)
-    return left
+            with open(wish.file(part, NO_TEXT), "rb") as lines:
+                shutil.copyfileobj(lines, file)
+    kinds = left_out.write(wish.out, (wish.file(part, LEFT) for part in parts), passed)
+    tell(wish, kinds, passed)
+    return kinds
+
+
+def tell(wish: Wish, kinds: Counter[str], passed: PassedOver) -> None:
+    """Say what was left out and passed over, and where each is listed with its reason."""
+    said = [f"{kinds.total():,} images left out: {counted(kinds)}"] if kinds else []
+    if over := passed.told(checking.suffixes(wish)):
+        said.append(f"passed over: {over}")
+    if said:
+        print(f"{'; '.join(said)} (listed in {wish.out / left_out.REASONS})", flush=True)
 
 
 @app.command()
@@ -185,19 +176,25 @@ def main(
     out: Annotated[Path, typer.Argument(help="folder for latents/ and meta_lat.json")],
     model: Annotated[Path, typer.Argument(help="checkpoint whose autoencoder encodes")],
     texts: Annotated[Path | None, typer.Option(help="metadata or an index with the texts, not sidecars")] = None,
-    tags: Annotated[str, typer.Option(help="suffix of the sidecar with the tags")] = ".txt",
-    caption: Annotated[str, typer.Option(help="suffix of the sidecar with the caption")] = ".caption",
-    bad: Annotated[Bad, typer.Option(help="an image that cannot be read stops, or is left out")] = Bad.stop,
+    tags: Annotated[str, typer.Option(help=f"suffix of the sidecar with the tags ({sidecars.TAGS})")] = "",
+    caption: Annotated[str, typer.Option(help=f"suffix of the sidecar with the caption ({sidecars.CAPTION})")] = "",
+    text_encoding: Annotated[str, typer.Option("--text_encoding", help="of the sidecars")] = sidecars.ENCODING,
+    bad: Annotated[Bad, typer.Option(help="an image or text that cannot be read stops, or is left out")] = Bad.stop,
     jobs: Annotated[int, typer.Option(help="processes")] = 1,
+    ids_of: Annotated[Ids, typer.Option("--ids", help="ids are file names, or paths below IMAGES")] = Ids.name,
+    background: Annotated[str, typer.Option(help="colour under transparent pixels")] = pixels.BACKGROUND,
+    min_side: Annotated[int, typer.Option("--min_side", help="px; smaller images are left out")] = pixels.MIN_SIDE,
+    max_enlarge: Annotated[
+        float, typer.Option("--max_enlarge", help="times; images that need more are left out")
+    ] = pixels.MAX_ENLARGE,
 ) -> None:
     """Encode a folder of images; goes on where an interrupted call stopped."""
-    done, left = encode(Wish(folder, out, model, texts, Sidecars(tags, caption), bad.value, jobs))
-    more = f", {left:,} left out (listed in {out / LEFT_OUT})" if left else ""
+    beside = Sidecars.asked(tags, caption, text_encoding)
+    reading = Reading(background, min_side, max_enlarge)
+    done, left = encode(Wish(folder, out, model, texts, beside, bad.value, jobs, reading, ids_of.value))
+    more = f", {left:,} left out (listed in {out / left_out.LIST})" if left else ""
     print(f"{out / METADATA}: {done:,} images{more}; latents in {out / 'latents'}")
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except UserError as error:
-        sys.exit(exit_with(error))
+    sys.exit(exit_code_of_app(app, sys.argv[1:]))

@@ -1,12 +1,12 @@
-"""Finds images below a folder: their ids, their texts, and the parts that `make latents` works in.
+"""Finds images below a folder: their ids, and the parts that `make latents` works in.
 
-An image's id is its file's name without folder and extension. Ids go to one of 1,024 parts by their hash alone, so
-that a set that grows keeps its parts and no process needs to know more than one.
+An image's id is its file's name without folder and extension, or its path below the folder without the latter. Ids
+go to one of 1,024 parts by their hash alone, so that a set that grows keeps its parts and no process needs to know
+more than one.
 """
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,35 +18,21 @@ import xxhash
 
 from extensions.base.errors import UserError
 from extensions.base.progress import progress
-from extensions.data.make.prepare import Source
+from extensions.base.saving import write_text
+from extensions.data.ids import line
+from extensions.data.make.left_out import PassedOver
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".avif",
+    ".jp2", ".j2k", ".mpo", ".ppm", ".pgm", ".pnm", ".tga",
+)  # fmt: skip
+# Folders that systems and programs make beside the photographs, with thumbnails or what was deleted.
+SYSTEMS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
+NAME, PATH = "name", "path"
+# What of a path is the id, as a pattern and what it is replaced by.
+ID = {NAME: (r"(?s)^(?:.*/)?([^/]*)\.[^./]+$", r"\1"), PATH: (r"(?s)\.[^./]+$", "")}
 PARTS = 1024
 CHUNK = 65_536  # file names an Arrow array is built of
-
-
-@dataclass(frozen=True)
-class Sidecars:
-    """Where texts lie beside an image: the suffixes of the files with its tags and its caption."""
-
-    tags: str = ".txt"
-    caption: str = ".caption"
-
-    def source(self, path: Path) -> Source:
-        """Return an image with what its sidecars say. UserError for one that cannot be read."""
-        return Source(path.stem, path, sidecar(path, self.tags), sidecar(path, self.caption))
-
-
-def sidecar(image: Path, suffix: str) -> str | None:
-    """Return the text beside an image; None where there is none. UserError for one that is no UTF-8."""
-    path = image.with_suffix(suffix)
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        return None
-    except (UnicodeDecodeError, OSError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise UserError(f"{path} cannot be read ({reason}); save it as UTF-8") from None
 
 
 @dataclass(frozen=True)
@@ -64,17 +50,17 @@ class Found:
             yield int(self.part[chosen[0]]), chosen
 
 
-def find(folder: Path) -> Found:
-    """Return all images below a folder, as Arrow text.
+def find(folder: Path, kind: str = NAME, passed: PassedOver | None = None) -> Found:
+    """Return all images below a folder, as Arrow text. kind: of the ids, NAME or PATH.
 
-    UserError: no folder, no images, an id twice, a name not in UTF-8.
+    UserError: no folder, no images, a name not in UTF-8. passed: gets what is no image to be encoded.
     """
     if not folder.is_dir():
         raise UserError(f"no such folder of images: {folder}")
-    count, pieces = 0, [pa.array([], pa.string())]
+    count, pieces, passed = 0, [pa.array([], pa.string())], passed or PassedOver()
     try:
         with progress(f"looking through {folder.resolve().name}", None, "images") as advance:
-            for names in names_below(folder):
+            for names in names_below(folder, passed):
                 pieces.append(pa.array(names, pa.string()))
                 count += len(names)
                 advance(count, count)
@@ -85,39 +71,80 @@ def find(folder: Path) -> Found:
         raise UserError(f"{what} cannot be read ({why}); mend that, or give another folder of images") from None
     paths = pa.concat_arrays(pieces)
     if not len(paths):
-        raise UserError(f"{folder} holds no images ({', '.join(SUFFIXES)}); give another folder")
-    ids = pc.replace_substring_regex(paths, r"^(?:.*/)?([^/]*)\.[^./]+$", r"\1")
-    require_distinct(ids, paths)
+        over = f"; passed over: {told}" if (told := passed.told()) else ""
+        raise UserError(f"{folder} holds no images ({', '.join(SUFFIXES)}){over}; give another folder")
+    ids = pc.replace_substring_regex(paths, *ID[kind])
     hashes = (xxhash.xxh3_64_intdigest(key.as_py().encode()) % PARTS for key in ids)
     return Found(paths, ids, np.fromiter(hashes, np.int16, len(ids)))
 
 
-def names_below(folder: Path) -> Iterator[list[str]]:
+def names_below(folder: Path, passed: PassedOver | None = None) -> Iterator[list[str]]:
     """Yield paths of the images, in lists of at most CHUNK: a flat folder of millions is never a list in memory."""
-    paths = paths_below(folder)
+    paths = paths_below(folder, passed or PassedOver())
     while names := list(islice(paths, CHUNK)):
         yield names
 
 
-def paths_below(folder: Path) -> Iterator[str]:
-    """Yield images' paths, relative to the folder. Hidden files, folders that are links, and folders that the process
-    may not read are passed over."""
+def paths_below(folder: Path, passed: PassedOver) -> Iterator[str]:
+    """Yield images' paths, relative to the folder.
+
+    Passed over: what is hidden or a system's own, folders that are links, and folders that may not be read.
+    """
     folders = [""]
     while folders:
         below = folders.pop()
-        with suppress(PermissionError), os.scandir(folder / below) as entries:
-            for entry in entries:
-                path = os.path.join(below, entry.name)
-                if entry.is_dir():
-                    folders += [] if entry.is_symlink() else [path]
-                elif entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith("."):
-                    yield path
+        try:
+            with os.scandir(folder / below) as entries:
+                for entry in entries:
+                    path = os.path.join(below, entry.name)
+                    if is_folder(entry):
+                        folders += folder_to_enter(entry, path, passed)
+                    elif not entry.name.lower().endswith(SUFFIXES):
+                        passed.file(path)
+                    elif entry.name.startswith("."):
+                        passed.add(path, "hidden file", "its name begins with a dot; rename it to have it encoded")
+                    else:
+                        yield path
+        except PermissionError as error:
+            if not below:
+                raise
+            passed.add(below, "unreadable folder", f"{error.strerror}; make it readable")
 
 
-def require_distinct(ids: pa.Array, paths: pa.Array) -> None:
-    """Raise UserError for two images of one id."""
-    counts = pc.value_counts(ids)
+def is_folder(entry: os.DirEntry) -> bool:
+    """Tell whether this is a folder, or a link to one; a link that leads nowhere, or to itself, is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def folder_to_enter(entry: os.DirEntry, path: str, passed: PassedOver) -> list[str]:
+    """Return the folder's path as a list; an empty one where it is passed over."""
+    if entry.name.startswith(".") or entry.name in SYSTEMS:
+        passed.add(path, "hidden folder", "hidden, or made by a system or program; rename it to have it encoded")
+    elif entry.is_symlink():
+        passed.add(
+            path, "linked folder", "a link may lead round in a circle; name its target as IMAGES, or move it here"
+        )
+    else:
+        return [path]
+    return []
+
+
+def require_distinct(found: Found, kind: str, listed: Path) -> None:
+    """Raise UserError where images share an id; all of them are in `listed`, an id and a path a line."""
+    counts = pc.value_counts(found.ids)
     twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
-    if len(twice):
-        both = paths.filter(pc.equal(ids, twice[0])).to_pylist()
-        raise UserError(f"{both[0]} and {both[1]} have the same id {twice[0].as_py()!r}; rename one of them")
+    if not len(twice):
+        return
+    clash = pc.is_in(found.ids, value_set=twice)
+    keys, paths = (column.filter(clash).to_pylist() for column in (found.ids, found.paths))
+    lines = sorted(f"{line(key).strip()}\t{line(path)}" for key, path in zip(keys, paths, strict=True))
+    write_text(listed, "".join(lines))
+    first, second = sorted(path for key, path in zip(keys, paths, strict=True) if key == keys[0])[:2]
+    others = f", {len(twice) - 1:,} more ids are of several images" if len(twice) > 1 else ""
+    way = " (IDS=path makes folders part of the ids)" if kind == NAME else ""
+    raise UserError(
+        f"{first} and {second} have the same id {keys[0]!r}{others}; all are in {listed}; rename them{way}"
+    )

@@ -1,23 +1,16 @@
-"""Ids of strangers' hands: line breaks, terminal escapes, ways out of the folder.."""
+"""Ids of strangers' hands: line breaks, terminal escapes, ways out of the folder."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from extensions.base.paths import ROOT
 from extensions.data.index import Index
 from extensions.data.index.layout import index_of
 from tests.helpers import npz_sets
+from tests.helpers.hostile_verbs import verb
 
 HOSTILE = ["a\nb", "a\rb", "\x1b[2Ja", '"a"', "\ufeffa", "a\u2028b", "-a", "$(touch x)", "é", "e\u0301"]
-
-
-def verb(module, *words):
-    command = [sys.executable, "-m", f"extensions.data.{module}", *map(str, words)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
 
 
 def made(folder, keys, bad=()):

@@ -1,14 +1,17 @@
 """Images below a folder, by parts that do not change when the set grows."""
 
+import json
 import os
 from contextlib import contextmanager
 from itertools import count
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from extensions.base.errors import UserError
-from extensions.data.make import images
+from extensions.data.make import images, pixels
+from extensions.data.make.left_out import PassedOver
 
 
 def listed(folder):
@@ -102,3 +105,69 @@ def test_the_search_says_how_many_it_has_found(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "progress", progress)
     images.find(tmp_path)
     assert told == [(f"looking through {tmp_path.name}", None, "images"), (2, 2), (4, 4), (5, 5)]
+
+
+def test_what_is_passed_over_is_counted_and_says_why(tmp_path):
+    for name in ("a.png", ".ipynb_checkpoints/a.png", ".Trash-1000/b.jpg", "@eaDir/c.jpg", "sub/.thumbnails/d.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("._a.png", "phone.HEIC", "notes.md", "a.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "linked").symlink_to(tmp_path / "sub")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    passed = PassedOver()
+    assert images.find(tmp_path, passed=passed).paths.to_pylist() == ["a.png"]
+    assert passed.kinds == {"hidden folder": 4, "hidden file": 1, "linked folder": 1, ".heic file": 1}
+    passed.lines.seek(0)
+    rows = [json.loads(line) for line in passed.lines]
+    assert len(rows) == 7 and all(each["reason"] and each["path"] for each in rows)
+    assert "1 .md file" in passed.told((".txt",)) and ".txt" not in passed.told((".txt",))
+
+
+def test_every_kind_that_pillow_reads_is_found(tmp_path):
+    names = ["a.gif", "b.tiff", "c.TIF", "d.jfif", "e.avif", "f.jpe", "g.jp2", "h.apng", "i.ppm", "j.tga"]
+    for name in names:
+        Image.new("RGB", (70, 70)).save(tmp_path / name.replace("jpe", "jpg").replace("apng", "png"))
+    (tmp_path / "f.jpg").rename(tmp_path / "f.jpe")
+    (tmp_path / "h.png").rename(tmp_path / "h.apng")
+    assert sorted(images.find(tmp_path).paths.to_pylist()) == sorted(names)
+    for name in names:
+        assert pixels.read(tmp_path / name, "white").image.size == (70, 70)
+
+
+def test_no_images_says_what_there_was(tmp_path):
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / "a.heic").touch()
+    with pytest.raises(
+        UserError, match=r"holds no images .*; passed over: 1 \.heic file, 1 hidden folder; give another"
+    ):
+        images.find(tmp_path)
+
+
+HOSTILE = ["a\nb", "a\\b", "\x1b[2J", "..a", "a..", "-x", "a\u2028b", "日本", "sp ace", "'", '"q"']
+
+
+@pytest.mark.parametrize("kind", ["name", "path"])
+def test_ids_are_names_or_paths_whatever_they_hold(tmp_path, kind):
+    (tmp_path / "s\nub").mkdir()
+    for name in HOSTILE:
+        (tmp_path / "s\nub" / f"{name}.x.png").touch()
+    found = images.find(tmp_path, kind)
+    before = "" if kind == "name" else "s\nub/"
+    assert set(found.ids.to_pylist()) == {f"{before}{name}.x" for name in HOSTILE if not name.startswith(".")}
+
+
+def test_all_clashes_are_listed_at_once(tmp_path):
+    for name in ("one/a.png", "two/a.jpg", "one/b.png", "one/b.jpg", "two/c.png", "three/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"have the same id '[ab]', 1 more ids .*IDS=path"):
+        images.require_distinct(images.find(tmp_path), "name", tmp_path / "clashes.txt")
+    listed = (tmp_path / "clashes.txt").read_text().splitlines()
+    assert listed == ["a\tone/a.png", "a\tthree/a.png", "a\ttwo/a.jpg", "b\tone/b.jpg", "b\tone/b.png"]
+    with pytest.raises(UserError, match=r"one/b\.jpg and one/b\.png have the same id 'one/b'; all are in") as error:
+        images.require_distinct(images.find(tmp_path, "path"), "path", tmp_path / "clashes.txt")
+    assert "IDS=" not in str(error.value)
+    (tmp_path / "one" / "b.jpg").unlink()
+    images.require_distinct(images.find(tmp_path, "path"), "path", tmp_path / "none.txt")
+    assert not (tmp_path / "none.txt").exists()
