@@ -30,12 +30,34 @@ def open_store(folder: Path, index, open_them: bool = False):
     return store
 
 
-def present_ids(folder: Path) -> Iterator[pa.Array]:
-    """Ids that have latents, as pieces of Arrow text: 12.4 million Python names would cost over a gigabyte."""
+def present_ids(folder: Path, below: dict[str, int] | None = None) -> Iterator[pa.Array]:
+    """Ids that have latents, as pieces of Arrow text: 12.4 million Python names would cost over a gigabyte.
+
+    below: gets the folders below, each with the time of its change (ns) before it was read: ids may have folders.
+    """
     if is_pack(folder):
         yield from header.keys(folder, header.read(folder)).column("key").chunks
         return
-    with os.scandir(folder) as entries:
-        names = (entry.name[:-4] for entry in entries if entry.name.endswith(".npz"))
-        while len(piece := pa.array(islice(names, NAMES), pa.string())):
-            yield piece
+    names = names_below(folder, {} if below is None else below)
+    while len(piece := pa.array(islice(names, NAMES), pa.string())):
+        yield piece
+
+
+def names_below(folder: Path, below: dict[str, int]) -> Iterator[str]:
+    """Yield the ids of npz files, `a` or `folder/a`. Hidden folders hold none; of linked ones each is read once."""
+    folders, seen = [""], set()
+    while folders:
+        inner = folders.pop()
+        facts = os.stat(folder / inner)
+        if (facts.st_dev, facts.st_ino) in seen:
+            continue
+        seen.add((facts.st_dev, facts.st_ino))
+        before = f"{inner}/" if inner else ""
+        if inner:
+            below[inner] = facts.st_mtime_ns
+        with os.scandir(folder / inner) as entries:
+            for entry in entries:
+                if entry.name.endswith(".npz"):
+                    yield f"{before}{entry.name[:-4]}"
+                elif not entry.name.startswith(".") and entry.is_dir():
+                    folders.append(f"{before}{entry.name}")

@@ -21,14 +21,30 @@ class Input:
     suffix: str = ""
 
     def files(self) -> Iterator[tuple[os.PathLike, Path]]:
-        """Yield (file, its copy) of the file, or of the folder's files (latents lie flat)."""
+        """Yield (file, its copy) of the file, or of the folder's files; those of a suffix also from folders in it."""
         if self.source.is_file():
             yield self.source, self.target
             return
-        with os.scandir(self.source) as entries:
+        for name, entry in names(self.source, deep=bool(self.suffix)):
+            if entry.name.endswith(self.suffix) and entry.is_file():
+                yield entry, self.target / name
+
+
+def names(folder: Path, deep: bool = True) -> Iterator[tuple[str, os.DirEntry]]:
+    """Yield (path below the folder, entry) of what is no folder. deep: in the folders in it, too, but hidden ones."""
+    folders, seen = [""], set()
+    while folders:
+        inner = folders.pop()
+        facts = os.stat(folder / inner)
+        if (facts.st_dev, facts.st_ino) in seen:  # links may lead round in a circle
+            continue
+        seen.add((facts.st_dev, facts.st_ino))
+        with os.scandir(folder / inner) as entries:
             for entry in entries:
-                if entry.name.endswith(self.suffix) and entry.is_file():
-                    yield entry, self.target / entry.name
+                if not entry.is_dir():
+                    yield os.path.join(inner, entry.name), entry
+                elif deep and not entry.name.startswith("."):
+                    folders.append(os.path.join(inner, entry.name))
 
 
 def is_current(file: os.PathLike, copy: Path) -> bool:
@@ -50,20 +66,21 @@ def copy_all(each: Input, partial: Path) -> None:
         if not is_current(file, copy):
             copy_one(Path(file), copy, partial)
         kept += 1
-    if each.source.is_dir() and sum(1 for _ in os.scandir(folder)) > kept:
+    if each.source.is_dir() and sum(1 for _ in names(folder)) > kept:
         remove_others(each.source, folder)
 
 
 def remove_others(source: Path, folder: Path) -> None:
     """Remove copies of files that were taken out of the data: they must not be trained on."""
-    for copy in folder.iterdir():
-        if not (source / copy.name).is_file():
-            copy.unlink()
+    for name in [name for name, _ in names(folder)]:
+        if not (source / name).is_file():
+            (folder / name).unlink()
 
 
 def copy_one(file: Path, target: Path, partial: Path) -> None:
     """Copy one file, read the copy back and compare; it appears under its name only then."""
     temporary = partial / target.name
+    target.parent.mkdir(parents=True, exist_ok=True)
     with open(file, "rb") as source, open(temporary, "wb") as out:
         before = os.fstat(source.fileno())
         written = digest(source, out)

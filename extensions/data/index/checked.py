@@ -8,7 +8,7 @@ a pack that of its header, because maps of rows come and go beside its records.
 import json
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +28,15 @@ SETTLED = 2_000_000_000  # ns; a folder that changed just now may change again w
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of latents as it was before it was scanned. mtime_ns: `changed`; ids: how many it holds latents of."""
+    """A folder of latents as it was before it was scanned. mtime_ns: `changed`; ids: how many it holds latents of.
+
+    below: when the folders in it were last changed, ns, by their path in it.
+    """
 
     path: str
     mtime_ns: int
     ids: int
+    below: dict[str, int] = field(default_factory=dict)
 
 
 def scan(folder: Path, expected: int) -> tuple[Folder, np.ndarray]:
@@ -40,11 +44,11 @@ def scan(folder: Path, expected: int) -> tuple[Folder, np.ndarray]:
 
     expected: how many ids are looked for, for the bar; a folder may hold more.
     """
-    ids, pieces = 0, [np.zeros(0, np.uint64)]
+    ids, pieces, below = 0, [np.zeros(0, np.uint64)], dict[str, int]()
     try:
         before = changed(folder)
         with progress(f"looking through {folder.resolve().name}", expected, "latents") as advance:
-            for keys in store.present_ids(folder):
+            for keys in store.present_ids(folder, below):
                 pieces.append(hashes_of(keys))
                 ids += len(keys)
                 advance(min(ids, expected), ids)
@@ -53,7 +57,7 @@ def scan(folder: Path, expected: int) -> tuple[Folder, np.ndarray]:
         raise UserError(
             f"{how}: {folder} ({error.strerror}); give the latents' folder and make it readable"
         ) from None
-    return Folder(str(folder.resolve()), before, ids), np.sort(np.concatenate(pieces))
+    return Folder(str(folder.resolve()), before, ids, below), np.sort(np.concatenate(pieces))
 
 
 def changed(folder: Path) -> int:
@@ -66,9 +70,14 @@ def is_known(index: Path, keys_fingerprint: str, folder: Path) -> bool:
     """Tell whether this folder was found complete for these ids and has not changed since."""
     try:
         state = str(folder.resolve()), changed(folder)
+        found = [each for each in known(index, keys_fingerprint) if (each["path"], each["mtime_ns"]) == state]
+        # A folder that comes or goes changes the one it is in; what they hold changes themselves.
+        return any(
+            all((folder / name).stat().st_mtime_ns == then for name, then in each.get("below", {}).items())
+            for each in found
+        )
     except OSError:
         return False
-    return any((each["path"], each["mtime_ns"]) == state for each in known(index, keys_fingerprint))
 
 
 def known(index: Path, keys_fingerprint: str) -> list[dict]:
@@ -82,7 +91,7 @@ def known(index: Path, keys_fingerprint: str) -> list[dict]:
 
 def remember(index: Path, keys_fingerprint: str, folder: Folder) -> None:
     """Note that a folder is complete, unless it changed only now. Unwritten, it is scanned each time."""
-    if time.time_ns() - folder.mtime_ns < SETTLED:
+    if time.time_ns() - max([folder.mtime_ns, *folder.below.values()]) < SETTLED:
         return
     others = [each for each in known(index, keys_fingerprint) if each["path"] != folder.path]
     folders = [*others, asdict(folder)][-KEPT:]

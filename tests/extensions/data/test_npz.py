@@ -60,6 +60,22 @@ def test_ids_are_listed_in_many_chunks(tmp_path, monkeypatch):
     ]
 
 
+def test_ids_may_have_folders_and_links_lead_to_each_once(tmp_path):
+    for name in ("a", "one/a", "one/two/b", ".hidden/c"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write((tmp_path / name).parent, name.rpartition("/")[2])
+    (tmp_path / "one" / "round").symlink_to(tmp_path)
+    (tmp_path / "far").mkdir()
+    write(tmp_path / "far", "d")
+    (tmp_path / "one" / "far").symlink_to(tmp_path / "far")
+    below = {}
+    listed = pa.concat_arrays(list(store.present_ids(tmp_path, below))).to_pylist()
+    assert sorted(key.rpartition("/")[2] for key in listed) == ["a", "a", "b", "d"]
+    assert {"a", "one/a", "one/two/b"} < set(listed) and {"one", "one/two"} < set(below)
+    for key in listed:
+        npz.load(tmp_path, key, *SIZE)
+
+
 DAMAGE = {
     "cut": lambda path: path.write_bytes(path.read_bytes()[:-300]),
     "empty": lambda path: path.write_bytes(b""),

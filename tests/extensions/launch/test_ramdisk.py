@@ -152,3 +152,17 @@ def test_two_launches_at_once_copy_once(inputs, root, monkeypatch, capsys):
     assert sorted(copied) == ["1.npz", "2.npz", "base.safetensors", "meta.json.index.arrow"]
     assert made[0].flags.words() == made[1].flags.words()
     assert sorted("all there already" in one.notes[0] for one in made) == [False, True]
+
+
+def test_latents_in_folders_are_staged_and_removed_with_their_ids(tmp_path):
+    for name in ("a", "one/a", "one/two/b", ".hidden/c"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / f"{name}.npz").write_text(name)
+    (tmp_path / "data" / "one" / "round").symlink_to(tmp_path / "data")
+    each = copying.Input("train_data_dir", tmp_path / "data", tmp_path / "copy", ".npz")
+    copying.copy_all(each, tmp_path / "partial")
+    assert {name: (tmp_path / "copy" / f"{name}.npz").read_text() for name in ("a", "one/a", "one/two/b")}
+    assert len(list((tmp_path / "copy").rglob("*.npz"))) == 3
+    (tmp_path / "data" / "one" / "a.npz").unlink()
+    copying.copy_all(each, tmp_path / "partial")
+    assert sorted(path.name for path in (tmp_path / "copy").rglob("*.npz")) == ["a.npz", "b.npz"]

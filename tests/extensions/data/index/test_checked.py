@@ -111,9 +111,37 @@ def test_a_folder_that_is_gone_or_cannot_be_read(index, tmp_path, monkeypatch):
         checked.require(index, tmp_path / "none")
     assert not is_known(index, tmp_path / "none")
 
-    def refused(folder):
+    def refused(folder, below):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(store, "present_ids", refused)
     with pytest.raises(UserError, match="cannot read the latents in: .*Permission denied.*readable"):
         checked.require(index, tmp_path / "latents")
+
+
+def test_a_change_in_a_folder_below_is_seen(index, folder):
+    (folder / "sub").mkdir()
+    (folder / "sub" / "x.npz").touch()
+    for path in (folder / "sub", folder):
+        os.utime(path, ns=(10**18, 10**18))
+    checked.require(index, folder)
+    assert is_known(index, folder)
+    (folder / "sub" / "y.npz").touch()
+    assert not is_known(index, folder)
+    os.utime(folder / "sub", ns=(10**18, 10**18))
+    assert is_known(index, folder)
+    (folder / "sub" / "x.npz").unlink()
+    (folder / "sub" / "y.npz").unlink()
+    (folder / "sub").rmdir()
+    os.utime(folder, ns=(10**18, 10**18))
+    assert not is_known(index, folder)
+
+
+def test_what_an_older_version_remembered_holds(index, folder):
+    checked.require(index, folder)
+    path = beside(index.path, "checked.json")
+    found = json.loads(path.read_text())
+    for each in found["folders"]:
+        del each["below"]
+    path.write_text(json.dumps(found))
+    assert is_known(index, folder)
