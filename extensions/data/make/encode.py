@@ -30,13 +30,26 @@ from extensions.base.reporting import exit_code_of_app
 from extensions.base.saving import replacing, write_text, writing
 from extensions.data import ids, parallel
 from extensions.data.buckets import SD2_AREA, SDXL_AREA, Rule, historical
-from extensions.data.make import checking, images, left_out, pixels, sidecars, vae
+from extensions.data.make import checking, images, left_out, pixels, sidecars, texts, vae
 from extensions.data.make.images import Found
 from extensions.data.make.left_out import PassedOver, counted
 from extensions.data.make.pixels import BadImage, Reading, Unfit
 from extensions.data.make.prepare import Ledger, Recipe, Source, encoded, entry_of
 from extensions.data.make.sidecars import Sidecars
-from extensions.data.make.wish import GOES_ON, LEDGER, LEFT, METADATA, NO_TEXT, PIECE, SKIP, STOP, WORK, Part, Wish
+from extensions.data.make.wish import (
+    GOES_ON,
+    LEDGER,
+    LEFT,
+    METADATA,
+    NO_TEXT,
+    PIECE,
+    SKIP,
+    STOP,
+    TEXTS,
+    WORK,
+    Part,
+    Wish,
+)
 from extensions.model import checkpoint
 
 AREAS = {"sdxl": SDXL_AREA, "sd2": SD2_AREA}
@@ -98,6 +111,7 @@ def encode(wish: Wish) -> tuple[int, int]:
         pass
     with writing(wish.out, GOES_ON):
         kinds = join(wish, found, passed)
+        texts.forget(wish.out / WORK)
     return len(found.ids) - kinds.total(), kinds.total()
 
 
@@ -122,6 +136,7 @@ def work(task: Task) -> None:
         write_text(part.file(LEFT), "".join(left))
         write_text(part.file(NO_TEXT), "".join(silent))
         write_text(part.file(PIECE), json.dumps(entries, ensure_ascii=False, indent=1))
+        part.file(TEXTS).unlink()  # each call reads the texts anew
 
 
 def encode_one(model: str, jobs: int, pixels: np.ndarray) -> np.ndarray:
@@ -175,7 +190,7 @@ def main(
     folder: Annotated[Path, typer.Argument(metavar="IMAGES", help="folder of images, searched below, too")],
     out: Annotated[Path, typer.Argument(help="folder for latents/ and meta_lat.json")],
     model: Annotated[Path, typer.Argument(help="checkpoint whose autoencoder encodes")],
-    texts: Annotated[Path | None, typer.Option(help="metadata or an index with the texts, not sidecars")] = None,
+    given: Annotated[Path | None, typer.Option("--texts", help="metadata or an index, not sidecars")] = None,
     tags: Annotated[str, typer.Option(help=f"suffix of the sidecar with the tags ({sidecars.TAGS})")] = "",
     caption: Annotated[str, typer.Option(help=f"suffix of the sidecar with the caption ({sidecars.CAPTION})")] = "",
     text_encoding: Annotated[str, typer.Option("--text_encoding", help="of the sidecars")] = sidecars.ENCODING,
@@ -191,7 +206,7 @@ def main(
     """Encode a folder of images; goes on where an interrupted call stopped."""
     beside = Sidecars.asked(tags, caption, text_encoding)
     reading = Reading(background, min_side, max_enlarge)
-    done, left = encode(Wish(folder, out, model, texts, beside, bad.value, jobs, reading, ids_of.value))
+    done, left = encode(Wish(folder, out, model, given, beside, bad.value, jobs, reading, ids_of.value))
     more = f", {left:,} left out (listed in {out / left_out.LIST})" if left else ""
     print(f"{out / METADATA}: {done:,} images{more}; latents in {out / 'latents'}")
 

@@ -111,4 +111,4 @@ def decoded(path: Path, found: bytes, encoding: str) -> str:
     if "\0" in text:
         said = f"{path} cannot be read (zero bytes, as UTF-16 has them); save it as UTF-8, or give its TEXT_ENCODING="
         raise BadText(said)
-    return text.strip()
+    return text.replace("\r\n", "\n").replace("\r", "\n").strip()

@@ -5,6 +5,7 @@ looked for as it stands; then among keys without their image's extension and in 
 writes file names in the other one); then without the folders that upstream's metadata have in their keys.
 """
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 
 from extensions.base.errors import UserError
 from extensions.data.index import parts
-from extensions.data.index.layout import SUFFIX, Source
+from extensions.data.index.layout import SUFFIX, Source, beside
 from extensions.data.index.reader import Index
 from extensions.data.make.images import NAME, SUFFIXES
 
@@ -74,6 +75,11 @@ def read(metadata: Path, work: Path) -> list[pa.RecordBatch]:
                 f"no such metadata file: {path}; give TEXTS= a JSON or jsonl with the texts, or its index"
             )
     return list(parts.read(sources, work / f"texts{SUFFIX}"))
+
+
+def forget(work: Path) -> None:
+    """Remove what `read` has kept."""
+    shutil.rmtree(beside(work / f"texts{SUFFIX}", "part"), ignore_errors=True)
 
 
 def place_of(index: Path, source: Source) -> Path | None:

@@ -60,7 +60,7 @@ def test_texts_of_upstreams_metadata_and_none_at_all(tmp_path, photographs, stan
     assert json.loads((tmp_path / "out" / "meta_lat.json").read_text())["a"]["tags"] == "an a"
     for path in photographs.rglob("*.txt"):
         path.unlink()
-    line = refused(tmp_path, "make.encode", *words[:3])
+    line = refused(tmp_path, "make.encode", *words[:3], made={"out/prepared"})
     assert "has texts, which would be lost" in line
     done = verb("make.encode", photographs, tmp_path / "new", standins["sd2"])
     assert done.returncode == 0 and "WARNING: none of the 2 images has a text" in done.stderr
