@@ -3,14 +3,19 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
+# What the caller gives is text: make would expand `$(…)` in it before the shell sees it, so it is taken as it stands.
+# Recipes read it from the environment, as "$$NAME", and never write it into shell text.
+$(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))), \
+  $(eval override $(name) := $$(value $(name)))$(eval export $(name))))
+
 BASE_PYTHON ?= python3
 PYTHON := .venv/bin/python
 # What is installed: to run, for stand-ins, for tests. Exact versions, each from its lock file.
 INSTALLED := .venv/.installed
 STANDINS := .venv/.standins
 DEV := .venv/.dev
-export PYTHON
-ifeq ($(PROFILE),tiny)
+export PYTHON BASE_PYTHON
+ifeq ($(value PROFILE),tiny)
 RUNNING := $(STANDINS)
 else
 RUNNING := $(INSTALLED)
@@ -26,69 +31,70 @@ help:
 
 ## Training
 train: $(RUNNING) ## RUN=25022601 [PROFILE=tiny] [TRAINER=reference] [GPUS=n] [ARGS="--flag=x"] [RESUME=auto|parent] [FORCE=1] [DRY_RUN=1]; no RUN: list
-	@if [[ -z "$(RUN)" ]]; then $(PYTHON) -m extensions.logbook runs; \
-	else launcher="$$($(PYTHON) -m extensions.logbook path "$(RUN)")" && exec "$$launcher"; fi
+	@if [[ -z "$${RUN-}" ]]; then "$$PYTHON" -m extensions.logbook runs; \
+	else launcher="$$("$$PYTHON" -m extensions.logbook path -- "$$RUN")" && exec "$$launcher"; fi
 
 runs: $(INSTALLED) ## all runs of the logbook, as a table
-	@$(PYTHON) -m extensions.logbook runs
+	@"$$PYTHON" -m extensions.logbook runs
 
 show: $(INSTALLED) ## RUN=25022601: one run's header, facts and flags
-	@$(PYTHON) -m extensions.logbook show "$(RUN)"
+	@"$$PYTHON" -m extensions.logbook show -- "$${RUN-}"
 
 diff: $(INSTALLED) ## A=25022501 B=25022601: the flags that differ
-	@$(PYTHON) -m extensions.logbook diff "$(A)" "$(B)"
+	@"$$PYTHON" -m extensions.logbook diff -- "$${A-}" "$${B-}"
 
 chain: $(RUNNING) ## SESSION=2503c PROFILE=tiny [TRAINER=reference] [FORCE=1]: all segments, each from its parent's exact state; FORCE=1 (tiny alone) begins anew
-	@$(PYTHON) -m extensions.logbook.chain "$(SESSION)"
+	@"$$PYTHON" -m extensions.logbook.chain "$${SESSION-}"
 
 batch: $(RUNNING) ## RUN=25022601 STEP=123 [PROFILE=tiny]: the samples and texts that an optimizer step saw or will see
-	@[[ -n "$(STEP)" ]] || { echo "error: give STEP=<optimizer step, from 1>" >&2; exit 2; }
-	@launcher="$$($(PYTHON) -m extensions.logbook path "$(RUN)")" && STEP="$(STEP)" exec "$$launcher"
+	@[[ -n "$${STEP-}" ]] || { echo "error: give STEP=<optimizer step, from 1>" >&2; exit 2; }
+	@launcher="$$("$$PYTHON" -m extensions.logbook path -- "$${RUN-}")" && exec "$$launcher"
 
 plan: $(INSTALLED) ## RUN=25022601 [GPUS=n] [ARGS="--flag=x"] [VRAM=24] [IMG_S=1.9] [IMAGES=n]: what it will cost
-	@$(PYTHON) -m extensions.plan "$(RUN)"
+	@"$$PYTHON" -m extensions.plan -- "$${RUN-}"
 
 plan-check: $(INSTALLED) ## the plan's memory model against every recorded reading
-	@$(PYTHON) -m extensions.plan --check
+	@"$$PYTHON" -m extensions.plan --check
 
 ## Data
 latents: $(INSTALLED) ## IMAGES=… OUT=… MODEL=… [TEXTS=meta.json] [TAGS=.txt] [CAPTION=.caption] [TEXT_ENCODING=utf-8] [IDS=path] [BACKGROUND=white] [MIN_SIDE=32] [MAX_ENLARGE=16] [BAD=skip] [JOBS=n]: images to latents
-	@$(PYTHON) -m extensions.data.make.encode "$(IMAGES)" "$(OUT)" "$(MODEL)" $(if $(TEXTS),--texts="$(TEXTS)") \
-	  --tags="$(TAGS)" --caption="$(CAPTION)" --text_encoding="$(TEXT_ENCODING)" --ids="$(or $(IDS),name)" \
-	  --background="$(or $(BACKGROUND),white)" --min_side="$(or $(MIN_SIDE),32)" --max_enlarge="$(or $(MAX_ENLARGE),16)" \
-	  --bad="$(or $(BAD),stop)" --jobs="$(or $(JOBS),1)"
+	@"$$PYTHON" -m extensions.data.make.encode $${TEXTS:+--texts="$$TEXTS"} --tags="$${TAGS-}" --caption="$${CAPTION-}" \
+	  --text_encoding="$${TEXT_ENCODING-}" --ids="$${IDS:-name}" --background="$${BACKGROUND:-white}" \
+	  --min_side="$${MIN_SIDE:-32}" --max_enlarge="$${MAX_ENLARGE:-16}" --bad="$${BAD:-stop}" --jobs="$${JOBS:-1}" \
+	  -- "$${IMAGES-}" "$${OUT-}" "$${MODEL-}"
 
 index: $(INSTALLED) ## META=meta_lat.json DATA=latents [OUT=x.index.arrow] [POLICY="duplicates=first missing=skip"] [EXCLUDE=corrupt.txt]: what a run maps
-	@$(PYTHON) -m extensions.data.index "$(META)" --data="$(DATA)" --out="$(OUT)" --exclude="$(EXCLUDE)" $(addprefix --,$(POLICY))
+	@read -ra policy -d '' <<< "$${POLICY-}" || true; \
+	  "$$PYTHON" -m extensions.data.index --data="$${DATA-}" --out="$${OUT-}" --exclude="$${EXCLUDE-}" "$${policy[@]/#/--}" -- "$${META-}"
 
 check-data: $(INSTALLED) ## META=… DATA=… [JOBS=n] [OUT=folder]: open every latent; a report and the list corrupt.txt
-	@$(PYTHON) -m extensions.data.make.check "$(META)" "$(DATA)" --jobs="$(or $(JOBS),1)" $(if $(OUT),--out="$(OUT)")
+	@"$$PYTHON" -m extensions.data.make.check --jobs="$${JOBS:-1}" $${OUT:+--out="$$OUT"} -- "$${META-}" "$${DATA-}"
 
 pack: $(INSTALLED) ## META=… DATA=… OUT=… [DTYPE=keep|float16|bfloat16] [BAD=skip] [JOBS=n] [SHARD_GB=4]: npz latents to one pack
-	@$(PYTHON) -m extensions.data.pack "$(META)" "$(DATA)" "$(OUT)" --dtype="$(or $(DTYPE),keep)" \
-	  --bad="$(or $(BAD),stop)" --jobs="$(or $(JOBS),1)" --shard-gb="$(or $(SHARD_GB),4)"
+	@"$$PYTHON" -m extensions.data.pack --dtype="$${DTYPE:-keep}" --bad="$${BAD:-stop}" --jobs="$${JOBS:-1}" \
+	  --shard-gb="$${SHARD_GB:-4}" -- "$${META-}" "$${DATA-}" "$${OUT-}"
 
 ## Upstream and our patches
 patched: $(INSTALLED) ## build sd-scripts-runtime/patched/ (only when pin or series changed)
-	@$(PYTHON) -m extensions.upstream.patches build
+	@"$$PYTHON" -m extensions.upstream.patches build
 
 check-patches: $(INSTALLED) ## each patch parses, is listed, has a reason, applies, exports unchanged
-	@$(PYTHON) -m extensions.upstream.patches check
+	@"$$PYTHON" -m extensions.upstream.patches check
 
 diff-upstream: $(INSTALLED) ## everything that we change in upstream
-	@$(PYTHON) -m extensions.upstream.patches diff
+	@"$$PYTHON" -m extensions.upstream.patches diff
 
 save-patches: $(INSTALLED) ## commits made in sd-scripts-runtime/patched/ go back to patches/
-	@$(PYTHON) -m extensions.upstream.patches save
+	@"$$PYTHON" -m extensions.upstream.patches save
 
 parity: $(STANDINS) ## sd-scripts and the reference trainer side by side: losses, weights, hook calls (some minutes)
-	@$(PYTHON) -m tests.proofs.parity
+	@"$$PYTHON" -m tests.proofs.parity
 
 tricks: $(DEV) ## [TRICKS="zero dynamo"] prove the logbook's tricks at tiny size, each with both trainers (long)
-	@$(PYTHON) -m tests.proofs.tricks $(TRICKS)
+	@read -ra tricks -d '' <<< "$${TRICKS-}" || true; "$$PYTHON" -m tests.proofs.tricks "$${tricks[@]}"
 
 port-patches: $(INSTALLED) ## UPSTREAM=<ref>: try the series on another upstream commit
-	@$(PYTHON) -m extensions.upstream.patches port "$(UPSTREAM)"
+	@"$$PYTHON" -m extensions.upstream.patches port -- "$${UPSTREAM-}"
 
 ## The house
 setup: $(INSTALLED) ## [TORCH=2.11.0 | TORCH=https://…/whl/cu126] install what running needs into .venv (every verb does it by itself)
@@ -101,14 +107,14 @@ lint: $(DEV) ## ruff, mypy and shellcheck
 # Two at a time, a file together: the runs that a file's tests look at are trained once. In the order of the
 # folders, which begins with the long end-to-end files: the short ones fill the end of both processes.
 test: $(DEV) ## the tests of every day
-	@$(PYTHON) -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+	@"$$PYTHON" -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: $(DEV) ## all tests, the 39 runs with each trainer among them (well over an hour)
-	@$(PYTHON) -m pytest
+	@"$$PYTHON" -m pytest
 
 ramdisk-clean: $(INSTALLED) ## remove what RAMDISK=1 has staged
 	@if [[ -f sd-scripts-runtime/configs/env.sh ]]; then source sd-scripts-runtime/configs/env.sh; fi; \
-	  $(PYTHON) -m extensions.launch.ramdisk
+	  "$$PYTHON" -m extensions.launch.ramdisk
 
 clean: ## remove the patched trees and the stand-ins; logs, models and outputs stay
 	@rm -rf sd-scripts-runtime/{patched*,check-patches*,port-patches*,models/standins,datasets/standins}
@@ -121,30 +127,33 @@ lock: ## [UPGRADE="name …"] write the lock files from the ranges of pyproject.
 	@sed -i -E '/^(nvidia-|cuda-|triton)/d' tests/requirements.lock
 
 # For every Python that the project runs on; torch's own libraries are left to torch.
-COMPILE = uv pip compile --universal --python-version 3.10 --no-header --no-annotate --quiet $(addprefix --upgrade-package ,$(UPGRADE))
+COMPILE = read -ra names -d '' <<< "$${UPGRADE-}" || true; \
+  uv pip compile --universal --python-version 3.10 --no-header --no-annotate --quiet "$${names[@]/#/--upgrade-package=}"
 
 # torch first and alone: its index pages are slow, and the rest then finds it installed. TORCH: another version of it,
 # or the address of an index of builds for another CUDA.
-torch_words = $(if $(TORCH),$(if $(findstring ://,$(TORCH)),torch torchvision --index-url "$(TORCH)","torch==$(TORCH)" torchvision),$$(grep -E '^torch(vision)?==' requirements.lock))
+TORCH_WORDS = torch=("torch==$${TORCH-}" torchvision); case "$${TORCH-}" in \
+  "") mapfile -t torch < <(grep -E '^torch(vision)?==' requirements.lock);; \
+  *://*) torch=(torch torchvision --index-url "$$TORCH");; esac
 
 $(INSTALLED): requirements.lock pyproject.toml
-	@command -v $(BASE_PYTHON) > /dev/null || { echo "error: no $(BASE_PYTHON); install Python 3.10 to 3.13 or give BASE_PYTHON=" >&2; exit 2; }
-	@$(BASE_PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' \
-	  || { echo "error: $(BASE_PYTHON) is not Python 3.10 to 3.13; give BASE_PYTHON=python3.11" >&2; exit 2; }
+	@command -v "$$BASE_PYTHON" > /dev/null || { echo "error: no $$BASE_PYTHON; install Python 3.10 to 3.13 or give BASE_PYTHON=" >&2; exit 2; }
+	@"$$BASE_PYTHON" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' \
+	  || { echo "error: $$BASE_PYTHON is not Python 3.10 to 3.13; give BASE_PYTHON=python3.11" >&2; exit 2; }
 	@echo "setting up .venv (once; some minutes) …"
-	@[[ -x $(PYTHON) ]] || $(BASE_PYTHON) -m venv .venv
-	@$(PYTHON) -m pip install -qq --upgrade pip
-	@$(PYTHON) -m pip install -qq $(torch_words)
-	@grep -vE '^torch(vision)?==' requirements.lock > .venv/rest.lock && $(PYTHON) -m pip install -qq -r .venv/rest.lock
-	@$(PYTHON) -m pip install -qq --no-deps --editable .
+	@[[ -x "$$PYTHON" ]] || "$$BASE_PYTHON" -m venv .venv
+	@"$$PYTHON" -m pip install -qq --upgrade pip
+	@$(TORCH_WORDS); "$$PYTHON" -m pip install -qq "$${torch[@]}"
+	@grep -vE '^torch(vision)?==' requirements.lock > .venv/rest.lock && "$$PYTHON" -m pip install -qq -r .venv/rest.lock
+	@"$$PYTHON" -m pip install -qq --no-deps --editable .
 	@touch $@
 
 $(STANDINS): $(INSTALLED) extensions/standins/requirements.lock
 	@echo "setting up what stand-ins are made of (once) …"
-	@$(PYTHON) -m pip install -qq -r extensions/standins/requirements.lock
+	@"$$PYTHON" -m pip install -qq -r extensions/standins/requirements.lock
 	@touch $@
 
 $(DEV): $(STANDINS) tests/requirements.lock
 	@echo "setting up what the tests need (once) …"
-	@grep -vE '^torch(vision)?==' tests/requirements.lock > .venv/dev.lock && $(PYTHON) -m pip install -qq -r .venv/dev.lock
+	@grep -vE '^torch(vision)?==' tests/requirements.lock > .venv/dev.lock && "$$PYTHON" -m pip install -qq -r .venv/dev.lock
 	@touch $@

@@ -8,7 +8,7 @@ import traceback
 from functools import partial
 
 from extensions.base import shared_exit
-from extensions.base.errors import EXPLAINED, UserError
+from extensions.base.errors import EXPLAINED, UserError, printable
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 # What gloo, NCCL and the processes' store say when the other end of a connection has closed it.
@@ -89,6 +89,11 @@ def run_app(app, arguments: list[str]) -> int:
 
 
 def one_line(error: UserError) -> str:
-    """Return the message. One raised in a data-loader worker arrives wrapped in the worker's traceback."""
-    last = (str(error).strip() or type(error).__name__).splitlines()[-1]
-    return re.sub(r"^extensions\.[\w.]+: ", "", last)
+    """Return the message. One raised in a data-loader worker arrives wrapped in the worker's traceback.
+
+    A name in it may hold line breaks or a terminal's control sequences: they are shown escaped.
+    """
+    said = str(error).strip() or type(error).__name__
+    if said.startswith("Caught "):
+        said = re.split(r"^extensions\.[\w.]+: ", said, flags=re.MULTILINE)[-1]
+    return printable(said)

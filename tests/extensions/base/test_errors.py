@@ -56,3 +56,13 @@ def test_names_in_an_error_break_no_line_and_reach_no_terminal(name):
 
 def test_what_does_not_print_is_written_as_python_does():
     assert printable("a\nb\x1b[2J\udcff é") == "a\\nb\\x1b[2J\\udcff é"
+
+
+@given(st.text(st.characters(), max_size=60))
+def test_what_is_printed_is_one_line_of_printable_characters(said):
+    shown = printable(said)
+    assert shown.isprintable() and (shown == said) == said.isprintable()
+
+
+def test_what_no_encoding_holds_is_printable():
+    assert printable("a\udcff\x1b\nb 日本") == "a\\udcff\\x1b\\nb 日本"

@@ -41,6 +41,12 @@ def test_a_workers_error_of_any_kind_loses_its_class(capsys):
     assert capsys.readouterr().err == "error: latents/7.npz is corrupt; make it again\n"
 
 
+@pytest.mark.parametrize("wrap", [str, lambda said: f"{WORKER.partition('latents')[0]}{said}\n"])
+def test_a_name_with_line_breaks_and_colours_stays_one_line(capsys, wrap):
+    exit_with(UserError(wrap("there is no run a\nb\x1b[31m\r\u2028c; make runs lists all")))
+    assert capsys.readouterr().err == "error: there is no run a\\nb\\x1b[31m\\r\\u2028c; make runs lists all\n"
+
+
 def test_other_ends(capsys):
     assert exit_with(None) == 0
     assert exit_with(SystemExit(3)) == 3
