@@ -52,11 +52,20 @@ def regex(text: str) -> re.Pattern:
         raise ValueError(f"not a regular expression: {error}") from None
 
 
-def switch(name: str, text: str) -> bool:
-    """Return 1 or 0 from the environment. UserError for anything else."""
-    if text not in ("0", "1"):
-        raise UserError(f"{name}={text} is neither 1 nor 0")
-    return text == "1"
+ON, OFF = ("1", "yes", "true"), ("0", "no", "false")
+
+
+def switch(name: str, text: str | None) -> bool:
+    """Return what a variable of the environment says: 1, yes, true or 0, no, false; off where it is not given.
+
+    UserError for anything else: what was meant must not become the other.
+    """
+    said = (text or "0").lower()
+    if said not in (*ON, *OFF):
+        raise UserError(
+            f"{name}={text} is neither yes nor no: give {name}=1 or {name}=0 (yes, no, true and false, too)"
+        )
+    return said in ON
 
 
 def count(name: str, text: str, least: int) -> int:

@@ -40,7 +40,7 @@ def read(arguments: list[str], environment: Mapping[str, str] = os.environ) -> A
         gpus=count("GPUS", facts.get("GPUS") or "1", least=1),
         gpus_asked=bool(environment.get("GPUS")),
         parent=facts.get("PARENT", ""),
-        ramdisk=switch("RAMDISK", facts.get("RAMDISK") or "0"),
+        ramdisk=switch("RAMDISK", facts.get("RAMDISK")),
         numa=node(facts.get("NUMA") or "none"),
         numa_asked=bool(environment.get("NUMA")),
         machines=several.read(environment),
@@ -48,12 +48,12 @@ def read(arguments: list[str], environment: Mapping[str, str] = os.environ) -> A
         trainer=trainer,
         trainer_asked=bool(environment.get("TRAINER")),
         tiny_steps=count("TINY_STEPS", environment.get("TINY_STEPS") or "8", least=1),
-        dry_run=environment.get("DRY_RUN") == "1",
-        force=environment.get("FORCE") == "1",
+        dry_run=switch("DRY_RUN", environment.get("DRY_RUN")),
+        force=switch("FORCE", environment.get("FORCE")),
         resume=resume(environment),
         batch_step=count("STEP", environment["STEP"], least=1) if environment.get("STEP") else 0,
         sd_scripts_commit=commit,
-        cpu=profile == "tiny" or switch("CPU", environment.get("CPU") or "0"),
+        cpu=switch("CPU", environment.get("CPU")) or profile == "tiny",
         notes=(*notes, *more),
     )
 
@@ -74,7 +74,7 @@ def resume(environment) -> str:
     asked = environment.get("RESUME", "")
     if asked not in RESUMES:
         raise UserError(f"RESUME={asked} is unknown; there is RESUME=auto and RESUME=parent")
-    if asked and environment.get("FORCE") == "1":
+    if asked and switch("FORCE", environment.get("FORCE")):
         raise UserError(f"RESUME={asked} goes on and FORCE=1 starts over; give one of them")
     return asked
 

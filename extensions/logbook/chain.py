@@ -14,6 +14,7 @@ from pathlib import Path
 from extensions.base.errors import UserError
 from extensions.base.paths import LAUNCHERS, RUNTIME, shown
 from extensions.base.reporting import exit_code_of
+from extensions.flags import values
 from extensions.launch import tiny
 from extensions.launch.stages import TRAINERS
 from extensions.logbook import registry, tables
@@ -27,7 +28,7 @@ def main(words: list[str]) -> int:
     session = words[0] if words else ""
     runs = chain(registry.read_all(), session)
     folder = Path(words[1]) if len(words) > 1 else default_folder(session)
-    if os.environ.get("FORCE") == "1":
+    if values.switch("FORCE", os.environ.get("FORCE")):
         begin_anew(folder)
     lines = [[run.run, *segment(run, folder, runs[0].steps)] for run in runs]
     tables.show(["segment", "from", "to", "seconds"], lines)

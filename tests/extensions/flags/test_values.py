@@ -77,9 +77,10 @@ def test_regular_expressions():
 
 
 def test_switches_of_the_environment():
-    assert values.switch("CPU", "1") is True and values.switch("CPU", "0") is False
-    for text in ("", "yes", "true", "01", " 1"):
-        with pytest.raises(UserError, match=f"^CPU={text} is neither 1 nor 0$"):
+    assert all(values.switch("CPU", text) is True for text in ("1", "yes", "true", "YES", "True"))
+    assert all(values.switch("CPU", text) is False for text in ("0", "no", "false", "No", "", None))
+    for text in ("on", "off", "y", "2", "01", " 1", "-1", "yes please", "ja", "\u0661"):
+        with pytest.raises(UserError, match=f"^CPU={text} is neither yes nor no: give CPU=1 or CPU=0"):
             values.switch("CPU", text)
 
 
