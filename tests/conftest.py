@@ -22,6 +22,7 @@ for name in (
     "DRY_RUN",
     "FORCE",
     "GPUS",
+    "LOGS_SHARED",
     "PROFILE",
     "RUN",
     "TINY_STEPS",

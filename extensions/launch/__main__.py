@@ -1,7 +1,8 @@
 """Launches a run; `train/<run>.sh` ends here: python -m extensions.launch RUN FACTS… SCRIPT FLAGS…
 
-A launch goes through the stages of stages.py: what was asked becomes resolved (`prepare`, `resolve`), staged and
-started.
+train/lib/launch.sh gives these words on standard input, each ended by a NUL: a launcher's flags may hold a key, and
+what stands on a command line is in the process list. A launch goes through the stages of stages.py: what was asked
+becomes resolved (`prepare`, `resolve`), staged and started.
 """
 
 import os
@@ -22,7 +23,7 @@ from extensions.resume import skipped, states
 
 def main(arguments: list[str]) -> int:
     """Launch one run; its exit code."""
-    asked = request.read(arguments)
+    asked = request.read(arguments or request.handed_over())
     if not asked.dry_run:
         checks.check_machines(asked)
     asked = tiny.apply(asked) if asked.tiny else asked
@@ -107,7 +108,7 @@ def train(staged: Staged, patched: Path | None) -> tuple[int, Path]:
     print(f"run folder: {shown(started.folder)}", flush=True)
     log = started.folder / "train.log"
     log.write_text("".join(f"{note}\n" for note in staged.notes), encoding="utf-8")
-    code = child.run(list(started.words), started.environment, log, staged.held)
+    code = child.run(list(started.words), started.environment | dict(staged.secrets), log, staged.held)
     run_folder.finish(started.folder, code)
     return code, started.folder
 

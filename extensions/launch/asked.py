@@ -1,14 +1,24 @@
 """Reads what is asked for: the launcher's facts and the caller's environment, checked for form."""
 
 import os
+import sys
 from collections.abc import Mapping
 
+from extensions.base import secrets
 from extensions.base.errors import UserError
 from extensions.flags import attention
 from extensions.flags.values import count, switch
 from extensions.flags.words import Flags
 from extensions.launch import machines as several
 from extensions.launch.stages import PROFILES, REFERENCE, RESUMES, SD_SCRIPTS, TRAINERS, Asked
+
+
+def handed_over() -> list[str]:
+    """Return the words on standard input. UserError where nobody has put any there."""
+    words = [] if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read().split(b"\0")[:-1]
+    if not words:
+        raise UserError("there is nothing to launch; make train RUN=<run> does, or train/<run>.sh")
+    return [os.fsdecode(word) for word in words]
 
 
 def read(arguments: list[str], environment: Mapping[str, str] = os.environ) -> Asked:
@@ -20,8 +30,10 @@ def read(arguments: list[str], environment: Mapping[str, str] = os.environ) -> A
         facts[name] = value
     if not rest or rest[0].startswith("-"):
         raise UserError(f'train/{run}.sh: launch needs a trainer first, e.g. launch sdxl_train.py "${{flags[@]}}"')
-    extra = Flags.of_text(environment.get("ARGS", ""))
-    flags, notes = attention.give_way(Flags(rest[1:]), extra)
+    launchers, found = secrets.hidden(Flags(rest[1:]).values)
+    given, more_found = secrets.hidden(Flags.of_text(environment.get("ARGS", "")).values)
+    extra = Flags.of(given)
+    flags, notes = attention.give_way(Flags.of(launchers), extra)
     flags, more = without_workers(flags.merged(extra))
     profile = environment.get("PROFILE", "")
     if profile not in PROFILES:
@@ -54,7 +66,9 @@ def read(arguments: list[str], environment: Mapping[str, str] = os.environ) -> A
         batch_step=count("STEP", environment["STEP"], least=1) if environment.get("STEP") else 0,
         sd_scripts_commit=commit,
         cpu=switch("CPU", environment.get("CPU")) or profile == "tiny",
+        logs_shared=switch("LOGS_SHARED", environment.get("LOGS_SHARED")),
         notes=(*notes, *more),
+        secrets=tuple((found | more_found).items()),
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
-from extensions.base import digests, manifest
+from extensions.base import digests, manifest, secrets
 from extensions.base.manifest import Manifest
 from extensions.base.paths import LOGS, ROOT, RUNTIME
 from extensions.base.saving import write_text
@@ -40,12 +40,16 @@ def planned(asked: Asked) -> Path:
 
 
 def create(asked: Asked) -> Path:
-    """Return a new, empty folder for this launch; a second launch in the same second gets a suffix."""
+    """Return a new, empty folder for this launch; a second launch in the same second gets a suffix.
+
+    The user's alone: texts of images stand in its logs. With LOGS_SHARED=1 the umask says who may read it.
+    """
     base = planned(asked)
+    mode = 0o777 if asked.logs_shared else 0o700
     for number in range(1000):
         folder = base if number == 0 else base.with_name(f"{base.name}-{number}")
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir(mode, parents=True)
             return folder
         except FileExistsError:
             continue
@@ -55,6 +59,7 @@ def create(asked: Asked) -> Path:
 def write_command(started: Started) -> None:
     """command.sh: the exact command, to be read and to be run again."""
     sources = "".join(f"# --{flag} names a copy in memory of {path}\n" for flag, path in started.staged.sources)
+    sources += "".join(f"# ${name} is a secret: export it first\n" for name, _ in started.staged.secrets)
     line = shell(started.words, started.environment)
     script = f"#!/usr/bin/env bash\n{sources}cd {shlex.quote(str(ROOT))}\n{line}\n"
     write_text(started.folder / "command.sh", script)
@@ -84,7 +89,7 @@ def write_manifest(started: Started) -> None:
         numa_node=staged.numa,
         ramdisk={flag: str(path) for flag, path in staged.sources},
         command=list(started.words),
-        **project(started.folder),
+        **project(started.folder, [secret for _, secret in staged.secrets]),
         packages=versions(),
         hardware=hardware(staged.cpu),
         # Of the metadata, RAMDISK=1 has staged the index alone.
@@ -99,12 +104,13 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def project(folder: Path) -> dict:
-    """Our commit; what differs from it goes to changes.diff beside the manifest."""
+def project(folder: Path, known: list[str]) -> dict:
+    """Our commit; what differs from it goes to changes.diff beside the manifest. known: secrets, which do not."""
     commit = git.run(ROOT, "rev-parse", "HEAD").stdout.strip()
     diff = git.run(ROOT, "diff", "HEAD", "--ignore-submodules=dirty").stdout
     if diff:
-        write_text(folder / "changes.diff", diff)
+        secret = [*known, *secrets.of_environment(os.environ)]
+        write_text(folder / "changes.diff", secrets.redacted(diff, secret))
     return {"project_commit": commit, "project_changes": "changes.diff" if diff else None}
 
 

@@ -4,7 +4,7 @@ None is written on. A later stage is an earlier one with more known of it, so th
 how far a launch must be.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,7 +29,9 @@ class Asked:
     over everything, the tiny profile too. trainer: one of TRAINERS; trainer_asked: whether TRAINER said so.
     sd_scripts_commit: another commit of upstream than the pin, "" for the pin. gpus: processes on this machine.
     numa_asked: whether the caller, not the launcher, names the node. resume: one of RESUMES. batch_step: the
-    optimizer step whose batch is shown instead of a launch; 0: none. notes: lines to show before it starts.
+    optimizer step whose batch is shown instead of a launch; 0: none. logs_shared: others may read the run folder.
+    notes: lines to show before it starts. secrets: (variable, secret) pairs that flags refer to, for the trainer's
+    environment alone.
     """
 
     run: str
@@ -53,7 +55,9 @@ class Asked:
     batch_step: int = 0
     sd_scripts_commit: str = ""
     cpu: bool = False
+    logs_shared: bool = False
     notes: tuple[str, ...] = ()
+    secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @property
     def tiny(self) -> bool:
@@ -123,7 +127,7 @@ Stage = TypeVar("Stage", bound=Asked)
 
 def become(stage: type[Stage], earlier: Asked, **more: Any) -> Stage:
     """Make the next stage: everything of the earlier one, and what more is known; notes are added."""
-    known = {field.name: getattr(earlier, field.name) for field in fields(earlier)}
+    known = {each.name: getattr(earlier, each.name) for each in fields(earlier)}
     notes = (*earlier.notes, *more.pop("notes", ()))
     return stage(**known | more | {"notes": notes})
 

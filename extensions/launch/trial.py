@@ -27,7 +27,7 @@ def check(asked: Asked, patched: Path | None) -> None:
     """
     flags = command.complete(asked, run_folder.planned(asked), patched)  # a folder that is not made
     words = [sys.executable, *command.trainer(patched, asked.script, flags.without(*OF_A_STATE), only_check=True)]
-    environment = os.environ | command.environment(asked)
+    environment = os.environ | command.environment(asked) | dict(asked.secrets)
     done = subprocess.run(
         words, check=False, env=environment, capture_output=True, encoding="utf-8", errors="replace"
     )

@@ -2,6 +2,8 @@
 
 from array import array
 
+from extensions.base import secrets
+
 NAMES = {"U-Net": "unet", "text encoder 1": "text_encoder1", "text encoder 2": "text_encoder2"}
 
 
@@ -46,5 +48,6 @@ def learning_rates(names: list[str], scheduler) -> dict[str, float]:
 
 def begin(accelerator, args) -> None:
     """Start the trackers with the flags that a tracker can show."""
-    shown = {key: value for key, value in vars(args).items() if isinstance(value, (bool, int, float, str))}
+    plain = {key: value for key, value in vars(args).items() if isinstance(value, (bool, int, float, str))}
+    shown = {key: value for key, value in plain.items() if not secrets.is_secret(key, str(value))}
     accelerator.init_trackers("finetuning", config=shown)

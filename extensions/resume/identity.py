@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from extensions import manager
-from extensions.base import manifest
+from extensions.base import manifest, secrets
 from extensions.base.errors import UserError
 from extensions.base.processes import is_first, started
 from extensions.optimizers import facts as optimizer_facts
@@ -52,7 +52,8 @@ def neutral_flags(plugins: Iterable[str]) -> set[str]:
 
 def is_neutral(flag: str, of_plugins: set[str]) -> bool:
     """Tell whether a flag changes no weight."""
-    return flag in NEUTRAL or flag in of_plugins or flag.startswith(NEUTRAL_PREFIXES)
+    kept_out = secrets.is_secret(flag)  # no state may hold it
+    return kept_out or flag in NEUTRAL or flag in of_plugins or flag.startswith(NEUTRAL_PREFIXES)
 
 
 def code(args) -> dict:

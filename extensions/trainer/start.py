@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from extensions import manager
+from extensions.base import secrets
+from extensions.base.errors import UserError
 from extensions.base.reporting import exit_with
 from extensions.optimizers import facts as optimizer_facts
 from extensions.optimizers import trial
@@ -40,6 +42,9 @@ def main(trainer: Trainer, script: str, words: list[str], only_check: bool = Fal
     only_check: end once the flags are parsed and checked; nothing is loaded.
     """
     weights_only()
+    words, unset = secrets.revealed(words, os.environ)
+    if unset:
+        raise UserError(f"{unset}: that variable is not set; export it, or take the flag out")
     plugins = manager.install(arguments.listed_plugins(words))
     parser = arguments.extend(trainer.parser(script), plugins)
     args = trainer.parse(parser, words)

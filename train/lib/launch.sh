@@ -50,5 +50,6 @@ launch() {
     return
   fi
   cd "$ROOT"
-  exec "${PYTHON:-$ROOT/.venv/bin/python}" -m extensions.launch "$RUN" "${facts[@]}" "$@"
+  # By a pipe: a flag may be a key, and what stands on a command line is in the process list.
+  exec "${PYTHON:-$ROOT/.venv/bin/python}" -m extensions.launch < <(printf '%s\0' "$RUN" "${facts[@]}" "$@")
 }

@@ -122,3 +122,14 @@ def test_one_process_of_deepspeed_has_its_ranks(tmp_path):
 def test_machines_that_share_a_disk_have_a_run_folder_each():
     first, second = (run_folder.planned(asked("GPUS=1", **TWO | {"NODE_RANK": rank})) for rank in "01")
     assert first != second and second.name.endswith("-node1") and first.parent == second.parent
+
+
+@pytest.mark.parametrize(("shared", "mode"), [("0", 0o700), ("1", 0o750)])
+def test_a_run_folder_is_the_users_alone_unless_asked(tmp_path, monkeypatch, shared, mode):
+    monkeypatch.setattr(run_folder, "LOGS", tmp_path / "logs")
+    before = os.umask(0o027)
+    try:
+        made = run_folder.create(asked("GPUS=1", LOGS_SHARED=shared))
+    finally:
+        os.umask(before)
+    assert made.stat().st_mode & 0o777 == mode
