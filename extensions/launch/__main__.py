@@ -15,7 +15,19 @@ from extensions.base.paths import shown
 from extensions.base.reporting import exit_code_of
 from extensions.flags import attention, contradictions
 from extensions.launch import asked as request
-from extensions.launch import checks, child, command, output_lock, ramdisk, resume, run_folder, tiny, trainer, trial
+from extensions.launch import (
+    checks,
+    child,
+    command,
+    output_lock,
+    ramdisk,
+    ramdisk_plan,
+    resume,
+    run_folder,
+    tiny,
+    trainer,
+    trial,
+)
 from extensions.launch.stages import Asked, Resolved, Staged, Started, changed
 from extensions.model import checkpoint
 from extensions.resume import skipped, states
@@ -81,6 +93,8 @@ def tell(asked: Asked) -> None:
 def dry_run(resolved: Resolved) -> int:
     """Print the command and run nothing."""
     tell(resolved)
+    if resolved.ramdisk:
+        print(ramdisk_plan.told(resolved), file=sys.stderr)
     print(f"trainer: {resolved.trainer}", file=sys.stderr)
     words = complete(resolved, run_folder.planned(resolved), trainer.location(resolved))
     print(run_folder.shell(words, command.environment(resolved)))

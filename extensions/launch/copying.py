@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,12 +49,12 @@ def names(folder: Path, deep: bool = True) -> Iterator[tuple[str, os.DirEntry]]:
 
 
 def is_current(file: os.PathLike, copy: Path) -> bool:
-    """Tell whether a copy is there and its source has not changed since."""
+    """Tell whether a copy is there, itself and no link, and its source has not changed since."""
     try:
-        one, other = os.stat(file), os.stat(copy)
+        one, other = os.stat(file), os.lstat(copy)
     except FileNotFoundError:
         return False
-    return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
+    return stat.S_ISREG(other.st_mode) and (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
 
 
 def copy_all(each: Input, partial: Path) -> None:

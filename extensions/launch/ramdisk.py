@@ -15,9 +15,10 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -73,6 +74,8 @@ def stage(now: Staged, stack: ExitStack) -> Staged:
     stack.enter_context(locked(root / IN_USE, fcntl.LOCK_SH))
     inputs = [input_of(now, flag, root) for flag in STAGED]
     with locked(root / MARKER, fcntl.LOCK_EX):
+        for path in (root / PARTIAL, *(path for each in inputs for path in (each.target.parent, each.target))):
+            require_folder(path)
         shutil.rmtree(root / PARTIAL, ignore_errors=True)
         count, size = pending(inputs, room(root), root)
         if count:
@@ -94,35 +97,70 @@ def stage(now: Staged, stack: ExitStack) -> Staged:
 
 
 def home() -> Path:
-    """Our folder on the tmpfs, made where it is missing. FromDisk where it is not in memory, or not ours."""
+    """Our folder on the tmpfs, made where it is missing. FromDisk where it is not in memory, or not ours.
+
+    Shared memory is open to all: whoever can put a link where we write makes us write, and remove, elsewhere.
+    """
     folder = mount()
-    folder.mkdir(parents=True, exist_ok=True)
+    require_folder(folder)
+    folder.mkdir(0o700, parents=True, exist_ok=True)
     if not is_tmpfs(folder):
         raise FromDisk(f"{folder} is not a tmpfs; mount one there, or give another RAMDISK_DIR")
+    require_closed(folder)
     root = folder / HOME
-    root.mkdir(exist_ok=True)
+    require_folder(root)
+    root.mkdir(0o700, exist_ok=True)
     if root.stat().st_uid != os.getuid():
         raise FromDisk(f"{root} belongs to another user; give another RAMDISK_DIR")
+    root.chmod(0o700)
     return root
 
 
-def input_of(now: Resolved, flag: str, root: Path) -> Input:
-    """Return where a flag's files are staged: apart from others of the same name."""
+def require_closed(folder: Path) -> None:
+    """Let nobody else put things in place of ours; FromDisk where that cannot be had."""
+    facts = folder.stat()
+    open_to_others = facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not facts.st_mode & stat.S_ISVTX
+    if facts.st_uid == os.getuid():
+        if open_to_others:
+            folder.chmod(facts.st_mode & 0o755)
+    elif facts.st_uid or open_to_others:
+        raise FromDisk(f"{folder} is another user's, or open to all; give another RAMDISK_DIR, or chmod +t {folder}")
+
+
+def require_folder(path: Path) -> None:
+    """Raise UserError where a symbolic link stands in place of one of our folders: it is not followed."""
+    if path.is_symlink():
+        raise UserError(
+            f"{path} is a symbolic link to {os.readlink(path)}, which is not followed: remove the link, or let "
+            "RAMDISK_DIR name the folder itself"
+        )
+
+
+def input_of(now: Resolved, flag: str, root: Path, index: Callable[[Path, Path], Path] | None = None) -> Input:
+    """Return where a flag's files are staged: apart from others of the same name.
+
+    index: returns the index of metadata and latents; None: it is made, or made again, where it has to be.
+    """
     ours = now.flags.get("dataset_class") == DATASET
     source = now.path(flag).resolve()
     if ours and flag == "in_json":
-        from extensions.data import index  # imports what a launch without it is spared
+        from extensions.data.index import ensure  # imports what a launch without it is spared
 
-        source = index.ensure(source, now.path("train_data_dir"))
+        source = (index or ensure)(source, now.path("train_data_dir"))
     place = root / hashlib.sha256(str(source).encode()).hexdigest()[:12]
     only_npz = ours and flag == "train_data_dir" and not is_pack(source)
     return Input(flag, source, place / source.name, ".npz" if only_npz else "")
 
 
+def opened(path: Path):
+    """Open the file of a lock, made where it is missing; OSError where it is a link."""
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+
+
 @contextmanager
 def locked(path: Path, kind: int):
     """Hold a lock on a file; says so where another launch has to be waited for."""
-    with open(path, "a", encoding="utf-8") as file:
+    with opened(path) as file:
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -148,24 +186,29 @@ def pending(inputs: list[Input], space: Room, root: Path) -> tuple[int, int]:
 def no_room(space: Room, before: int, root: Path) -> str:
     """Return which limit was passed, and whether other runs' copies take part of it."""
     what = "more files than its file system allows" if space.files < 0 else f"more than the {gib(before)} to spare"
-    others = any(path.is_dir() for path in root.iterdir())
+    others = root.is_dir() and any(path.is_dir() for path in root.iterdir())
     return f"{root} would need {what}" + (" (make ramdisk-clean removes what was staged before)" if others else "")
 
 
 def clean() -> None:
     """Remove what was staged. UserError when a run is reading it, or when we did not make the folder."""
     root = mount() / HOME
+    for path in (root.parent, root):
+        require_folder(path)
     if not root.exists():
         print(f"{root} is not there; nothing to remove")
         return
     if not (root / MARKER).is_file():
         raise UserError(f"{root} was not made by RAMDISK=1; remove it by hand if it is not needed")
-    with open(root / IN_USE, "a", encoding="utf-8") as file:
+    with opened(root / IN_USE) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"a run is reading from {root}; clean when it has ended") from None
-        shutil.rmtree(root)
+        try:
+            shutil.rmtree(root)
+        except OSError as error:
+            raise UserError(f"{root} cannot be removed ({error.strerror}); remove it by hand") from None
     with suppress(OSError):  # a mount point, or a folder with other files, stays
         root.parent.rmdir()
     print(f"removed {root}")
