@@ -1,20 +1,46 @@
 """Checks the value of a flag or a variable: each kind is a function of the text, and raises ValueError saying why."""
 
+import os
 import re
 from collections.abc import Callable
 
 from extensions.base.errors import UserError
 
 
-def whole(least: int) -> Callable[[str], int]:
-    """Return a whole number from `least` up."""
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Return a whole number from `least` up, to `most` where there is such a bound."""
+    bounds = f"from {least} up" if most is None else f"from {least} to {most}"
 
     def number(text: str) -> int:
-        if not re.fullmatch(r"[+-]?\d+", str(text).strip()) or int(text) < least:
-            raise ValueError(f"not a whole number from {least} up")
-        return int(text)
+        digits = str(text).strip()
+        if not re.fullmatch(r"[+-]?\d{1,40}", digits) or not least <= int(digits) <= (
+            int(digits) if most is None else most
+        ):
+            raise ValueError(f"not a whole number {bounds}")
+        return int(digits)
 
     return number
+
+
+def at_least(least: float) -> Callable[[str], float]:
+    """Return a finite number from `least` up."""
+
+    def number(text: str) -> float:
+        value = real(text)
+        if value < least:
+            raise ValueError(f"not a number from {least:g} up")
+        return value
+
+    return number
+
+
+def file_name(text: str) -> str:
+    """Return a name that a file or a folder can have below another, and no path."""
+    if text in ("", ".", "..") or "/" in text or not text.isprintable() or text.startswith("-"):
+        raise ValueError("not a plain name: letters, digits, dots, dashes and underscores, no path")
+    if len(os.fsencode(text)) > LONGEST:
+        raise ValueError(f"longer than {LONGEST} bytes, which leaves no room for what is added to a name")
+    return text
 
 
 def probability(text: str) -> float:
@@ -39,8 +65,8 @@ def real(text: str) -> float:
         value = float(text)
     except (TypeError, ValueError):
         value = float("nan")
-    if not abs(value) < float("inf"):
-        raise ValueError("not a number")
+    if not abs(value) < float("inf") or (value == 0 and re.search("[1-9]", text.lower().partition("e")[0])):
+        raise ValueError("not a number")  # beyond the largest, or so small that nothing is left of it
     return value
 
 
@@ -52,6 +78,7 @@ def regex(text: str) -> re.Pattern:
         raise ValueError(f"not a regular expression: {error}") from None
 
 
+LONGEST = 200  # bytes of a name; file systems take 255
 ON, OFF = ("1", "yes", "true"), ("0", "no", "false")
 
 
@@ -68,9 +95,9 @@ def switch(name: str, text: str | None) -> bool:
     return said in ON
 
 
-def count(name: str, text: str, least: int) -> int:
-    """Return a whole number from the environment. UserError for anything else or anything smaller."""
-    return parsed(name, text, whole(least))
+def count(name: str, text: str, least: int, most: int | None = None) -> int:
+    """Return a whole number from the environment. UserError for anything else or anything out of bounds."""
+    return parsed(name, text, whole(least, most))
 
 
 def parsed(name: str, text: str, kind: Callable[[str], object]):

@@ -13,7 +13,7 @@ from extensions import manager
 from extensions.base.errors import NotFinite
 from extensions.base.paths import shown
 from extensions.base.reporting import exit_code_of
-from extensions.flags import attention, contradictions
+from extensions.flags import attention, contradictions, trackers
 from extensions.launch import asked as request
 from extensions.launch import (
     checks,
@@ -28,7 +28,7 @@ from extensions.launch import (
     trainer,
     trial,
 )
-from extensions.launch.stages import Asked, Resolved, Staged, Started, changed
+from extensions.launch.stages import SD_SCRIPTS, Asked, Resolved, Staged, Started, become, changed
 from extensions.model import checkpoint
 from extensions.resume import skipped, states
 
@@ -36,6 +36,9 @@ from extensions.resume import skipped, states
 def main(arguments: list[str]) -> int:
     """Launch one run; its exit code."""
     asked = request.read(arguments or request.handed_over())
+    if "help" in asked.extra:
+        settled = trainer.settle(become(Resolved, asked))
+        return trial.show_help(settled, trainer.build(settled))
     if not asked.dry_run:
         checks.check_machines(asked)
     asked = tiny.apply(asked) if asked.tiny else asked
@@ -53,6 +56,7 @@ def main(arguments: list[str]) -> int:
 def prepare(asked: Asked) -> Asked:
     """Refuse flags that cannot work together, and settle which attention it is."""
     contradictions.check(asked.flags, asked.processes)
+    trackers.check(asked.flags.get("log_with"), asked.trainer == SD_SCRIPTS)
     flags, notes = attention.settle(asked.flags, asked.cpu)
     if asked.cpu and not asked.tiny:  # CPU=1; the tiny profile has done it, and said so
         flags = tiny.with_bf16(flags)

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 from extensions.base import secrets
 from extensions.base.errors import UserError
-from extensions.flags import attention
-from extensions.flags.values import count, switch
+from extensions.flags import attention, kinds
+from extensions.flags.values import count, file_name, parsed, switch
 from extensions.flags.words import Flags
 from extensions.launch import machines as several
 from extensions.launch.stages import PROFILES, REFERENCE, RESUMES, SD_SCRIPTS, TRAINERS, Asked
+
+MOST_GPUS = 128  # of one machine: PyTorch counts no further
 
 
 def handed_over() -> list[str]:
@@ -23,7 +25,7 @@ def handed_over() -> list[str]:
 
 def read(arguments: list[str], environment: Mapping[str, str] = os.environ) -> Asked:
     """Return what `train/lib/launch.sh` hands over: RUN NAME=VALUE… SCRIPT FLAGS…. UserError for a malformed one."""
-    run, rest = arguments[0], list(arguments[1:])
+    run, rest = parsed("RUN_NAME", arguments[0], file_name), list(arguments[1:])
     facts = {}
     while rest and "=" in rest[0] and not rest[0].startswith("-"):
         name, _, value = rest.pop(0).partition("=")
@@ -35,6 +37,7 @@ def read(arguments: list[str], environment: Mapping[str, str] = os.environ) -> A
     extra = Flags.of(given)
     flags, notes = attention.give_way(Flags.of(launchers), extra)
     flags, more = without_workers(flags.merged(extra))
+    kinds.check(flags.values)
     profile = environment.get("PROFILE", "")
     if profile not in PROFILES:
         raise UserError(f"PROFILE={profile} is unknown; there is PROFILE=tiny, or none for the real run")
@@ -49,7 +52,7 @@ def read(arguments: list[str], environment: Mapping[str, str] = os.environ) -> A
         script=rest[0],
         flags=flags,
         extra=extra,
-        gpus=count("GPUS", facts.get("GPUS") or "1", least=1),
+        gpus=count("GPUS", facts.get("GPUS") or "1", least=1, most=MOST_GPUS),
         gpus_asked=bool(environment.get("GPUS")),
         parent=facts.get("PARENT", ""),
         ramdisk=switch("RAMDISK", facts.get("RAMDISK")),

@@ -14,6 +14,7 @@ from extensions.flags.values import count
 
 PORT = 29500  # torchrun's and accelerate's default
 LAST_PORT = 65535
+MOST = 4096
 DEPENDENT = ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -36,7 +37,7 @@ class Machines:
 
 def read(environment: Mapping[str, str]) -> Machines:
     """From the caller's environment. UserError for a contradiction."""
-    machines = count("NNODES", environment.get("NNODES") or "1", least=1)
+    machines = count("NNODES", environment.get("NNODES") or "1", least=1, most=MOST)
     given = [name for name in DEPENDENT if environment.get(name)]
     if given and not environment.get("NNODES"):
         raise UserError(f"{given[0]} is set without NNODES; give NNODES=<machines>, or unset {given[0]}")

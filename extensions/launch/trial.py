@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from extensions.base.errors import UserError
+from extensions.flags.words import Flags
 from extensions.launch import command, run_folder, trainer
 from extensions.launch.stages import SD_SCRIPTS, Asked
 from extensions.upstream import submodule
@@ -38,6 +39,13 @@ def check(asked: Asked, patched: Path | None) -> None:
         raise UserError(refused[-1])
     sys.stderr.write(done.stderr)
     raise UserError(f"{asked.trainer} cannot be started (exit code {done.returncode}); what it said stands above")
+
+
+def show_help(asked: Asked, patched: Path | None) -> int:
+    """Show the flags that the trainer and the run's plugins have; the exit code. Nothing is checked or made."""
+    flags = Flags.of({name: asked.flags.values[name] for name in ("extensions",) if name in asked.flags})
+    words = [sys.executable, *command.trainer(patched, asked.script, flags.with_("help"))]
+    return subprocess.run(words, check=False, env=os.environ | command.environment(asked)).returncode
 
 
 def of_plan(asked: Asked) -> None:

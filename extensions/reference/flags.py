@@ -7,6 +7,7 @@ import argparse
 import sys
 
 from extensions.base.errors import UserError
+from extensions.flags import trackers
 
 SCRIPTS = {"sdxl_train.py": "sdxl", "fine_tune.py": "sd2"}
 BOTH = tuple(SCRIPTS)
@@ -131,6 +132,7 @@ def check(args: argparse.Namespace, script: str) -> None:
         warn("--zero_terminal_snr without --v_parameterization: the last timestep teaches nothing")
     if args.clip_skip is not None and not args.v2:
         warn("--clip_skip has no effect on SDXL, which takes the states before its encoders' last layers")
+    trackers.check(args.log_with, all_are_needed=False)
     if args.log_with in ("tensorboard", "all") and not args.logging_dir:
         raise UserError(f"--log_with={args.log_with} needs --logging_dir; give it, or drop --log_with")
     if args.zero_stage not in (0, 1, 2):

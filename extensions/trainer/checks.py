@@ -5,7 +5,7 @@ import argparse
 from extensions import manager
 from extensions.base.errors import UserError
 from extensions.data import DATASET
-from extensions.flags import contradictions, declared, settings
+from extensions.flags import contradictions, declared, kinds, settings
 from extensions.flags.settings import Settings
 
 TIMESTEPS = 1000  # of the noise schedule, 0 the cleanest
@@ -16,6 +16,7 @@ def check(args: argparse.Namespace) -> Settings:
 
     args: the trainer's flags, parsed, after the plugins had their turn.
     """
+    kinds.check_parsed(args)
     config = settings.of_args(args)
     declared.check(config.plugins, lambda name: bool(getattr(args, name, None)))
     timesteps(args)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from extensions import loop, manager
 from extensions.base.errors import UserError, english
-from extensions.trainer import arguments, base_model, start
+from extensions.flags import trackers
+from extensions.trainer import arguments, base_model, config_file, start
 
 
 class Upstream:
@@ -38,10 +39,13 @@ class Upstream:
         sys.argv = [f"{self.trainer.__name__}.py", *words]  # --config_file is read from there
         args = parser.parse_args(words)
         self.trainer.train_util.verify_command_line_training_args(args)
+        if args.config_file and not args.output_config:
+            config_file.check(args.config_file, parser)
         return self.trainer.train_util.read_config_from_file(args, parser)
 
     def check(self, args: argparse.Namespace) -> None:
-        """Refuse nothing that the launcher, the plugins and the trial do not."""
+        """Refuse what the launcher, the plugins and the trial do not."""
+        trackers.check(args.log_with, all_are_needed=True)
 
     def optimizer(self, args: argparse.Namespace, groups: list[dict]):
         """Without the seam, which is about the run's models."""

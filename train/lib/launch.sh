@@ -3,6 +3,11 @@
 # What happens then is Python: extensions/launch/ (checks, run folder, log, exit code).
 set -euo pipefail
 
+if (($#)); then
+  printf 'error: %s takes no words, and was given %q; flags go into ARGS="%s"\n' "$0" "$1" '--flag=value' >&2
+  exit 2
+fi
+
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 RUN=${RUN_NAME:-$(basename "$0" .sh)}
 

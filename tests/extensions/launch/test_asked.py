@@ -63,7 +63,7 @@ def test_facts_and_variables(facts, environment, found):
 @pytest.mark.parametrize(
     ("facts", "environment", "line"),
     [
-        (["GPUS=0"], {}, "GPUS=0 is not a whole number from 1 up"),
+        (["GPUS=0"], {}, "GPUS=0 is not a whole number from 1 to 128"),
         (["GPUS=two"], {}, "GPUS=two is not a whole number"),
         (["NUMA=-1"], {}, "NUMA=-1 is not a whole number from 0 up"),
         (["NUMA=a"], {}, "NUMA=a is not a whole number"),

@@ -46,7 +46,7 @@ def test_all_processes_are_counted():
         ({"MASTER_ADDR": ""}, "NNODES=2 without MASTER_ADDR"),
         ({"MASTER_PORT": "70000"}, "MASTER_PORT=70000 is no port"),
         ({"MASTER_PORT": "x"}, "MASTER_PORT=x is not a whole number"),
-        ({"NNODES": "0"}, "NNODES=0 is not a whole number from 1 up"),
+        ({"NNODES": "0"}, "NNODES=0 is not a whole number from 1 to 4096"),
         ({"NNODES": "two"}, "NNODES=two"),
         ({"NNODES": "1"}, "NODE_RANK=1 is out of range"),
         ({"NNODES": ""}, "NODE_RANK is set without NNODES"),

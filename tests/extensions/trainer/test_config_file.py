@@ -1,0 +1,58 @@
+"""Files of --config_file: whatever they hold, a good file passes and a bad one is one line."""
+
+import argparse
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from extensions.base.errors import UserError
+from extensions.trainer import config_file
+
+
+@pytest.fixture(scope="module")
+def parser():
+    made = argparse.ArgumentParser()
+    for name in ("learning_rate", "seed", "extensions"):
+        made.add_argument(f"--{name}")
+    return made
+
+
+def test_a_good_file(tmp_path, parser):
+    (tmp_path / "run.toml").write_text(
+        'seed = 1\n[optimizer]\nlearning_rate = 1e-6\n["of plugins"]\nextensions = ""\n'
+    )
+    config_file.check(str(tmp_path / "run"), parser)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (b"learning_rat = 1", "unknown flag learning_rat in .*; did you mean learning_rate?"),
+        (b"[a]\nxyz = 1", "unknown flag xyz in .*; neither the trainer nor a listed plugin has it"),
+        (b"seed = ", "is not TOML"),
+        (b"seed = 1\nseed = 2", "is not TOML"),
+        (b"\xff\xfe", "is not TOML"),
+        (b"{}", "is not TOML"),
+    ],
+)
+def test_a_bad_file_is_one_line(tmp_path, parser, text, line):
+    (tmp_path / "run.toml").write_bytes(text)
+    with pytest.raises(UserError, match=f"^--config_file=.*{line}") as caught:
+        config_file.check(str(tmp_path / "run.toml"), parser)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file(tmp_path, parser):
+    with pytest.raises(UserError, match="cannot be read"):
+        config_file.check(str(tmp_path / "run"), parser)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@given(text=st.text(st.sampled_from("sed=[]{}\"'\\.\n #1-:T\t,é"), max_size=20))
+def test_any_text_passes_or_is_refused(tmp_path, parser, text):
+    (tmp_path / "run.toml").write_text(text, encoding="utf-8")
+    try:
+        config_file.check(str(tmp_path / "run"), parser)
+    except UserError as error:
+        assert str(error).startswith("--config_file=")
