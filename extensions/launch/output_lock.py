@@ -25,15 +25,57 @@ def in_output(asked: Asked) -> Iterator[tuple[int, ...]]:
     UserError where another launch has it. A file system without locks, or a folder that cannot be written (which is
     checked elsewhere), is gone on with. Machine 0 alone writes there, so that it alone holds it.
     """
-    file = None if asked.machines.rank else opened(asked.output / FILE)
+    path = asked.output / FILE
+    made = [] if asked.machines.rank else missing(asked.output)
+    file = None if asked.machines.rank else locked(path, asked.output)
     if file is None:
         yield ()
         return
     try:
-        take(file, asked.output)
         yield (file,)
+    except UserError:
+        leave_nothing(path, made)
+        raise
     finally:
         os.close(file)
+
+
+def locked(path: Path, output: Path) -> int | None:
+    """Return the descriptor of the lock's file, held; None where there can be none.
+
+    One that was taken away while it was waited for (`leave_nothing`) is no lock: somebody else may hold a new one.
+    """
+    while (file := opened(path)) is not None:
+        try:
+            take(file, output)
+            if is_still(path, file):
+                return file
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
+    return None
+
+
+def is_still(path: Path, file: int) -> bool:
+    """Tell whether the file that is open is the one at that path."""
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def missing(folder: Path) -> list[Path]:
+    """Return the folders that are to be made for this one, the innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def leave_nothing(path: Path, made: list[Path]) -> None:
+    """Take away what a launch that is refused has made: the lock's file, and folders that hold nothing else."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+        for folder in made:
+            folder.rmdir()
 
 
 def opened(path: Path) -> int | None:

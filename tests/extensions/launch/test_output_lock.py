@@ -57,3 +57,45 @@ def test_other_machines_and_folders_that_cannot_be_written_are_left_to_others(tm
     (tmp_path / "file").touch()
     with held(tmp_path / "file" / "below"):
         pass
+
+
+@pytest.mark.parametrize("before", ["nothing", "a folder", "a model", "an old lock"])
+def test_a_launch_that_is_refused_leaves_nothing(tmp_path, quick, before):
+    output = tmp_path / "models" / "model_out_1"
+    if before != "nothing":
+        output.mkdir(parents=True)
+    if before == "a model":
+        (output / "last.safetensors").touch()
+    if before == "an old lock":
+        (output / output_lock.FILE).touch()
+    with pytest.raises(UserError, match="no base"), held(output):
+        assert (output / output_lock.FILE).is_file()
+        raise UserError("no base; give one")
+    found = sorted(path.name for path in tmp_path.rglob("*"))
+    assert found == (
+        []
+        if before == "nothing"
+        else sorted({"models", "model_out_1"} | ({"last.safetensors"} if before == "a model" else set()))
+    )
+
+
+def test_who_waited_for_a_lock_that_was_taken_away_holds_the_new_one(tmp_path, monkeypatch):
+    """Else it and a third would train into the folder, each with a lock of its own."""
+    taken, plain = [], output_lock.take
+
+    def first_is_refused_meanwhile(file, output):
+        if not taken:
+            (output / output_lock.FILE).unlink()
+        taken.append(file)
+        plain(file, output)
+
+    monkeypatch.setattr(output_lock, "take", first_is_refused_meanwhile)
+    with held(tmp_path) as descriptors:
+        assert len(taken) == 2 and output_lock.is_still(tmp_path / output_lock.FILE, descriptors[0])
+
+
+def test_who_is_refused_for_another_launch_leaves_that_ones_lock(tmp_path, quick):
+    with held(tmp_path):
+        with pytest.raises(UserError, match="another launch"), held(tmp_path):
+            pass
+        assert (tmp_path / output_lock.FILE).is_file()
