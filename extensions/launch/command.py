@@ -1,5 +1,6 @@
 """Builds the command line that trains: accelerate's launcher, torchrun on CPUs, numactl in front where asked."""
 
+import os
 import socket
 import sys
 from pathlib import Path
@@ -96,6 +97,8 @@ def environment(asked: Asked) -> dict[str, str]:
     """Variables of the training process, on top of the caller's."""
     # Upstream's log is drawn by rich, which folds lines at 80 columns when it writes to a pipe.
     chosen = {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "COLUMNS": "160"}
+    if asked.machines.count == 1 and "GLOO_SOCKET_IFNAME" not in os.environ:
+        chosen |= {"GLOO_SOCKET_IFNAME": "lo"}  # gloo's processes, too, listen for this machine alone
     if "torch_compile" in asked.flags:
         # Compiled code of one run; another launch of it finds it there, on a processor of the same kind.
         folder = COMPILED / asked.run / processor.kind()

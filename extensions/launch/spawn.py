@@ -8,13 +8,16 @@ its user in one line what to mend, there is nothing to add, and the exit code is
 import importlib
 import logging
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 
 from extensions.base import shared_exit
 from extensions.base.errors import EXPLAINED
 
+LOOPBACK = ("127.0.0.1", "localhost")
 # Names each process that it stops, and each that has failed.
 TORCHRUN = "torch.distributed.elastic.multiprocessing.api"
 
@@ -40,7 +43,10 @@ def start(launcher: str, *words: str) -> int:
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import static_tcp_rendezvous
 
+    looked_up = static_tcp_rendezvous.__dict__  # its name, where torchrun looks it up
+    looked_up["TCPStore"] = closed_to_others(looked_up["TCPStore"])
     sys.argv = [launcher, *words]
     try:
         importlib.import_module(launcher).main()
@@ -52,6 +58,21 @@ def start(launcher: str, *words: str) -> int:
     except SignalException as stopped:
         return 128 + stopped.sigval  # as shells say it
     return 0
+
+
+def closed_to_others(store: Callable) -> Callable:
+    """Return PyTorch's store, which listens where its processes meet alone, where that is this machine's own address.
+
+    By itself it listens on all of a machine's addresses, and takes what anybody sends: pickles among it.
+    """
+
+    def made(host, port, world_size, is_master, timeout, **more):
+        if is_master and host in LOOPBACK:
+            listening = socket.create_server(("127.0.0.1", port), backlog=1024)
+            more["master_listen_fd"] = listening.detach()
+        return store(host, port, world_size, is_master, timeout, **more)
+
+    return made
 
 
 if __name__ == "__main__":
