@@ -113,8 +113,7 @@ test-all: $(DEV) ## all tests, the 39 runs with each trainer among them (well ov
 	@"$$PYTHON" -m pytest
 
 ramdisk-clean: $(INSTALLED) ## remove what RAMDISK=1 has staged
-	@if [[ -f sd-scripts-runtime/configs/env.sh ]]; then source sd-scripts-runtime/configs/env.sh; fi; \
-	  "$$PYTHON" -m extensions.launch.ramdisk
+	@ROOT="$$PWD"; source train/lib/machine.sh; refuse_tilde RAMDISK_DIR; "$$PYTHON" -m extensions.launch.ramdisk
 
 clean: ## remove the patched trees and the stand-ins; logs, models and outputs stay
 	@rm -rf sd-scripts-runtime/{patched*,check-patches*,port-patches*,models/standins,datasets/standins}

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The only shared shell. A launcher sources it, states its facts, and calls `launch <script> <flags…>`.
+# The shared shell, with machine.sh. A launcher sources it, states its facts, and calls `launch <script> <flags…>`.
 # What happens then is Python: extensions/launch/ (checks, run folder, log, exit code).
 set -euo pipefail
 
@@ -11,11 +11,9 @@ fi
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 RUN=${RUN_NAME:-$(basename "$0" .sh)}
 
-# Paths of this machine. env.sh is copied from env.example.sh; without it, the folders below are used.
-if [[ -f $ROOT/sd-scripts-runtime/configs/env.sh ]]; then
-  # shellcheck source=/dev/null
-  source "$ROOT/sd-scripts-runtime/configs/env.sh"
-fi
+# Paths of this machine, where it says any; else the folders below are used.
+# shellcheck source=train/lib/machine.sh
+source "$ROOT/train/lib/machine.sh"
 MODELS=${MODELS:-$ROOT/sd-scripts-runtime/models}
 DATASETS=${DATASETS:-$ROOT/sd-scripts-runtime/datasets}
 OUTPUT=${OUTPUT:-$ROOT/sd-scripts-runtime/output}
@@ -41,6 +39,8 @@ DATA_12M=${DATA_12M:-$DATASETS/12.4M/latents}
 META_OWN=${META_OWN:-$DATASETS/own/meta_lat.json}
 DATA_OWN=${DATA_OWN:-$DATASETS/own/latents}
 
+refuse_tilde MODELS DATASETS OUTPUT TOKENIZERS LOGS RAMDISK_DIR BASE_215C BASE_255B BASE_255C BASE_21B BASE_OWN \
+  META_20 DATA_20 META_6K DATA_6K META_6K_SD2 DATA_6K_SD2 META_12M DATA_12M META_OWN DATA_OWN
 export ROOT RUN OUTPUT
 export BASE_215C BASE_255B BASE_255C BASE_21B BASE_OWN
 export META_20 DATA_20 META_6K DATA_6K META_6K_SD2 DATA_6K_SD2 META_12M DATA_12M META_OWN DATA_OWN
