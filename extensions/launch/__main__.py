@@ -9,16 +9,18 @@ import os
 import sys
 from pathlib import Path
 
-from extensions import manager
+from extensions.base import streams
 from extensions.base.errors import NotFinite
-from extensions.base.paths import shown
+from extensions.base.paths import LOGS, shown
 from extensions.base.reporting import exit_code_of
+from extensions.base.saving import writing
 from extensions.flags import attention, contradictions, trackers
 from extensions.launch import asked as request
 from extensions.launch import (
     checks,
     child,
     command,
+    going_on,
     output_lock,
     ramdisk,
     ramdisk_plan,
@@ -29,8 +31,7 @@ from extensions.launch import (
     trial,
 )
 from extensions.launch.stages import SD_SCRIPTS, Asked, Resolved, Staged, Started, become, changed
-from extensions.model import checkpoint
-from extensions.resume import skipped, states
+from extensions.resume import skipped
 
 
 def main(arguments: list[str]) -> int:
@@ -122,12 +123,16 @@ def start(staged: Staged, patched: Path | None) -> Started:
 
 def train(staged: Staged, patched: Path | None) -> tuple[int, Path]:
     """Write the record, run, and finish the record; the exit code and the run folder."""
-    started = start(staged, patched)
+    with writing("the run folder", f"make room below {LOGS}, or let LOGS= name another disk"):
+        started = start(staged, patched)
+        log = started.folder / "train.log"
+        log.write_text("".join(f"{note}\n" for note in staged.notes), encoding="utf-8", errors="backslashreplace")
     print(f"run folder: {shown(started.folder)}", flush=True)
-    log = started.folder / "train.log"
-    log.write_text("".join(f"{note}\n" for note in staged.notes), encoding="utf-8")
     code = child.run(list(started.words), started.environment | dict(staged.secrets), log, staged.held)
-    run_folder.finish(started.folder, code)
+    try:
+        run_folder.finish(started.folder, code)
+    except OSError as error:  # the run has ended as it has: its exit code is what counts
+        print(f"{shown(started.folder)} does not say how it ended ({error.strerror}); make room", file=sys.stderr)
     return code, started.folder
 
 
@@ -137,41 +142,11 @@ def report(asked: Asked, folder: Path, code: int) -> None:
         print(f"done: {asked.output}\nrecord: {shown(folder)}")
         return
     print(f"stopped with exit code {code}; log: {shown(folder / 'train.log')}", file=sys.stderr)
-    print(f"to go on: {continuation(asked)}", file=sys.stderr)
-
-
-def continuation(asked: Asked) -> str:
-    """Return the command that continues from the newest checkpoint, or starts again where there is none."""
-    if asked.machines.rank:
-        return f"as machine 0 says, here with NODE_RANK={asked.machines.rank}; its checkpoint must be readable here"
-    again = " ".join(["make train", *chosen(asked)])
-    if states.found(states.folder_of(asked.output))[0]:
-        return f"{again} RESUME=auto"
-    newest = max(asked.output.glob("*.safetensors"), key=lambda p: p.stat().st_mtime, default=None)
-    if newest is None:
-        return again
-    steps = checkpoint.read_header(newest).metadata.get("sdxl_trainer.optimizer_steps")
-    if steps is None:
-        return f"{again} FORCE=1"
-    owner = manager.owner_of_flag("initial_step")
-    assert owner is not None  # a plugin of this package
-    plugins = dict.fromkeys([*asked.settings.plugins, owner])
-    return (
-        f'{again} FORCE=1 ARGS=\'--pretrained_model_name_or_path="{newest}" --initial_step={steps} '
-        f"--skip_until_initial_step --extensions={','.join(plugins)}'"
-    )
-
-
-def chosen(asked: Asked) -> list[str]:
-    """Return the variables that the caller gave, as words of make."""
-    words = [f"RUN={asked.run}"]
-    words += [f"PROFILE={asked.profile}"] if asked.profile else []
-    words += [f"TRAINER={asked.trainer}"] if asked.trainer_asked else []
-    words += [f"GPUS={asked.gpus}"] if asked.gpus_asked else []
-    return [*words, *asked.machines.variables()]
+    print(f"to go on: {going_on.line(asked, code)}", file=sys.stderr)
 
 
 if __name__ == "__main__":
     # diffusers imports torchao, which makes this module of torch warn at every start of something harmless.
     os.environ.setdefault("TORCH_LOGS", "-torch.utils._pytree")
+    streams.keep()
     sys.exit(exit_code_of(main, sys.argv[1:]))

@@ -1,15 +1,18 @@
 """Refuses what can be refused before anything is built or loaded: one line each, hours saved."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from extensions.base.errors import UserError
+from extensions.base.paths import LOGS
 from extensions.launch import gpus, machines, numa
 from extensions.launch.stages import Asked, Resolved
 from extensions.model import prediction
 from extensions.resume import states
 from extensions.trainer import base_model
 
+PROBE = 1 << 16  # bytes: command.sh and manifest.json
 PATH_VARIABLES = {
     "pretrained_model_name_or_path": ("BASE_215C", "BASE_255B", "BASE_255C", "BASE_21B", "BASE_OWN"),
     "in_json": ("META_20", "META_6K", "META_6K_SD2", "META_12M", "META_OWN"),
@@ -50,8 +53,20 @@ def check(asked: Resolved) -> list[str]:
         base_model.vae_header(asked.path("vae"))
     require_tokenizers(asked)
     require_gpus(asked)
+    require_logs()
     require_output(asked)
     return notes
+
+
+def require_logs() -> None:
+    """Require that a run folder can be made, before gigabytes are copied or hashed."""
+    try:
+        LOGS.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=LOGS) as probe:
+            probe.write(b"x" * PROBE)
+            probe.flush()
+    except OSError as error:
+        raise UserError(f"no run folder can be made in {LOGS} ({error.strerror}); let LOGS= name another") from None
 
 
 def require_path(asked: Asked, flag: str) -> None:

@@ -42,7 +42,7 @@ def run(command: list[str], environment: dict[str, str], log: Path, held: tuple[
         requests = Requests(process)
         previous = {number: signal.signal(number, requests.take) for number in FORWARDED}
         try:
-            copy(process.stdout, file, requests.given_up)
+            copy(process.stdout, Log(file, requests), requests.given_up)
             return requests.code_of(wait(process, requests.given_up))
         finally:
             for number, handler in previous.items():
@@ -170,3 +170,26 @@ def copy(source, file, given_up: Callable[[], bool]) -> None:
         except BrokenPipeError:
             # The reader (a `| head`) is gone: the run goes on, its log is complete.
             terminal = open(os.devnull, "wb")
+
+
+class Log:
+    """train.log. Where its disk takes no more, the run is asked to save and stop: what it says is lost."""
+
+    def __init__(self, file, requests: Requests):
+        self.file, self.requests, self.full = file, requests, False
+
+    def write(self, block: bytes) -> None:
+        """Write all of a block."""
+        left = memoryview(block)
+        try:
+            while left and not self.full:
+                left = left[self.file.write(left) :]
+        except OSError as error:
+            self.full = True
+            print(
+                f"error: {self.file.name} cannot be written ({error.strerror}); the run is asked to save and stop: "
+                "make room, then go on",
+                file=sys.stderr,
+                flush=True,
+            )
+            self.requests.take(signal.SIGTERM)

@@ -10,6 +10,7 @@ import os
 import platform
 import shlex
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -144,13 +145,23 @@ def fingerprint(path: Path) -> dict:
     facts = path.stat()
     key = f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns}"
     cache = RUNTIME / "sha256.json"
-    known = json.loads(cache.read_text()) if cache.is_file() else {}
-    if key not in known:
+    known = kept_hashes(cache)
+    if not isinstance(known.get(key), str):
         if facts.st_size > LARGE:
             print(f"hashing {path.name} for the record …", flush=True)
         known[key] = digests.of_file(path, hashlib.sha256())
-        write_text(cache, json.dumps(known, indent=1))
+        with suppress(OSError):  # a hash that is not kept is made again
+            write_text(cache, json.dumps(known, indent=1))
     return {"path": str(path), "bytes": facts.st_size, "sha256": known[key]}
+
+
+def kept_hashes(cache: Path) -> dict:
+    """Return what is kept of hashes; nothing where the file is damaged, for all of it can be made again."""
+    try:
+        found = json.loads(cache.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def finish(folder: Path, exit_code: int) -> None:

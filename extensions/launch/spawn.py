@@ -15,7 +15,8 @@ import tempfile
 from collections.abc import Callable
 
 from extensions.base import shared_exit
-from extensions.base.errors import EXPLAINED
+from extensions.base.errors import EXPLAINED, UserError
+from extensions.base.reporting import exit_with
 
 LOOPBACK = ("127.0.0.1", "localhost")
 # Names each process that it stops, and each that has failed.
@@ -24,10 +25,18 @@ TORCHRUN = "torch.distributed.elastic.multiprocessing.api"
 
 def main(words: list[str]) -> int:
     """Run the launcher to its end; the exit code."""
-    with tempfile.TemporaryDirectory(prefix="ends-") as folder:
+    with room_for_ends() as folder:
         os.environ[shared_exit.FOLDER] = folder
         logging.getLogger(TORCHRUN).addFilter(lambda _: explained_exit() is None)
         return start(*words)
+
+
+def room_for_ends() -> tempfile.TemporaryDirectory:
+    """Make the folder in which processes say how they end. UserError where no temporary folder can be written."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="ends-")
+    except OSError as error:
+        raise UserError(f"no temporary folder can be written ({error.strerror}); let TMPDIR= name another") from None
 
 
 def explained_exit() -> int | None:
@@ -76,4 +85,7 @@ def closed_to_others(store: Callable) -> Callable:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UserError as error:
+        sys.exit(exit_with(error))

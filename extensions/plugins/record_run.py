@@ -8,10 +8,12 @@ run keeps all but its last line. `loss` is the mean over process 0's micro-steps
 import json
 import resource
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
 from extensions.base import manifest
+from extensions.base.saving import writing
 from extensions.hookspecs import hookimpl
 from extensions.model.models import Models
 
@@ -59,11 +61,17 @@ class Plugin:
         for name, (count, total) in counts.items():
             print(f"trainable: {name}: {count:,} of {total:,} parameters, in {dtypes[name]}", flush=True)
         if self.folder:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            images = getattr(run.dataloader.dataset, "num_train_images", None) if run.dataloader else None
-            trainable = {name: count for name, (count, _) in counts.items()}
-            manifest.update(self.folder, trainable_parameters=trainable, images=images)
-            self.metrics = open(self.folder / "metrics.jsonl", "a", encoding="utf-8", buffering=1)
+            with writing(self.folder, "make room, or let LOGS= name another disk"):
+                self.begin_record(run, counts)
+
+    def begin_record(self, run, counts: dict[str, tuple[int, int]]) -> None:
+        """Add to the manifest what is known now, and open metrics.jsonl."""
+        assert self.folder is not None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        images = getattr(run.dataloader.dataset, "num_train_images", None) if run.dataloader else None
+        trainable = {name: count for name, (count, _) in counts.items()}
+        manifest.update(self.folder, trainable_parameters=trainable, images=images)
+        self.metrics = open(self.folder / "metrics.jsonl", "a", encoding="utf-8", buffering=1)
 
     def trainable(self) -> dict[str, tuple[int, int]]:
         """Return {"U-Net": (trainable parameters, all parameters), …}."""
@@ -93,7 +101,8 @@ class Plugin:
     @hookimpl
     def optimizer_step_ended(self, run):
         if self.metrics:
-            self.metrics.write(json.dumps(self.line(run)) + "\n")
+            with writing(self.metrics.name, "make room, then RESUME=auto goes on from the last state"):
+                self.metrics.write(json.dumps(self.line(run)) + "\n")
         self.losses.clear()
 
     def line(self, run) -> dict:
@@ -119,4 +128,5 @@ class Plugin:
     @hookimpl
     def run_ended(self, error):
         if self.metrics:
-            self.metrics.close()
+            with suppress(OSError):  # what a full disk has not taken was told when it was written
+                self.metrics.close()

@@ -3,6 +3,10 @@
 # What happens then is Python: extensions/launch/ (checks, run folder, log, exit code).
 set -euo pipefail
 
+# Of a closed one the next file that is opened would take the number, and be written to.
+[[ -e /dev/fd/1 ]] || exec 1> /dev/null
+[[ -e /dev/fd/2 ]] || exec 2> /dev/null
+
 if (($#)); then
   printf 'error: %s takes no words, and was given %q; flags go into ARGS="%s"\n' "$0" "$1" '--flag=value' >&2
   exit 2

@@ -178,25 +178,18 @@ def test_dry_run_prints_one_complete_command_and_runs_nothing(files, monkeypatch
     assert "--num_processes=4" in said and "'--output_dir=a b/ü'" in said and "--run_folder=" in said
 
 
-def test_continuation_names_the_newest_checkpoint(files):
-    made = asked(files, "--extensions=record_run")
-    assert "ARGS" not in launch.continuation(made)
-    (files / "out").mkdir()
-    path = files / "out" / "at-step00000004.safetensors"
-    save_file({"a": torch.zeros(1)}, path, {"sdxl_trainer.optimizer_steps": "4"})
-    said = launch.continuation(made)
-    assert said.startswith("make train RUN=25022601 FORCE=1 ARGS=")
-    assert "--initial_step=4" in said and "record_run,resume_at_step" in said and str(path) in said
-
-
-def test_continuation_repeats_what_the_caller_chose(files):
-    two = {"NNODES": "2", "MASTER_ADDR": "a", "PROFILE": "tiny", "TRAINER": "reference", "GPUS": "3"}
-    first = asked(files, facts=("GPUS=3",), NODE_RANK="0", **two)
-    assert launch.continuation(first) == (
-        "make train RUN=25022601 PROFILE=tiny TRAINER=reference GPUS=3 NNODES=2 NODE_RANK=0 MASTER_ADDR=a "
-        "MASTER_PORT=29500"
-    )
-    assert "NODE_RANK=1" in launch.continuation(asked(files, NODE_RANK="1", **two))
+@pytest.mark.parametrize("kind", ["a file", "a full disk", "below a file"])
+def test_logs_that_cannot_be_written(files, tmp_path, monkeypatch, kind, request):
+    logs = tmp_path / "logs"
+    if kind == "a full disk":
+        logs = request.getfixturevalue("small_disk")
+        (logs / "fill").write_bytes(b"x" * 60_000)
+    else:
+        logs.write_text("a file")
+    monkeypatch.setattr(checks, "LOGS", logs / "train" if kind == "below a file" else logs)
+    said = refused(asked(files))
+    assert said.startswith("no run folder can be made in ") and "let LOGS= name another" in said
+    assert not (files / "out").exists()
 
 
 def test_the_launcher_itself_has_no_torch():

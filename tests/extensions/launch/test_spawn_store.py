@@ -6,8 +6,9 @@ import subprocess
 import psutil
 import pytest
 
+from extensions.base.errors import UserError
 from extensions.base.paths import CONFIGS, ROOT
-from extensions.launch import command
+from extensions.launch import command, spawn
 from tests.helpers import asking
 
 PROGRAM = """
@@ -57,3 +58,12 @@ def test_several_machines_choose_for_themselves(monkeypatch):
     assert "GLOO_SOCKET_IFNAME" not in command.environment(two)
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "eth1")
     assert "GLOO_SOCKET_IFNAME" not in command.environment(asking.asked())
+
+
+def test_no_temporary_folder_is_one_line(monkeypatch):
+    def full(**_):
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(spawn.tempfile, "TemporaryDirectory", full)
+    with pytest.raises(UserError, match="^no temporary folder can be written .*let TMPDIR= name another$"):
+        spawn.main(["torch.distributed.run"])

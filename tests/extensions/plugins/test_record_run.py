@@ -3,9 +3,11 @@
 import argparse
 import json
 
+import pytest
 import torch
 from accelerate import Accelerator
 
+from extensions.base.errors import UserError
 from extensions.loop import Run
 from extensions.model.models import Models
 from extensions.plugins import record_run
@@ -54,3 +56,12 @@ def test_manifest_gets_counts_and_keeps_what_it_had(tmp_path):
         "sdxl_trainer.patch_series_sha256": "ab",
         "sdxl_trainer.optimizer_steps": "3",
     }
+
+
+def test_a_disk_that_fills_under_the_metrics_is_one_line(monkeypatch):
+    plugin = record_run.Plugin()
+    plugin.metrics = open("/dev/full", "a", encoding="utf-8", buffering=1)
+    monkeypatch.setattr(plugin, "line", lambda run: {"loss": 1.0})
+    with pytest.raises(UserError, match="^/dev/full cannot be written .*make room, then RESUME=auto goes on"):
+        plugin.optimizer_step_ended(None)
+    plugin.run_ended(None)
