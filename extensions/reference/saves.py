@@ -12,7 +12,6 @@ from extensions.reference.models import TE1_PREFIX, Loaded
 from extensions.trainer import hook_points
 
 DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, None: None}
-ARCHITECTURE = {"sdxl": "stable-diffusion-xl-v1-base", "sd2": "stable-diffusion-v2"}
 
 
 class Saver:
@@ -75,11 +74,22 @@ class Saver:
         return tensor if untouched else self.ready(tensor)
 
     def metadata(self, title: str) -> dict[str, str]:
-        """Stability's model spec, as far as it is read by others."""
-        return {
-            "modelspec.sai_model_spec": "1.0.0",
-            "modelspec.architecture": ARCHITECTURE[self.loaded.models.family],
+        """Stability's model spec with sd-scripts' values, as far as it is read by others."""
+        sdxl, v = self.loaded.models.family == "sdxl", self.args.v_parameterization
+        of_sd2 = ("stable-diffusion-v2-768-v", "768x768") if v else ("stable-diffusion-v2-512", "512x512")
+        architecture, resolution = ("stable-diffusion-xl-v1-base", "1024x1024") if sdxl else of_sd2
+        found = {
+            "modelspec.sai_model_spec": "1.0.1",
+            "modelspec.architecture": architecture,
+            "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
             "modelspec.title": title,
+            "modelspec.resolution": resolution,
             "modelspec.date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "modelspec.prediction_type": "v" if self.args.v_parameterization else "epsilon",
+            "modelspec.prediction_type": "v" if v else "epsilon",
         }
+        low, high = getattr(self.args, "min_timestep", None), getattr(self.args, "max_timestep", None)
+        if low is not None or high is not None:
+            found["modelspec.timestep_range"] = f"{low or 0},{1000 if high is None else high}"
+        if getattr(self.args, "clip_skip", None) is not None:
+            found["modelspec.encoder_layer"] = str(self.args.clip_skip)
+        return found

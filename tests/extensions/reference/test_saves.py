@@ -86,6 +86,29 @@ def test_plugins_and_readers_are_told(v, prediction, loaded, tmp_path, monkeypat
     assert metadata["modelspec.architecture"].startswith("stable-diffusion-v2")
 
 
+@pytest.mark.upstream
+@pytest.mark.parametrize("more", [{}, {"min_timestep": 100}, {"max_timestep": 900, "clip_skip": 2}])
+@pytest.mark.parametrize("v", [False, True])
+@pytest.mark.parametrize("family", ["sdxl", "sd2"])
+def test_the_model_spec_is_sd_scripts_own(family, v, more, loaded, patched):
+    """But for the date's zone, and the commit that upstream asks git of whatever folder it stands in."""
+    from library import train_util
+
+    own = saver(loaded[family], v_parameterization=v, **more).metadata("last")
+    flags = dict.fromkeys(("min_timestep", "max_timestep", "clip_skip", "resolution"))
+    flags |= dict.fromkeys(f"metadata_{name}" for name in ("author", "description", "license", "tags"))
+    args = argparse.Namespace(
+        **flags
+        | {"v2": family == "sd2", "v_parameterization": v, "metadata_title": "last", "output_name": None}
+        | more
+    )
+    theirs = train_util.get_sai_model_spec(None, args, family == "sdxl", False, False, is_stable_diffusion_ckpt=True)
+    apart = {"modelspec.date", "modelspec.implementation_version"}
+    assert {key: value for key, value in own.items() if key not in apart} == {
+        key: value for key, value in theirs.items() if key not in apart
+    }
+
+
 def test_a_save_outlives_the_base_model(standins, tmp_path):
     base = tmp_path / "base.safetensors"
     base.write_bytes(standins["sd2"].read_bytes())
