@@ -140,8 +140,10 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@"$$BASE_PYTHON" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' \
 	  || { echo "error: $$BASE_PYTHON is not Python 3.10 to 3.13; give BASE_PYTHON=python3.11" >&2; exit 2; }
 	@echo "setting up .venv (once; some minutes) …"
-	@[[ -x "$$PYTHON" ]] || "$$BASE_PYTHON" -m venv .venv
-	@"$$PYTHON" -m pip install -qq --upgrade pip
+	@"$$PYTHON" -m pip --version > /dev/null 2>&1 || "$$BASE_PYTHON" -m venv --clear .venv \
+	  || { echo "error: $$BASE_PYTHON makes no .venv; install its venv and pip (apt install python3-venv)" >&2; exit 2; }
+	@"$$PYTHON" -m pip install -qq --upgrade pip \
+	  || { echo "error: pip installs nothing: no network, or no room; then the same command again goes on" >&2; exit 2; }
 	@$(TORCH_WORDS); "$$PYTHON" -m pip install -qq "$${torch[@]}"
 	@grep -vE '^torch(vision)?==' requirements.lock > .venv/rest.lock && "$$PYTHON" -m pip install -qq -r .venv/rest.lock
 	@"$$PYTHON" -m pip install -qq --no-deps --editable .

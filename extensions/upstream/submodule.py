@@ -6,8 +6,11 @@ partial clone that it is, and the missing files are left out of the work tree; g
 keeps `git status` clean. Nothing that training needs may be missing: that is checked last.
 """
 
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from extensions.base import locks
@@ -42,22 +45,41 @@ def ensure(root: Path = ROOT) -> Path:
 def _ensure(root: Path) -> Path:
     submodule = root / "sd-scripts"
     if is_present(submodule) and has_commit(submodule, pin(root)):
-        heal(submodule)
+        with told_how_to_fetch(root):
+            heal(submodule)
         return submodule
     print("fetching the sd-scripts submodule …", file=sys.stderr, flush=True)
     require_answer(root)
     done = git.run(root, "submodule", "update", "--init", "sd-scripts")
     if done.returncode != 0:
         if not ((submodule / ".git").exists() and has_commit(submodule, pin(root))):
+            if (submodule / ".git").exists():  # a clone that was killed, or whose pack is damaged
+                raise UserError(f"sd-scripts/ is damaged or half cloned ({git.reason(done)}); {anew(root)}")
             raise UserError(
                 f"sd-scripts/ is empty and could not be fetched ({git.reason(done)}); "
                 "go online once and run: git submodule update --init"
             )
-        leave_out_missing(submodule, pin(root))
+        with told_how_to_fetch(root):
+            leave_out_missing(submodule, pin(root))
     missing = [name for name in NEEDED if not (submodule / name).is_file()]
     if missing:
-        raise UserError(f"sd-scripts/ has no {missing[0]}; run: git submodule update --init --force")
+        raise UserError(f"sd-scripts/ is damaged: it has no {missing[0]}; {anew(root)}")
     return submodule
+
+
+@contextmanager
+def told_how_to_fetch(root: Path) -> Iterator[None]:
+    """Add to what git says of a damaged clone how to get a new one."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"sd-scripts/ is damaged ({error}); {anew(root)}") from None
+
+
+def anew(root: Path) -> str:
+    """Return how to fetch the submodule anew: git itself keeps a damaged clone for ever."""
+    kept = git.output(root, "rev-parse", "--git-path", "modules/sd-scripts")
+    return f"fetch it anew: rm -rf sd-scripts {shlex.quote(kept)} && git submodule update --init"
 
 
 def require_answer(root: Path) -> None:

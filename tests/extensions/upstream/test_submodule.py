@@ -111,3 +111,30 @@ def test_absent_and_not_fetchable_is_one_line(project, upstream):
     with pytest.raises(UserError, match=r"sd-scripts/ is empty and could not be fetched") as error:
         submodule.ensure(project)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("damage", ["half cloned", "pack cut", "head lost"])
+def test_a_damaged_clone_says_how_to_fetch_it_anew(project, upstream, damage):
+    """And what it says, works."""
+    git.output(upstream, "gc", "-q")
+    tree = submodule.ensure(project)
+    kept = project / ".git" / "modules" / "sd-scripts"
+    for name in submodule.NEEDED:
+        (tree / name).unlink()
+    if damage == "pack cut":
+        for pack in kept.glob("objects/pack/*.pack"):
+            cut = pack.read_bytes()[:40]
+            pack.unlink()  # a clone on the same disk has it by a hard link
+            pack.write_bytes(cut)
+    elif damage == "half cloned":
+        for path in [*kept.glob("objects/pack/*")]:
+            path.unlink()
+    else:
+        (kept / "HEAD").write_bytes(b"")
+    with pytest.raises(UserError, match="sd-scripts/ is damaged.*fetch it anew: rm -rf sd-scripts ") as caught:
+        submodule.ensure(project)
+    assert "\n" not in str(caught.value)
+    command = str(caught.value).partition("fetch it anew: ")[2]
+    done = subprocess.run(["bash", "-c", command], cwd=project, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (submodule.ensure(project) / "sdxl_train.py").is_file()
