@@ -79,15 +79,12 @@ def test_metadata_that_are_not_json(tmp_path, trainer):
     assert "meta.json is not a JSON object" in refused(tmp_path, ARGS=flag, TRAINER=trainer, RAMDISK=0)
 
 
-def test_a_probability_that_is_none(tmp_path, trainer):
-    assert "--dual_tag_drop_each_tag" in refused(tmp_path, ARGS="--dual_tag_drop_each_tag=2", TRAINER=trainer)
-
-
-def test_a_percentage_that_is_none_ends_in_the_launcher(tmp_path, trainer):
-    """What the plan reads, too, is refused before there is a run folder."""
-    run = launch("25022601", tmp_path / "output", PROFILE="tiny", ARGS="--unet_percent=101", TRAINER=trainer)
+@pytest.mark.parametrize("flag", ["--dual_tag_drop_each_tag=2", "--unet_percent=101"])
+def test_a_value_that_is_none_ends_in_the_launcher(tmp_path, trainer, flag):
+    """What a flag's declaration tells is refused before there is a run folder."""
+    run = launch("25022601", tmp_path / "output", PROFILE="tiny", ARGS=flag, TRAINER=trainer)
     said = [line for line in run.said.splitlines() if line.startswith("error: ")]
-    assert run.code == 2 and len(said) == 1 and "--unet_percent=101" in said[0] and "Traceback" not in run.said
+    assert run.code == 2 and len(said) == 1 and flag in said[0] and "Traceback" not in run.said
     assert run.folder is None and not (tmp_path / "output").exists()
 
 
