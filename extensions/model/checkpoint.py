@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from extensions.base.errors import UserError
+from extensions.base.errors import UserError, printable
 
 UNET = "model.diffusion_model."
 TE1_SDXL = "conditioner.embedders.0.transformer.text_model."
@@ -104,12 +104,12 @@ def broken(path: Path, why: str) -> str:
         return f"{path} is truncated, or longer than its header says ({path.stat().st_size:,} bytes); get it again"
     if ", expected one of" in why:  # followed by every dtype there is
         why = why.partition(", expected one of")[0]
-    return f"{path} is not a safetensors file, or is damaged ({printable(why)}); get it again or convert it"
+    return f"{path} is not a safetensors file, or is damaged ({shortened(why)}); get it again or convert it"
 
 
-def printable(name: str) -> str:
-    """Return a name from a file for a line of text: no line breaks, no terminal codes, not too long."""
-    shown = name if name.isprintable() else name.encode("unicode_escape").decode("ascii")
+def shortened(name: str) -> str:
+    """Return a name from a file for a line of text: what does not print is escaped, and it is not too long."""
+    shown = printable(name)
     return shown if len(shown) <= LONGEST_NAME else f"{shown[:LONGEST_NAME]}…"
 
 

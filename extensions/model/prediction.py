@@ -8,7 +8,7 @@ else reads: `v_pred`, and `ztsnr` where the schedule ends at SNR 0 (arXiv 2305.0
 from collections.abc import Container
 
 from extensions.base.errors import UserError
-from extensions.model.checkpoint import Header, printable
+from extensions.model.checkpoint import Header, shortened
 
 V_PRED, ZERO_SNR = MARKS = "v_pred", "ztsnr"
 EPSILON, V, EDM = "epsilon", "v", "edm"
@@ -48,7 +48,7 @@ def check(header: Header, v: bool, zero_snr: bool, change: bool) -> list[str]:
 
 def shown(prediction: str) -> str:
     """Return a prediction as a person calls it."""
-    return {EPSILON: "noise (epsilon)", V: "v"}.get(prediction, printable(prediction))
+    return {EPSILON: "noise (epsilon)", V: "v"}.get(prediction, shortened(prediction))
 
 
 def _unlike(header: Header, what: str, mend: str, change: bool) -> list[str]:

@@ -16,8 +16,8 @@ from extensions.model.checkpoint import (
     UNET,
     VAE,
     Header,
-    printable,
     require_family,
+    shortened,
 )  # fmt: skip
 from extensions.model.shapes import Shapes, prefixed
 from extensions.model.shapes_text import clip_shapes, open_clip_shapes
@@ -180,4 +180,4 @@ def _said(extras: list[str]) -> list[str]:
 def _some(names: Iterable[str], count: int | None = None) -> str:
     names = list(names)
     count = count or len(names)
-    return ", ".join(printable(name) for name in names[:EXAMPLES]) + (", …" if count > EXAMPLES else "")
+    return ", ".join(shortened(name) for name in names[:EXAMPLES]) + (", …" if count > EXAMPLES else "")

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 from extensions.base.errors import UserError
-from extensions.model.checkpoint import PICKLE, ZIP, printable
+from extensions.model.checkpoint import PICKLE, ZIP, shortened
 
 # Random states, which accelerate lets pass itself.
 NUMPY = {
@@ -32,7 +32,7 @@ def check_state(folder: str, deepspeed: bool) -> None:
     for path in sorted(each for each in state.rglob("*") if each.is_file()):
         named = names_in(path) - NUMPY - (DEEPSPEED if deepspeed else set())
         if named:
-            shown = ", ".join(printable(name) for name in sorted(named)[:3])
+            shown = ", ".join(shortened(name) for name in sorted(named)[:3])
             raise UserError(
                 f"--resume: {path} is a pickle that would call {shown}, which no training state needs; "
                 "do not load it, and give another state"
@@ -54,7 +54,7 @@ def names_in(path: Path) -> set[str]:
     try:
         return set(get_unsafe_globals_in_checkpoint(path))
     except Exception as error:  # of torch's reader and of pickletools': a file that is damaged, or made to be
-        raise UserError(f"--resume: {path} cannot be read ({printable(str(error))}); give another state") from None
+        raise UserError(f"--resume: {path} cannot be read ({shortened(str(error))}); give another state") from None
 
 
 def allow_deepspeed() -> None:

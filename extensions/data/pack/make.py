@@ -15,7 +15,7 @@ from filelock import Timeout
 from extensions.base import digests, locks
 from extensions.base.errors import UserError
 from extensions.base.saving import replacing, write_text, writing
-from extensions.data import parallel
+from extensions.data import ids, parallel
 from extensions.data.index.layout import new_file
 from extensions.data.pack import HEADER, UNFINISHED, header, plan, write
 from extensions.data.pack.plan import Plan
@@ -147,7 +147,7 @@ def finish(wish: Wish, planned: Plan, keys: pa.Array) -> header.Pack:
         digest = digests.of_file(temporary, xxhash.xxh3_64())
     pack = replace(planned.pack, shards=shards, keys_digest=digest, left_out=len(left_out))
     if left_out:
-        write_text(wish.folder / LEFT_OUT, "".join(f"{key}\n" for key, _ in left_out))
+        write_text(wish.folder / LEFT_OUT, "".join(ids.line(key) for key, _ in left_out))
     write_text(wish.folder / HEADER, pack.to_json())
     header.read(wish.folder)
     shutil.rmtree(wish.folder / UNFINISHED)

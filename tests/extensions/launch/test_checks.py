@@ -4,8 +4,6 @@ import subprocess
 import sys
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from extensions.base.errors import UserError
 from extensions.base.paths import ROOT
