@@ -6,6 +6,7 @@ patched: as extensions.upstream starts it. pristine: upstream's own files with n
 data set is ours, because upstream's would encode images first. DETERMINISTIC=1: kernels that repeat their bits.
 """
 
+import argparse
 import importlib
 import json
 import os
@@ -82,7 +83,12 @@ def train_pristine(tree: str, script: str, flags: list[str]) -> int:
 
 def main(words: list[str]) -> int:
     """Train, and write the figures whatever the end; the trainer's exit code."""
-    out, kind, tree, script, *flags = words
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name in ("out", "kind", "tree", "script"):
+        parser.add_argument(name)
+    parser.add_argument("flags", nargs=argparse.REMAINDER)
+    asked = parser.parse_args(words)
+    out, kind, tree, script, flags = asked.out, asked.kind, asked.tree, asked.script, asked.flags
     sys.path.insert(0, tree)
     clock = Clock()
     clock.watch(importlib.import_module("library.train_util"))

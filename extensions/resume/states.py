@@ -52,7 +52,7 @@ def read(path: Path) -> State:
         raise UserError(f"{path} is not a training state (no readable {DESCRIPTION}); give another one") from None
     if version != VERSION:
         raise UserError(
-            f"{path} is a state of version {version}, this program reads {VERSION}; resume with the other"
+            f"{path} is a state of version {version!r:.20}, this program reads {VERSION}; resume with the other"
         )
     try:
         facts = Description.from_json(text)

@@ -95,7 +95,9 @@ def parse(path: Path) -> Pack:
             return pack_of(opened(content, required=version == VERSION))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise UserError(f"{path} is damaged ({error!r:.80}); pack again into another folder") from None
-    raise UserError(f"{path} is of version {version}, this trainer reads {VERSION}; pack again into another folder")
+    raise UserError(
+        f"{path} is of version {version!r:.20}, this trainer reads {VERSION}; pack again into another folder"
+    )
 
 
 def pack_of(content: dict) -> Pack:
