@@ -23,6 +23,7 @@ def photographs(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_the_same_name_in_two_folders(tmp_path, photographs, standins):
     words = [photographs, tmp_path / "out", standins["sd2"]]
     line = refused(tmp_path, "make.encode", *words, made={"out"})
