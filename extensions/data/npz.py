@@ -11,6 +11,8 @@ from extensions.data import ids
 from extensions.data.latents import NOT_THERE, CorruptSample, Latents
 from extensions.data.metadata import LARGEST_SIDE
 
+MOST = 1 << 26  # bytes of one array: latents of 8192x8192 pixels as float64 have half of it
+
 
 def path_of(folder: Path, key: str) -> Path:
     """Return where the latents of an image lie. UserError for an id that leads out of the folder."""
@@ -49,6 +51,9 @@ def arrays_of(path: Path) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]
     """
     # A pipe in its place would be waited for, without the flag; with it, it reads as empty.
     with open(path, "rb", opener=without_waiting) as file, np.load(file, allow_pickle=False) as archive:
+        for entry in archive.zip.infolist():  # a small archive may unpack to gigabytes
+            if entry.file_size > MOST:
+                raise ValueError(f"{entry.filename!r:.40} unpacks to {entry.file_size:,} bytes")
         latents, original, crop = archive["latents"], archive["original_size"], archive["crop_ltrb"]
     if latents.dtype.kind != "f" or latents.dtype.itemsize > 8:
         raise ValueError(f"latents are {latents.dtype}")

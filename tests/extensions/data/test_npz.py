@@ -98,6 +98,10 @@ DAMAGE = {
     "a text": lambda path: write(path.parent, original=("300", "200")),
     "a negative crop": lambda path: write(path.parent, crop=(-1, 5, 259, 197)),
     "a crop beyond any": lambda path: write(path.parent, crop=(3, 10**12, 259, 197)),
+    "gigabytes of nothing": lambda path: np.savez_compressed(
+        path, latents=np.zeros((4, 24, 32)), original_size=np.zeros(1 << 24), crop_ltrb=np.zeros(4)
+    ),
+    "latents of another bucket, larger": lambda path: write(path.parent, shape=(4, 512, 512)),
     "a short crop": lambda path: write(path.parent, crop=(3, 5)),
 }
 
