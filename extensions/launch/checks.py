@@ -10,6 +10,7 @@ from extensions.launch import gpus, machines, numa
 from extensions.launch.stages import Asked, Resolved
 from extensions.model import prediction
 from extensions.resume import states
+from extensions.resume.description import State
 from extensions.trainer import base_model
 
 PROBE = 1 << 16  # bytes: command.sh and manifest.json
@@ -106,6 +107,13 @@ def require_gpus(asked: Asked) -> None:
         raise UserError(f"GPUS={asked.gpus}, but this machine has {present}; {more}")
 
 
+def held_of(kept: list[State], bad: list[str]) -> str:
+    """Say which training states an output folder holds; bad: why the others are none."""
+    if kept:
+        return f"a training state of optimizer step {kept[0].optimizer_steps:,}"
+    return f"a training state that cannot be used ({bad[0]})"
+
+
 def require_output(asked: Resolved) -> None:
     """Require an output folder that is writable and holds no model and no training state yet.
 
@@ -126,7 +134,6 @@ def require_output(asked: Resolved) -> None:
     models = sorted(output.glob("*.safetensors")) + sorted(output.glob("*.ckpt"))
     kept, bad = states.found(states.folder_of(output))
     if models or kept or bad:
-        state = f"a training state of optimizer step {kept[0].optimizer_steps:,}" if kept else f"states ({bad[0]})"
-        held = models[0].name if models else state
+        held = models[0].name if models else held_of(kept, bad)
         more = "RESUME=auto goes on, " if kept else ""
         raise UserError(f"{output} already holds {held}; {more}FORCE=1 writes over it, or move it away")

@@ -74,7 +74,7 @@ def test_every_flag_of_the_reference_trainer_is_known():
         (["--output_name=../x"], "--output_name=../x is not a plain name"),
         (["--output_name=a/b"], "--output_name=a/b is not a plain name"),
         (["--output_name=.."], "--output_name=.. is not a plain name"),
-        (["--output_name=a\nb"], "--output_name=a\nb is not a plain name"),
+        (["--output_name=a\nb"], "--output_name=a\\nb is not a plain name"),
         (["--output_name=" + "a" * 240], "--output_name=aaa"),
         (["--config_file=nowhere/run"], "--config_file=nowhere/run: there is no file nowhere/run.toml"),
     ],

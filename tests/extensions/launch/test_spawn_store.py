@@ -44,7 +44,7 @@ def test_nobody_else_can_reach_it(tmp_path, launcher):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
     process = subprocess.Popen([*command.START, *words, str(tmp_path / "program.py")], env=environment, **pipes)
     try:
-        assert process.stdout.readline() == "met\n"
+        assert process.stdout.readline().startswith("met")  # two processes print, and may meet in a line
         found = listening(psutil.Process(process.pid))
         assert found and all(address.removeprefix("::ffff:") == "127.0.0.1" for address in found), found
     finally:
