@@ -149,7 +149,7 @@ def test_bytes_that_are_no_text(tmp_path):
 
 @pytest.mark.parametrize("version", [0, 2, 99, "1", None, [1]])
 def test_another_version(tmp_path, version):
-    assert f"is a state of version {version}, this program reads 1" in refused(
+    assert f"is a state of version {version!r}, this program reads 1" in refused(
         tmp_path, json.dumps(GOOD | {"version": version})
     )
 
