@@ -4,6 +4,7 @@ keys.arrow is an Arrow file (key: string, shard: int32, record: int32) in the or
 """
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -106,9 +107,13 @@ def pack_of(content: dict) -> Pack:
     shards = [Shard(shard["file"], shard["bucket"], shard["records"]) for shard in content["shards"]]
     found = {name: value for name, value in content.items() if name != "version"}
     pack = Pack(**found | {"buckets": buckets, "shards": shards})
-    whole = [*(side for size in buckets for side in size), *(shard.records for shard in shards), pack.images]
+    whole = [*(side for size in buckets for side in size), pack.images, pack.left_out]
+    whole += [number for shard in shards for number in (shard.records, shard.bucket)]
     if any(type(number) is not int or number < 0 for number in whole):
         raise ValueError("a size or count is no whole number")
+    texts = (pack.keys_fingerprint, pack.keys_digest)  # of them the name of a file is made
+    if not all(isinstance(text, str) and re.fullmatch("[0-9a-f]*", text) for text in texts):
+        raise ValueError("a digest is none")
     if not all(0 <= shard.bucket < len(buckets) and is_file_name(shard.file) for shard in shards):
         raise ValueError("a shard is of no bucket, or not in the folder")
     return pack

@@ -105,7 +105,10 @@ def test_a_pack_of_before_has_no_checksum_of_its_header_and_is_read(data_set, pa
     "change",
     [
         {"images": 11}, {"digest": ""}, {"digest": None}, {"buckets": []}, {"dtype": "float16"},
-        {"version": 1, "images": -1}, {"version": 1, "images": 1e9}, {"more": 1},
+        {"version": 1, "images": -1}, {"version": 1, "images": 1e9}, {"more": 1}, {"version": 1, "left_out": "a"},
+        {"version": 1, "keys_digest": "../../x"}, {"version": 1, "keys_digest": 7},
+        {"version": 1, "keys_fingerprint": None},
+        {"version": 1, "shards": [{"file": "a.bin", "bucket": 1.5, "records": 1}]},
     ],
 )  # fmt: skip
 def test_a_header_that_says_something_else(data_set, pack, change):
