@@ -21,7 +21,7 @@ else
 RUNNING := $(INSTALLED)
 endif
 
-.PHONY: help setup latents index check-data pack train batch chain tricks runs show diff plan plan-check parity \
+.PHONY: help setup latents index check-data pack train batch chain tricks kills runs show diff plan plan-check parity \
 	patched check-patches diff-upstream save-patches port-patches lint test test-all lock ramdisk-clean clean
 
 help:
@@ -92,6 +92,9 @@ parity: $(STANDINS) ## sd-scripts and the reference trainer side by side: losses
 
 tricks: $(DEV) ## [TRICKS="zero dynamo"] prove the logbook's tricks at tiny size, each with both trainers (long)
 	@read -ra tricks -d '' <<< "$${TRICKS-}" || true; "$$PYTHON" -m tests.proofs.tricks "$${tricks[@]}"
+
+kills: $(STANDINS) ## [SEED=1] [TRAINER=…] [PROCESSES=1|2] [KILLS=n]: tiny runs killed 140 times and resumed end as unbroken ones (long)
+	@"$$PYTHON" -m tests.proofs.kills --seed="$${SEED:-1}" --trainer="$${TRAINER-}" --processes="$${PROCESSES:-0}" --kills="$${KILLS:-0}"
 
 port-patches: $(INSTALLED) ## UPSTREAM=<ref>: try the series on another upstream commit
 	@"$$PYTHON" -m extensions.upstream.patches port -- "$${UPSTREAM-}"

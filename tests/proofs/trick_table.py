@@ -63,6 +63,7 @@ def chunks(rule: str) -> Callable[[Run], bool]:
 
 
 E2E, PLUGINS, OPTIMIZERS = "end_to_end/", "extensions/plugins/", "extensions/optimizers/"
+PROOFS = "proofs/"
 OURS, LAUNCH, PLAN = "extensions/reference/", "extensions/launch/", "extensions/plan/"
 CHUNKS = f"{PLUGINS}test_token_chunks"
 STATE = f"{OPTIMIZERS}test_state::test_restored_it_goes_on_to_the_same_weights"
@@ -181,7 +182,7 @@ TRICKS = (
         "resume at a step",
         flag("initial_step"),
         "the unbroken run: samples, losses and weights to the last bit, killed or stopped anywhere",
-        tests(f"{PLUGINS}test_resume_at_step", f"{E2E}test_exact_resume", f"{E2E}test_survival"),
+        tests(f"{PLUGINS}test_resume_at_step", f"{E2E}test_exact_resume", f"{PROOFS}test_kills"),
     ),
     Trick(
         "SD2: v-prediction, zero terminal SNR, min-SNR, full bf16",
