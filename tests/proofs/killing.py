@@ -97,7 +97,7 @@ class KilledRun:
         return True
 
     def take(self, kill: Kill) -> str:
-        """Kill, and return the name of the newest state before it. Wrong: that state is gone, or a process is left."""
+        """Kill, and return the name of the newest state before. Wrong: that state is gone, or a process is left."""
         before = self.newest_name()
         family = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
         ranks = trainers_in(family) if kill.kind == ALONE else {}
