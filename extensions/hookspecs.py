@@ -12,6 +12,8 @@
                 prepare (DDP, DeepSpeed)
                   first_optimizer_step                  where the run stands
                   training_begins
+                  evaluate                              before the first optimizer step
+                    figures_measured
     loop        for each epoch of epoch_range
                   for each batch of epoch_batches       read ahead, in the data loader's workers:
                   |                                       compose_text      of each sample
@@ -24,9 +26,11 @@
                   |   |     checkpoint_saved
                   |   micro_step_ended
                   |   optimizer_step_ended              where there was one
+                  |   evaluate                          behind it
                   save where --save_every_n_epochs says so
                   epoch_ended
     end           training_ends
+                  evaluate
                 save the last checkpoint
                   run_ended                             also after an error
 
@@ -166,6 +170,23 @@ def micro_step_ended(run, loss, batch):
 @hookspec
 def optimizer_step_ended(run):
     """The weights were updated; `run.optimizer_steps` already counts it."""
+
+
+@hookspec
+def evaluate(run, ended):
+    """Measure the models, or draw with them, and change nothing of the training: no random stream, mode or gradient.
+
+    Called before the first optimizer step, after each, when its state is saved or on its way (a kill from here on
+    costs nothing of it), and once more at the end. ended: `bool`. Every process calls it.
+    """
+
+
+@hookspec
+def figures_measured(run, figures):
+    """A plugin has measured something after `run.optimizer_steps` optimizer steps; told on process 0 alone.
+
+    figures: {name: number, text, list or such a dict}, for metrics.jsonl; numbers also go to the trackers.
+    """
 
 
 @hookspec

@@ -111,6 +111,7 @@ def begin(
     _run.optimizer_steps = hook.first_optimizer_step(run=_run) or 0
     progress_bar.update(_run.optimizer_steps)
     hook.training_begins(run=_run)
+    hook.evaluate(run=_run, ended=False)
     return _run.optimizer_steps
 
 
@@ -148,6 +149,7 @@ def epochs(count: int) -> Iterator[int]:
         yield epoch
         hook.epoch_ended(run=_run, epoch=epoch)
     hook.training_ends(run=_run)
+    hook.evaluate(run=_run, ended=True)
 
 
 def batches(dataloader: DataLoader, epoch: int) -> Iterable[dict]:
@@ -170,6 +172,7 @@ def micro_step_ended(optimizer_steps: int, loss: float, batch: dict) -> None:
     hook.micro_step_ended(run=_run, loss=loss, batch=batch)
     if updated:
         hook.optimizer_step_ended(run=_run)
+        hook.evaluate(run=_run, ended=False)
         if _run.position:
             _run.position.keys.clear()
 

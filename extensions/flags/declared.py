@@ -15,7 +15,8 @@ class Flag:
     """One flag of a plugin, without its dashes.
 
     kind: of flags/values.py, or `str`; bool: a switch. choices: the only values, if there are some. unit: of a
-    number. neutral: it changes no weight, so that a run that is resumed may give another value.
+    number. neutral: it changes no weight, so that a run that is resumed may give another value. off: of a
+    flag that draws what a sample's text becomes, the value with which it draws nothing: for whoever evaluates.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Flag:
     choices: tuple[str, ...] = ()
     unit: str = ""
     neutral: bool = False
+    off: Any = None
 
     def add_to(self, group: argparse._ArgumentGroup) -> None:
         """Add the flag to a trainer's parser."""

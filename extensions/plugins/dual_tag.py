@@ -112,7 +112,7 @@ def chosen(caption: str, tags: str, args, draws: Draws) -> list[str]:
 
 def share(name: str, what: str) -> Flag:
     """Return a flag of dual_tag that is a probability."""
-    return Flag(f"dual_tag_{name}", values.probability, what, default=0.0, unit="0 to 1")
+    return Flag(f"dual_tag_{name}", values.probability, what, default=0.0, unit="0 to 1", off=0.0)
 
 
 class Plugin:
@@ -126,7 +126,7 @@ class Plugin:
         share("drop_caption", "concat: share of samples that lose their caption and keep their tags"),
         share("drop_tags", "concat: share of samples that lose their tags and keep their caption"),
         share("drop_each_tag", "probability of each tag to be dropped"),
-        Flag("dual_tag_shuffle", bool, "shuffle the tags, not the caption"),
+        Flag("dual_tag_shuffle", bool, "shuffle the tags, not the caption", off=False),
         Flag(
             "dual_tag_keep_first",
             values.whole(0),

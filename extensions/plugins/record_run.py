@@ -2,7 +2,8 @@
 
 metrics.jsonl has one line an optimizer step, written by process 0 and flushed at once, so that a killed
 run keeps all but its last line. `loss` is the mean over process 0's micro-steps of that optimizer step
-(the figure that upstream's log shows, too); `samples` counts all processes.
+(the figure that upstream's log shows, too); `samples` counts all processes. What other plugins measure
+stands in lines of its own, {"optimizer_step": …, "<what>": …}; its numbers go to the trackers, too.
 """
 
 import json
@@ -29,6 +30,17 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def numbers_of(figures: dict, prefix: str = "") -> dict[str, float]:
+    """Return {"validation/x0": 0.1, …}: the numbers of nested figures, as trackers name them."""
+    found: dict[str, float] = {}
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            found |= numbers_of(value, f"{prefix}{name}/")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            found[f"{prefix}{name}"] = value
+    return found
+
+
 class Plugin:
     """Records; changes nothing of the training."""
 
@@ -40,6 +52,7 @@ class Plugin:
         self.metrics: TextIO | None = None
         self.losses: list[float] = []
         self.began = 0.0
+        self.measured: list[tuple[int, dict[str, float]]] = []  # that no tracker has yet
         self.samples = 0  # at the start of this launch: the run's count goes on from a training state
 
     @hookimpl
@@ -95,15 +108,36 @@ class Plugin:
         return [owner.get(id(group["params"][0]), f"group {i}") for i, group in groups]
 
     @hookimpl
-    def micro_step_ended(self, loss):
+    def micro_step_ended(self, run, loss):
         self.losses.append(loss)
+        self.track(run)
 
     @hookimpl
     def optimizer_step_ended(self, run):
         if self.metrics:
-            with writing(self.metrics.name, "make room, then RESUME=auto goes on from the last state"):
-                self.metrics.write(json.dumps(self.line(run)) + "\n")
+            self.write(self.line(run))
         self.losses.clear()
+
+    @hookimpl
+    def figures_measured(self, run, figures):
+        """Write a line at once; the trackers begin with the first micro-step."""
+        self.write({"optimizer_step": run.optimizer_steps, **figures})
+        self.measured.append((run.optimizer_steps, numbers_of(figures)))
+        self.track(run)
+
+    def write(self, line: dict) -> None:
+        """Append a line to metrics.jsonl, if this process writes one."""
+        if self.metrics:
+            with writing(self.metrics.name, "make room, then RESUME=auto goes on from the last state"):
+                self.metrics.write(json.dumps(line) + "\n")
+
+    def track(self, run) -> None:
+        """Hand the trackers, once there are some, what was measured."""
+        if not run.accelerator.trackers:
+            return
+        for step, numbers in self.measured:
+            run.accelerator.log(numbers, step=step)
+        self.measured.clear()
 
     def line(self, run) -> dict:
         """One line of metrics.jsonl."""

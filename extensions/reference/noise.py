@@ -4,34 +4,7 @@ import torch
 from accelerate.utils import gather
 from diffusers import DDPMScheduler
 
-from extensions.trainer.checks import TIMESTEPS
-
-
-def scheduler(zero_terminal_snr: bool) -> DDPMScheduler:
-    """Stable Diffusion's schedule.
-
-    snr, float32 (1000,), is kept beside it for the min-SNR weight. Upstream computes it before the rescaling
-    to zero terminal SNR, so that the weights belong to the schedule without it. Followed, because losses
-    are compared; by the paper (arXiv 2303.09556) it should be the SNR that is trained at.
-    """
-    made = DDPMScheduler(
-        num_train_timesteps=TIMESTEPS,
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-    )
-    made.snr = made.alphas_cumprod / (1 - made.alphas_cumprod)
-    if zero_terminal_snr:
-        made.alphas_cumprod = with_zero_terminal_snr(made.alphas_cumprod)
-    return made
-
-
-def with_zero_terminal_snr(alphas_cumprod: torch.Tensor) -> torch.Tensor:
-    """float32 (1000,): shifted and scaled so that the last is 0 and the first stays (arXiv 2305.08891, alg. 1)."""
-    root = alphas_cumprod.sqrt()
-    first, last = root[0].clone(), root[-1].clone()
-    return ((root - last) * (first / (first - last))) ** 2
+from extensions.model.diffusion import TIMESTEPS
 
 
 def timestep_range(args) -> tuple[int, int]:

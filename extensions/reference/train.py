@@ -8,11 +8,11 @@ from tqdm import tqdm
 
 from extensions import loop, manager
 from extensions.flags import settings
-from extensions.reference import data, engine, log, models, noise, optimizers, saves, text
+from extensions.model import diffusion
+from extensions.model.diffusion import LATENT_SCALE
+from extensions.reference import calls, data, engine, log, models, noise, optimizers, saves, text
 from extensions.reference.recompute import recompute
 from extensions.trainer import base_model, hook_points
-
-SCALE = {"sdxl": 0.13025, "sd2": 0.18215}  # of the latents, one for each autoencoder
 
 
 def train(args, family: str) -> None:
@@ -36,7 +36,7 @@ class Training:
         self.accelerator = engine.accelerator(args)
         self.dtype = engine.DTYPES[args.mixed_precision]
         self.rates = settings.of_args(args).rates
-        self.schedule = noise.scheduler(args.zero_terminal_snr)
+        self.schedule = diffusion.scheduler(args.zero_terminal_snr)
         self.timesteps = noise.timestep_range(args)
 
     def prepare(self) -> None:
@@ -69,6 +69,7 @@ class Training:
         callable_by_name = self.models.named() | wrapped
         self.unet = callable_by_name.pop("U-Net")
         self.encoders = list(callable_by_name.values())
+        self.models.calls = calls.calls_of(self)
 
     def load(self) -> None:
         """Read the models, one process after the other: four at once would need four times the memory."""
@@ -130,7 +131,7 @@ class Training:
     def loss(self, batch: dict) -> torch.Tensor:
         """Return the loss of one batch, a scalar in float32."""
         args, accelerator = self.args, self.accelerator
-        latents = batch["latents"].to(accelerator.device, self.dtype) * SCALE[self.family]
+        latents = batch["latents"].to(accelerator.device, self.dtype) * LATENT_SCALE[self.family]
         with torch.set_grad_enabled(args.train_text_encoder):
             condition = self.condition(batch)
         drawn, timesteps = noise.draw(latents, accelerator, *self.timesteps)
@@ -143,16 +144,18 @@ class Training:
             weight = noise.snr_weight(self.schedule, timesteps, args.min_snr_gamma, args.v_parameterization)
         return noise.loss_of(predicted, target, weight)
 
+    @property
+    def projection(self) -> torch.nn.Module | None:
+        """SDXL's second text encoder's, unwrapped."""
+        return self.models.text_encoders[1].text_projection if self.family == "sdxl" else None
+
     def condition(self, batch: dict) -> dict:
         """Return the U-Net's conditions: states (b, 77 n, d); SDXL: pooled (b, d2) and sizes (b, 6), too."""
         ids = [each.to(self.accelerator.device) for each in batch["input_ids_list"]]
-        if self.family == "sd2":
-            return {"encoder_hidden_states": self.text.encode(ids, self.encoders, None)[0]}
-        projection = self.models.text_encoders[1].text_projection
-        first, second, pooled = self.text.encode(ids, self.encoders, projection)
-        sizes = [batch[key] for key in ("original_sizes_hw", "crop_top_lefts", "target_sizes_hw")]
-        added = {"text_embeds": pooled.to(self.dtype), "time_ids": torch.cat(sizes, 1).to(pooled.device)}
-        return {"encoder_hidden_states": torch.cat([first, second], 2).to(self.dtype), "added_cond_kwargs": added}
+        sizes = None
+        if self.family == "sdxl":
+            sizes = torch.cat([batch[key] for key in ("original_sizes_hw", "crop_top_lefts", "target_sizes_hw")], 1)
+        return calls.conditions(self.text.encode(ids, self.encoders, self.projection), sizes, self.dtype)
 
     def update(self, loss: torch.Tensor) -> None:
         """Backward; at the last micro-step of an optimizer step clip and update (accelerate skips it before)."""

@@ -7,8 +7,7 @@ from extensions.base.errors import UserError
 from extensions.data import DATASET
 from extensions.flags import contradictions, declared, kinds, settings
 from extensions.flags.settings import Settings
-
-TIMESTEPS = 1000  # of the noise schedule, 0 the cleanest
+from extensions.model.diffusion import TIMESTEPS
 
 
 def check(args: argparse.Namespace) -> Settings:

@@ -12,7 +12,7 @@ from extensions.model.unet_names import ldm_of_diffusers
 from extensions.text.literal import literal
 from extensions.text.word_cache import bounded
 from extensions.trainer import hook_points
-from extensions.upstream import shapes, weights
+from extensions.upstream import calls, shapes, weights
 
 _models: Models | None = None
 _base: dict[str, torch.Tensor] = {}  # the base model's file, mapped; with --vae, that file's autoencoder
@@ -58,6 +58,7 @@ def _announce(loaded: Models, path) -> None:
     for encoder in loaded.text_encoders:
         _own_storage(encoder)
     _models = loaded
+    loaded.calls = calls.calls_of(loaded)
     _base.clear()
     _base.update(untrained.mapped(path))
     manager.current().hook.models_loaded(models=loaded)

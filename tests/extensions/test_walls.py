@@ -34,7 +34,9 @@ FLOORS = {
     "loop": SECOND,
     "data": SECOND,
     "resume": SECOND,
-    "plugins": THIRD,
+    "averages": SECOND,
+    "evaluation": THIRD,
+    "plugins": THIRD | {"averages", "evaluation"},
     "trainer": THIRD,
     "standins": THIRD,
     "reference": FOURTH,
@@ -42,6 +44,7 @@ FLOORS = {
     "launch": FIFTH - {"plugins"},
     "logbook": {"launch", "flags", "resume", "base"},
     "plan": FIFTH | {"launch", "logbook"},
+    "report": FIFTH | {"launch", "logbook", "plan", "averages", "evaluation"},
 }
 # Files that the planner and the launcher read: no torch, not even by what they import.
 NO_TORCH = (

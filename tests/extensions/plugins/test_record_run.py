@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def recorded(folder):
     for step in range(1, 4):
         for loss in (step, step + 1):
             run.micro_steps, run.samples = run.micro_steps + 1, run.samples + 2
-            plugin.micro_step_ended(loss=float(loss))
+            plugin.micro_step_ended(run=run, loss=float(loss))
         run.optimizer_steps = step
         plugin.optimizer_step_ended(run=run)
     return plugin
@@ -42,6 +43,24 @@ def test_metrics_count_steps_micro_steps_and_samples_apart(tmp_path):
     assert [line["loss"] for line in lines] == [1.5, 2.5, 3.5]
     assert lines[0]["lr"] == {"U-Net": 1.0, "text encoder 1": 0.5}
     assert lines[0]["peak_memory_bytes"] > 10_000_000
+
+
+def test_what_others_measure_has_lines_and_trackers_of_its_own(tmp_path):
+    """Trackers begin with the first micro-step: what is measured before waits for them."""
+    plugin, told = recorded(tmp_path), []
+    accelerator = SimpleNamespace(trackers=[], log=lambda numbers, step: told.append((step, numbers)))
+    run = SimpleNamespace(optimizer_steps=3, accelerator=accelerator)
+    plugin.figures_measured(run=run, figures={"looks": {"x0": 0.5, "of": {"a": 1}, "texts": ["a"], "ok": True}})
+    assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1]) == {
+        "optimizer_step": 3,
+        "looks": {"x0": 0.5, "of": {"a": 1}, "texts": ["a"], "ok": True},
+    }
+    assert not told
+    run.accelerator.trackers = ["tensorboard"]
+    run.optimizer_steps = 4
+    plugin.micro_step_ended(run=run, loss=1.0)
+    plugin.figures_measured(run=run, figures={"looks": {"x0": 0.25}})
+    assert told == [(3, {"looks/x0": 0.5, "looks/of/a": 1}), (4, {"looks/x0": 0.25})]
 
 
 def test_manifest_gets_counts_and_keeps_what_it_had(tmp_path):

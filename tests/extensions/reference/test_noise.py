@@ -11,6 +11,7 @@ from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from extensions.model import diffusion
 from extensions.reference import noise
 
 ONE = SimpleNamespace(num_processes=1, process_index=0)
@@ -35,16 +36,16 @@ def schedules(request, patched):
     upstream.prepare_scheduler_for_custom_training(theirs, "cpu")
     if request.param:
         upstream.fix_noise_scheduler_betas_for_zero_terminal_snr(theirs)
-    return request.param, noise.scheduler(request.param), theirs
+    return request.param, diffusion.scheduler(request.param), theirs
 
 
 def test_zero_terminal_snr_is_diffusers():
-    made = noise.scheduler(False)
-    ours = noise.with_zero_terminal_snr(made.alphas_cumprod)
+    made = diffusion.scheduler(False)
+    ours = diffusion.with_zero_terminal_snr(made.alphas_cumprod)
     theirs = torch.cumprod(1 - rescale_zero_terminal_snr(made.betas.double()), 0)
     torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-7)
     assert ours[-1] == 0 and ours[0] == made.alphas_cumprod[0]
-    assert torch.equal(noise.scheduler(True).alphas_cumprod, ours)
+    assert torch.equal(diffusion.scheduler(True).alphas_cumprod, ours)
 
 
 @pytest.mark.upstream

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from extensions.model import diffusion
 from extensions.reference import noise
 
 LAST = 999
@@ -29,7 +30,7 @@ class Reference:
     """The reference trainer's functions, as its loop calls them."""
 
     def __init__(self, zero_terminal_snr):
-        self.schedule = noise.scheduler(zero_terminal_snr)
+        self.schedule = diffusion.scheduler(zero_terminal_snr)
 
     def target(self, *batch, v):
         return noise.target_of(self.schedule, *batch, v)

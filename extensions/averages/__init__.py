@@ -1,0 +1,1 @@
+"""Averages of weights over a run, and what can be made of them after it."""
