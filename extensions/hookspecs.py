@@ -4,6 +4,7 @@
                   check_arguments                       refuse what cannot work
                 open the data set
                   corrupt_samples_passed                how many unreadable samples may be passed over
+                  held_out_rows                         which images are not trained on
                 load the models
                   models_loaded
                   select_parameters                     what trains
@@ -69,6 +70,14 @@ def corrupt_samples_passed(args):
     """How many corrupt samples the data set may pass over in the place of one, as `int`. First result; else 0.
 
     Asked once, when the data set is opened. 0: the first one ends the run.
+    """
+
+
+@hookspec(firstresult=True)
+def held_out_rows(args, index):
+    """The rows of the data set that must not be trained on, int32 (n,). First result; else none.
+
+    index: `extensions.data.index.reader.Index`. Asked once, when the data set is opened, by `make batch`, too.
     """
 
 

@@ -1,6 +1,6 @@
 """Reads the batches of a data set: cached latents, composed texts, token ids."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import torch
 
@@ -23,7 +23,7 @@ class Batches:
         tokenize: Callable[[list[str]], list[torch.Tensor]],
     ):
         self.reader, self.compose, self.tokenize = reader, compose, tokenize
-        self.left_out: frozenset[int] = frozenset()  # rows that take no corrupt one's place
+        self.left_out: Container[int] = frozenset()  # rows that take no corrupt one's place
 
     def at(self, place: Place) -> dict:
         """One batch, as upstream's trainers take it.

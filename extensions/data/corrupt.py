@@ -5,7 +5,7 @@ files. So every rank has its batch, of the size that was planned, at the time th
 repeats the choice. The replacement is then seen twice in an epoch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,7 @@ class Reader:
     def __init__(self, store, index, tries: int, way_on: str):
         self.store, self.index, self.tries, self.way_on = store, index, tries, way_on
 
-    def read(self, row: int, left_out: frozenset[int] = frozenset()) -> Read:
+    def read(self, row: int, left_out: Container[int] = frozenset()) -> Read:
         """Return the row, or what takes its place. left_out: rows that do not.
 
         CorruptSample where nothing is to be replaced; UserError after too many in a row, and for missing files.

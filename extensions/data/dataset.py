@@ -15,11 +15,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from extensions import manager
 from extensions.base.errors import UserError
-from extensions.data import index, store
+from extensions.data import held_out, index, store
 from extensions.data.batches import Batches
 from extensions.data.corrupt import Reader
 from extensions.data.loader import Place
@@ -73,19 +74,34 @@ class LatentsDataset(torch.utils.data.Dataset):
         reader = Reader(opened, self.metadata, passed, way_on(args))
         self.batches = Batches(reader, self.text_of, self.token_ids)
         self.batch_size, self.seed = args.train_batch_size, args.seed or 0
+        self.hold_out()
         # Shared with workers that live for the whole run (--persistent_data_loader_workers).
         self._epoch = multiprocessing.Value("q", 0)
         self.tokenize_strategy: Tokenizes | None = None  # the trainer's, before the first batch
         # What a trainer's own loader counts; at one image a batch a batch is a row.
-        self.grouped = EpochOrder(self.bucket, self.batch_size, self.seed, 0) if self.batch_size > 1 else None
+        self.grouped = None
+        if self.batch_size > 1:
+            self.grouped = EpochOrder(self.bucket, self.batch_size, self.seed, 0, trained=self.trained)
         # Read by upstream's trainers and their log.
         self.datasets = [self]
-        self.num_train_images = len(self.metadata)
+        self.num_train_images = len(self.metadata) - len(self.held_out)
         self.num_reg_images = 0
         self.image_data = {}
 
+    def hold_out(self) -> None:
+        """Leave out of the training what a plugin holds out; other rows make other data."""
+        out = manager.current().hook.held_out_rows(args=self.args, index=self.metadata)
+        self.held_out = np.empty(0, np.int32) if out is None else out
+        self.trained: np.ndarray | None = None
+        if len(self.held_out):
+            self.trained = held_out.trained(len(self.metadata), self.held_out)
+            self.fingerprint += f" without {held_out.digest(self.held_out)}"
+            self.batches.left_out = held_out.LeftOut((), self.held_out)
+        kept = self.bucket if self.trained is None else self.bucket[self.trained]
+        self.count = batch_count(kept, self.batch_size)
+
     def __len__(self) -> int:
-        return batch_count(self.bucket, self.batch_size)
+        return self.count
 
     def __getitem__(self, wanted: int | Place) -> dict:
         """Return a batch by its place, or by the number that a trainer's own loader gives it."""
@@ -105,11 +121,13 @@ class LatentsDataset(torch.utils.data.Dataset):
 
         left_out: rows that must not be seen, not in a corrupt one's place either.
         """
-        self.grouped, self.batches.left_out = None, left_out
+        self.grouped, self.batches.left_out = None, held_out.LeftOut(left_out, self.held_out)
 
     def rows_of(self, number: int) -> tuple[int, ...]:
         """Return the rows of a batch that a trainer's own loader numbers."""
-        return (number,) if self.grouped is None else tuple(self.grouped.batch(number).tolist())
+        if self.grouped is not None:
+            return tuple(self.grouped.batch(number).tolist())
+        return (number if self.trained is None else int(self.trained[number]),)
 
     def text_of(self, sample: Sample, epoch: int) -> str:
         """Return what a plugin composes; without one caption and tags joined, as upstream does. epoch: from 1."""

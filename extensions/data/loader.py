@@ -29,8 +29,8 @@ class Place(NamedTuple):
 class Places(Sampler):
     """The batches of one process in one epoch. Set `begin` before each pass.
 
-    dataset: has `bucket`, `batch_size` and `seed`. skipped: see EpochOrder. ahead: optimizer steps that count as
-    done and have seen no data (--initial_step without --skip_until_initial_step).
+    dataset: has `bucket`, `batch_size`, `seed` and `trained`. skipped: see EpochOrder. ahead: optimizer steps that
+    count as done and have seen no data (--initial_step without --skip_until_initial_step).
     """
 
     def __init__(
@@ -47,7 +47,8 @@ class Places(Sampler):
         if self.order is None or epoch != self.epoch:
             self.order = None  # the old one is freed before the new one is made
             dataset, update = self.dataset, self.processes * self.accumulation
-            self.order = EpochOrder(dataset.bucket, dataset.batch_size, dataset.seed, epoch, self.skipped, update)
+            words = (dataset.bucket, dataset.batch_size, dataset.seed, epoch, self.skipped, update)
+            self.order = EpochOrder(*words, dataset.trained)
         self.epoch, self.first = epoch, first
 
     def __len__(self) -> int:

@@ -60,7 +60,8 @@ class EpochOrder:
     """The batches of one epoch; `len()` of them, each an int32 array of rows of one bucket.
 
     skipped: {row: first optimizer step that must not see it}, of the whole run. update: batches of an optimizer step
-    (processes x accumulation), within which stand-ins for skipped rows differ.
+    (processes x accumulation), within which stand-ins for skipped rows differ. trained: the rows that are trained on,
+    int32; None: all of them.
     """
 
     def __init__(
@@ -71,13 +72,16 @@ class EpochOrder:
         epoch: int,
         skipped: Mapping[int, int] | None = None,
         update: int = 1,
+        trained: np.ndarray | None = None,
     ):
         self.skipped, self.update = dict(skipped or {}), update
-        rows = shuffled(len(bucket), seed, epoch, ROWS)
+        rows = shuffled(len(bucket if trained is None else trained), seed, epoch, ROWS)
+        if trained is not None:
+            rows = trained[rows]
         if batch_size == 1:
             self.rows, self.cut, ends = rows, None, None
         else:
-            sizes = np.bincount(bucket)
+            sizes = np.bincount(bucket[rows])
             self.rows = rows[np.argsort(bucket[rows], kind="stable")]
             starts, stops = cuts(sizes, batch_size)
             self.cut = (starts, stops, shuffled(len(starts), seed, epoch, BATCHES))

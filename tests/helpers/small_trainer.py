@@ -39,6 +39,7 @@ class Images(torch.utils.data.Dataset):
         self.bucket, self.batch_size, self.seed = np.arange(count) % 3, batch_size, 11
         self.fingerprint, self.grouped, self.poison = f"{count} images", None, poison
         self.metadata = Keys(f"image-{row}" for row in range(count))
+        self.trained = None
         self.replaced, self.left_out = replaced or {}, frozenset()
 
     def __len__(self):

@@ -18,6 +18,7 @@ class Rows(torch.utils.data.Dataset):
 
     def __init__(self, buckets, batch_size=1, seed=1):
         self.bucket, self.batch_size, self.seed, self.grouped = np.array(buckets), batch_size, seed, "numbering"
+        self.trained = None
 
     def __len__(self):
         return batch_count(self.bucket, self.batch_size)
