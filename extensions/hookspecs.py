@@ -13,25 +13,25 @@
                 prepare (DDP, DeepSpeed)
                   first_optimizer_step                  where the run stands
                   training_begins
-                  evaluate                              before the first optimizer step
+                  evaluate                              here, behind each optimizer step, and at the end
                     figures_measured
     loop        for each epoch of epoch_range
                   for each batch of epoch_batches       read ahead, in the data loader's workers:
                   |                                       compose_text      of each sample
                   |                                       tokenize          of each batch
                   |   encode_tokens                     texts to hidden states
-                  |   noise, U-Net, loss, backward
+                  |   noise
+                  |     timesteps_drawn
+                  |   U-Net, loss, backward
                   |   every --gradient_accumulation_steps: optimizer step
                   |   |   save where --save_every_n_steps says so
                   |   |     checkpoint_metadata
                   |   |     checkpoint_saved
                   |   micro_step_ended
                   |   optimizer_step_ended              where there was one
-                  |   evaluate                          behind it
                   save where --save_every_n_epochs says so
                   epoch_ended
     end           training_ends
-                  evaluate
                 save the last checkpoint
                   run_ended                             also after an error
 
@@ -169,6 +169,11 @@ def encode_tokens(input_ids, tokenizers, text_encoders, projection, clip_skip):
     `text_projection`, None for SD2. clip_skip: as upstream's flag, or None.
     Returns [states (b, tokens, dim) …, pooled (b, dim)]; SD2: [states].
     """
+
+
+@hookspec
+def timesteps_drawn(timesteps):
+    """A batch has its timesteps, int64 (b,), on the latents' device; 0 is the cleanest of 1,000."""
 
 
 @hookspec

@@ -30,6 +30,7 @@ COVERED = {
     "logbook/diff": "logbook/test_commands.py",
     "logbook/header": "logbook/test_registry.py",
     "logbook/tables": "logbook/test_commands.py",
+    "model/diffusion": "reference/test_noise.py",
     "model/shapes_text": "model/test_shapes.py",
     "model/shapes_unet": "model/test_shapes.py",
     "model/shapes_vae": "model/test_shapes.py",

@@ -130,14 +130,9 @@ class LatentsDataset(torch.utils.data.Dataset):
         return (number if self.trained is None else int(self.trained[number]),)
 
     def text_of(self, sample: Sample, epoch: int) -> str:
-        """Return what a plugin composes; without one caption and tags joined, as upstream does. epoch: from 1."""
+        """Return the text of a sample in an epoch, from 1."""
         draw = random.Random(f"{self.seed}:{epoch}:{sample.key}")
-        text = manager.current().hook.compose_text(
-            caption=sample.caption, tags=sample.tags, key=sample.key, draw=draw, args=self.args
-        )
-        if text is not None:
-            return text
-        return self.args.caption_separator.join(part for part in (sample.caption, sample.tags) if part)
+        return composed(self.args, sample.key, sample.caption, sample.tags, draw)
 
     def token_ids(self, texts: list[str]) -> list[torch.Tensor]:
         """One int64 tensor (b, chunks, 77) a text encoder, by the trainer's tokenizers."""
@@ -171,6 +166,14 @@ class LatentsDataset(torch.utils.data.Dataset):
 
     def new_cache_latents(self, vae, accelerator) -> None:
         """--cache_latents has nothing left to do: the latents are on disk."""
+
+
+def composed(args, key: str, caption: str, tags: str, draw: random.Random) -> str:
+    """Return what a plugin composes; without one caption and tags joined, as upstream does."""
+    text = manager.current().hook.compose_text(caption=caption, tags=tags, key=key, draw=draw, args=args)
+    if text is not None:
+        return text
+    return args.caption_separator.join(part for part in (caption, tags) if part)
 
 
 def require_supported(args) -> None:

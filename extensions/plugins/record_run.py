@@ -1,9 +1,10 @@
 """Records what a run leaves behind about itself: metrics.jsonl, trainable counts, the checkpoint's identity.
 
-metrics.jsonl has one line an optimizer step, written by process 0 and flushed at once, so that a killed
-run keeps all but its last line. `loss` is the mean over process 0's micro-steps of that optimizer step
-(the figure that upstream's log shows, too); `samples` counts all processes. What other plugins measure
-stands in lines of its own, {"optimizer_step": …, "<what>": …}; its numbers go to the trackers, too.
+metrics.jsonl has one line an optimizer step, written by process 0 and flushed at once, so that a killed run keeps all
+but its last line. `loss` is the mean over process 0's micro-steps of that optimizer step (the figure that upstream's
+log shows, too), also by strata of log-SNR where a batch is one image; `gradient_norm` is that of the update before it
+is clipped; `samples` counts all processes. What other plugins measure stands in lines of its own, {"optimizer_step":
+…, "<what>": …}; its numbers go to the trackers, too.
 """
 
 import json
@@ -52,6 +53,7 @@ class Plugin:
         self.metrics: TextIO | None = None
         self.losses: list[float] = []
         self.began = 0.0
+        self.timesteps: list = []  # of each micro-step of this optimizer step
         self.measured: list[tuple[int, dict[str, float]]] = []  # that no tracker has yet
         self.samples = 0  # at the start of this launch: the run's count goes on from a training state
 
@@ -65,7 +67,11 @@ class Plugin:
 
     @hookimpl(trylast=True)  # after a training state is restored
     def training_begins(self, run):
+        from extensions.evaluation.gradient_norm import GradientNorm
+        from extensions.evaluation.strata import Strata
+
         self.began, self.samples = time.monotonic(), run.samples
+        self.norm, self.strata = GradientNorm(run), Strata(run.args)
         self.names = self.group_names(run.optimizer)
         counts = self.trainable()
         if not run.accelerator.is_main_process:
@@ -108,6 +114,10 @@ class Plugin:
         return [owner.get(id(group["params"][0]), f"group {i}") for i, group in groups]
 
     @hookimpl
+    def timesteps_drawn(self, timesteps):
+        self.timesteps.append(timesteps)
+
+    @hookimpl
     def micro_step_ended(self, run, loss):
         self.losses.append(loss)
         self.track(run)
@@ -117,6 +127,7 @@ class Plugin:
         if self.metrics:
             self.write(self.line(run))
         self.losses.clear()
+        self.timesteps.clear()
 
     @hookimpl
     def figures_measured(self, run, figures):
@@ -142,6 +153,7 @@ class Plugin:
     def line(self, run) -> dict:
         """One line of metrics.jsonl."""
         seconds = time.monotonic() - self.began
+        more = {"gradient_norm": self.norm.value(), "loss_by_stratum": self.strata.means(self.losses, self.timesteps)}
         return {
             "optimizer_step": run.optimizer_steps,
             "micro_step": run.micro_steps,
@@ -150,6 +162,7 @@ class Plugin:
             "lr": dict(zip(self.names, run.learning_rates(), strict=True)),
             "images_per_second": round((run.samples - self.samples) / seconds, 3),
             "peak_memory_bytes": peak_memory(),
+            **{name: value for name, value in more.items() if value},
         }
 
     @hookimpl

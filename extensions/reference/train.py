@@ -135,6 +135,7 @@ class Training:
         with torch.set_grad_enabled(args.train_text_encoder):
             condition = self.condition(batch)
         drawn, timesteps = noise.draw(latents, accelerator, *self.timesteps)
+        manager.current().hook.timesteps_drawn(timesteps=timesteps)
         noisy = self.schedule.add_noise(latents, drawn, timesteps).to(self.dtype)
         with accelerator.autocast():
             predicted = self.unet(noisy, timesteps, **condition).sample

@@ -150,6 +150,13 @@ SEAMS = (
     ),
     Seam(
         "library.train_util",
+        "get_noise_noisy_latents_and_timesteps",
+        wrappers.draw_noise,
+        ("args", "noise_scheduler", "latents"),
+        "plugins are told at which timestep a loss arose; upstream keeps it to itself",
+    ),
+    Seam(
+        "library.train_util",
         "LossRecorder.__init__",
         wrappers.begin_losses,
         ("self",),

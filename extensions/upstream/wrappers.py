@@ -151,6 +151,13 @@ def encode_sd2(upstream, strategy, tokenize_strategy, models, tokens):
     return upstream(strategy, tokenize_strategy, models, tokens) if states is None else states
 
 
+def draw_noise(upstream, *arguments, **keywords):
+    """Upstream's noise and timesteps; the plugins are told of the timesteps."""
+    noise, noisy, timesteps = upstream(*arguments, **keywords)
+    manager.current().hook.timesteps_drawn(timesteps=timesteps)
+    return noise, noisy, timesteps
+
+
 def begin_losses(upstream, recorder):
     """Upstream's record of an epoch's losses, in eight bytes a micro-step: the same doubles, so the same means."""
     upstream(recorder)

@@ -7,6 +7,7 @@ import pytest
 from extensions import hookspecs
 from tests.helpers.launching import launch
 
+OF_PLUGINS = {"figures_measured"}  # called by a plugin that measures, and this run lists none
 TRAINERS = [pytest.param("sd-scripts", marks=pytest.mark.upstream), "reference"]
 
 
@@ -33,4 +34,5 @@ def test_a_run_calls_them_in_the_order_of_the_drawing(trainer, tmp_path, standin
         ARGS="--save_every_n_steps=1 --gradient_accumulation_steps=1 --max_data_loader_n_workers=0",
     )  # fmt: skip
     assert run.code == 0, run.said[-3000:]
-    assert list(dict.fromkeys(re.findall(r"\[hook\] (\w+)\(", run.said))) == drawn()
+    called = list(dict.fromkeys(re.findall(r"\[hook\] (\w+)\(", run.said)))
+    assert called == [hook for hook in drawn() if hook not in OF_PLUGINS]

@@ -19,7 +19,7 @@ def recorded(folder):
     unet, encoder = torch.nn.Linear(2, 2), torch.nn.Linear(3, 1)
     unet.bias.requires_grad_(False)
     groups = [{"params": [unet.weight], "lr": 1.0}, {"params": list(encoder.parameters()), "lr": 0.5}]
-    args = argparse.Namespace(run_folder=folder)
+    args = argparse.Namespace(run_folder=folder, max_grad_norm=1.0)
     run = Run(args, Accelerator(cpu=True), torch.optim.SGD(groups), None, None)
     plugin = record_run.Plugin()
     plugin.check_arguments(args=args)
