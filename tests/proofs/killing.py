@@ -23,6 +23,7 @@ STARTING, TRAINING, SAVING, CHECKPOINT, ALONE = (
     "while it starts", "while it trains", "in a training state", "in a checkpoint", "one process alone",
 )  # fmt: skip
 KINDS = {STARTING: 8.0, TRAINING: 1.5, SAVING: 0.05, CHECKPOINT: 0.03, ALONE: 1.5}  # {kind: longest delay, seconds}
+COMPLETE = "it is complete"  # what RESUME=auto says of a run that has come to its end
 LONGEST = 600  # seconds that anything here may take on a busy machine
 
 
@@ -134,8 +135,11 @@ class KilledRun:
         raise Wrong(f"{self.states / self.newest_name()} cannot be read")
 
     def finish(self) -> None:
-        """Wait for the end. Wrong: it failed, had to pass over a damaged state, or has left half a file."""
-        if self.process.wait(LONGEST):
+        """Wait for the end. Wrong: it failed, had to pass over a damaged state, or has left half a file.
+
+        A run that was killed when all was written is refused: there is nothing to go on with.
+        """
+        if self.process.wait(LONGEST) and COMPLETE not in self.last_words():
             raise Wrong(f"it ended with {self.process.returncode}: {self.last_words()}")
         if "passed over: " in self.said.read_text(errors="replace"):
             raise Wrong(f"a state was damaged, see {self.said}")

@@ -70,6 +70,11 @@ def test_a_damaged_state_or_a_half_file_is_wrong(run):
     with pytest.raises(Wrong, match="a state was damaged"):
         run.finish()
     run.said.write_text("trained\n")
+    run.process = subprocess.Popen(["false"])
+    with pytest.raises(Wrong, match="it ended with 1"):
+        run.finish()
+    run.said.write_text("error: … is at optimizer step 2, the run ends at 2: it is complete; …\n")
+    run.finish()
     (run.states / ".step00000003.part").mkdir()
     with pytest.raises(Wrong, match=r"left in .*: \.step00000003\.part"):
         run.finish()
