@@ -21,7 +21,7 @@ from extensions.launch.stages import Asked, changed
 from extensions.logbook import header, registry, steps
 from extensions.logbook.header import Header
 from extensions.logbook.registry import Run
-from extensions.plan import vram
+from extensions.plan import evaluation, vram
 
 # What the plan reads; of anything else in ARGS it says that it makes no difference here.
 READ = {
@@ -32,6 +32,7 @@ READ = {
     "gradient_checkpointing", "resolution", "token_chunks", "max_token_chunks", "cache_latents",
     "cache_latents_to_disk", "cache_text_encoder_outputs", "dataset_class", "ddp_gradient_as_bucket_view",
     "bf16_updates", "max_token_length", "extensions", *vram.ATTENTION, *vram.OFFLOAD, *vram.FUSED,
+    *evaluation.flags(),
 }  # fmt: skip
 
 
@@ -40,7 +41,7 @@ SMALL_JSON = 64 << 20  # bytes; 50,000 images of the recorded kind, read in a se
 
 @dataclass(frozen=True)
 class Plan:
-    """One run with the caller's changes, and as the launcher has it. images: of the data set, None where unknown."""
+    """One run with the caller's changes, and as the launcher has it. images: to train on, None where unknown."""
 
     asked: Asked
     run: Run
@@ -70,7 +71,7 @@ def read(name: str, environment: dict[str, str]) -> Plan:
     images = steps.IMAGES.get(run.data) or counted(request.read(registry.ask_here(path), {}).flags.get("in_json"))
     if environment.get("IMAGES"):
         images = values.count("IMAGES", environment["IMAGES"], least=1)
-    return Plan(asked, run, launcher, head, images)
+    return Plan(asked, run, launcher, head, evaluation.left(asked, images))
 
 
 def counted(metadata: str | None) -> int | None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from extensions.launch.stages import SD_SCRIPTS, Asked
 from extensions.logbook import registry, steps, tables
-from extensions.plan import advice, optimizer_memory, plan, recorded, speed, trained, vram, vram_fit
+from extensions.plan import advice, evaluation, optimizer_memory, plan, recorded, speed, trained, vram, vram_fit
 from extensions.plan.plan import Plan
 
 CLOSE = 0.9  # of the card: from here on the model's error decides
@@ -23,6 +23,8 @@ def show(name: str, environment: dict[str, str], check: Callable[[Asked], None])
     show_parameters(models)
     show_memory(planned, memory, card, whose)
     show_hours(planned, counts, rate)
+    if found := evaluation.of(planned.asked):
+        print(found.text())
 
 
 def trained_models(planned: Plan) -> list[trained.Model]:
@@ -43,7 +45,7 @@ def show_counts(planned: Plan) -> tuple[steps.Counts, steps.Counts] | None:
         print(f"images of {planned.asked.flags.get('in_json')} are not counted here; give IMAGES=\n")
         return None
     own, whole = found
-    lines = [["images in the data set", f"{planned.images:,}", f"{planned.images:,}"]]
+    lines = [["images to train on", f"{planned.images:,}", f"{planned.images:,}"]]
     lines.append(["samples (images over all GPUs)", f"{own.samples:,}", f"{whole.samples:,}"])
     lines.append(["micro-steps (a process)", f"{own.micro_steps:,}", f"{whole.micro_steps:,}"])
     lines.append(["optimizer steps", f"{own.optimizer_steps:,}", f"{whole.optimizer_steps:,}"])

@@ -43,7 +43,7 @@ FLOORS = {
     "upstream": FOURTH,
     "launch": FIFTH - {"plugins"},
     "logbook": {"launch", "flags", "resume", "base"},
-    "plan": FIFTH | {"launch", "logbook"},
+    "plan": FIFTH | {"launch", "logbook", "evaluation"},
     "report": FIFTH | {"launch", "logbook", "plan", "averages", "evaluation"},
 }
 # Files that the planner and the launcher read: no torch, not even by what they import.
