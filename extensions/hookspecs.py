@@ -28,7 +28,9 @@
                   |   |     checkpoint_metadata
                   |   |     checkpoint_saved
                   |   micro_step_ended
-                  |   optimizer_step_ended              where there was one
+                  |   where there was an optimizer step:
+                  |   |   step_reports                  one reduction carries all of them
+                  |   |   optimizer_step_ended
                   save where --save_every_n_epochs says so
                   epoch_ended
     end           training_ends
@@ -182,8 +184,17 @@ def micro_step_ended(run, loss, batch):
 
 
 @hookspec
+def step_reports(run):
+    """What this process reports to all at the end of an optimizer step, as `dict` of `str` to `bool`, or None.
+
+    One reduction carries the reports of all plugins: in `optimizer_step_ended`, `run.reported[name]` is True on every
+    process where any process said so. A plugin gives the same names on every process, and begins them with its own.
+    """
+
+
+@hookspec
 def optimizer_step_ended(run):
-    """The weights were updated; `run.optimizer_steps` already counts it."""
+    """The weights were updated; `run.optimizer_steps` already counts it, and `run.reported` is of this step."""
 
 
 @hookspec

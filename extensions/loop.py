@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from extensions import manager
 from extensions.base.errors import UserError
+from extensions.base.processes import any_process_of_each
 
 
 class Schedule(Protocol):
@@ -63,6 +64,7 @@ class Run:
     one begins at its start step). micro_steps: forward and backward passes of this process; samples: images
     over all processes; both counted on from a training state, otherwise in this launch. epochs: of the whole
     run, known when the first one begins. position: of its data; None where the trainer's own loader shuffles them.
+    reported: {name: whether any process reports it} at the end of the last optimizer step.
     """
 
     args: argparse.Namespace
@@ -75,6 +77,7 @@ class Run:
     samples: int = 0
     epochs: int = 0
     position: Position | None = None
+    reported: dict[str, bool] = field(default_factory=dict)
 
     @property
     def optimizer_steps_per_epoch(self) -> int:
@@ -171,10 +174,19 @@ def micro_step_ended(optimizer_steps: int, loss: float, batch: dict) -> None:
     hook = manager.current().hook
     hook.micro_step_ended(run=_run, loss=loss, batch=batch)
     if updated:
+        _run.reported = reported(_run)
         hook.optimizer_step_ended(run=_run)
         hook.evaluate(run=_run, ended=False)
         if _run.position:
             _run.position.keys.clear()
+
+
+def reported(run: Run) -> dict[str, bool]:
+    """Tell of each report of the plugins whether any process makes it; a question each would be a reduction each."""
+    own: dict[str, bool] = {}
+    for reports in manager.current().hook.step_reports(run=run):
+        own |= reports
+    return any_process_of_each(run.accelerator, own)
 
 
 def images(run: Run, batch: dict) -> int:

@@ -18,13 +18,21 @@ def is_first() -> bool:
 
 def any_process(accelerator, flag: bool) -> bool:
     """Tell whether any process says so; every process gets the same answer. One number travels."""
-    if accelerator.num_processes == 1:
-        return flag
+    return any_process_of_each(accelerator, {"": flag})[""]
+
+
+def any_process_of_each(accelerator, flags: dict[str, bool]) -> dict[str, bool]:
+    """Tell of each flag whether any process says so: one reduction for all, and none for one process or no flag.
+
+    Every process gives the same names, in the same order.
+    """
+    if accelerator.num_processes == 1 or not flags:
+        return flags
     import torch  # not before: who asks is_first need not have it
 
-    said = torch.tensor([float(flag)], device=accelerator.device)
+    said = torch.tensor([float(flag) for flag in flags.values()], device=accelerator.device)
     torch.distributed.all_reduce(said, op=torch.distributed.ReduceOp.MAX)
-    return bool(said.item())
+    return dict(zip(flags, map(bool, said.tolist()), strict=True))
 
 
 def from_main(accelerator, value):

@@ -16,13 +16,14 @@ line) and always stops. The ids go to `bad_samples.txt` in the run folder, one a
 from pathlib import Path
 
 from extensions.base.errors import UserError
-from extensions.base.processes import any_process, from_all
+from extensions.base.processes import from_all
 from extensions.data import DATASET, ids
 from extensions.flags import values
 from extensions.flags.declared import Flag
 from extensions.hookspecs import hookimpl
 
 LIST = "bad_samples.txt"
+REPORT = "bad_sample: new ids"  # to the other processes
 STOP, SKIP = "stop", "skip"
 LIMIT = 100  # corrupt samples, unless --bad_sample_limit is given
 
@@ -84,9 +85,13 @@ class Plugin:
                 self.untold.append(key)
 
     @hookimpl
+    def step_reports(self):
+        return {REPORT: bool(self.untold)} if self.limit else None
+
+    @hookimpl
     def optimizer_step_ended(self, run):
-        """Return every process calls it and hears the same. One number travels, and ids where there are new ones."""
-        if not self.limit or not any_process(run.accelerator, bool(self.untold)):
+        """Exchange new ids, where a process reports one; every process hears the same and ends alike."""
+        if not run.reported.get(REPORT):
             return
         self.everywhere.update(*from_all(run.accelerator, self.untold))
         self.untold = []

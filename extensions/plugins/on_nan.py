@@ -5,7 +5,8 @@
     --on_nan_limit=N    at most so many roll-backs in one launch
 
 Gradients are looked at on every process before the optimizer steps (one pass over them: 10 GB in fp32, some
-hundredths of a second on a GPU); under ZeRO each process sees its share, and one number is exchanged. Which of the
+hundredths of a second on a GPU); under ZeRO each process sees its share, and one number is exchanged: what stops an
+update cannot wait for the reports at the step's end, which carry the loss. Which of the
 samples of the global batch is at fault is not known, so a roll-back leaves out all of them: those that were read, the
 stand-ins of corrupt ones among them (`--bad_sample=skip`).
 """
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from extensions.loop import Run
 
+REPORT = "on_nan: loss"  # to the other processes
 STATES = "states_every_n_steps"  # the flag of whoever saves states
 
 
@@ -98,10 +100,14 @@ class Plugin:
     def micro_step_ended(self, loss):
         self.loss_is_bad |= not math.isfinite(loss)
 
+    @hookimpl
+    def step_reports(self):
+        return {REPORT: self.loss_is_bad}
+
     @hookimpl(tryfirst=True)
     def optimizer_step_ended(self, run):
         """Check the loss where no gradient passes the optimizer (fused backward passes), before a state is saved."""
-        if any_process(run.accelerator, self.loss_is_bad):
+        if run.reported[REPORT]:
             self.end(run, "loss", run.optimizer_steps - 1)
 
     def end(self, run: Run, what: str, done: int | None = None) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from extensions.base import manifest, saving
 from extensions.base.errors import Stopped, UserError
-from extensions.base.processes import any_process, from_main
+from extensions.base.processes import from_main
 from extensions.base.shared_exit import ONE_REQUEST
 from extensions.flags import values
 from extensions.flags.declared import Flag
@@ -31,6 +31,7 @@ from extensions.resume.description import Description
 if TYPE_CHECKING:
     from extensions.resume.writer import Writer
 
+REPORT = "save_states: asked to stop"  # to the other processes
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -94,11 +95,15 @@ class Plugin:
         elif now - self.asked > ONE_REQUEST:
             os._exit(128 + number)
 
+    @hookimpl
+    def step_reports(self):
+        return {REPORT: self.asked is not None}
+
     @hookimpl(trylast=True)
     def optimizer_step_ended(self, run):
         """After the plugins that write down the step."""
         every = run.args.states_every_n_steps
-        if any_process(run.accelerator, self.asked is not None):
+        if run.reported[REPORT]:
             self.stop(run)
         elif every and run.optimizer_steps % every == 0:
             self.save(run)

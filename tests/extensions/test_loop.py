@@ -101,6 +101,32 @@ def test_steps_micro_steps_and_samples_are_counted_apart(spy):
     assert loop.current().optimizer_steps_per_epoch == 2
 
 
+def test_reports_are_gathered_once_a_step_and_known_when_it_has_ended(monkeypatch):
+    class Reporter:
+        def __init__(self, own):
+            self.own, self.seen = own, []
+
+        @hookimpl
+        def step_reports(self):
+            return self.own
+
+        @hookimpl
+        def optimizer_step_ended(self, run):
+            self.seen.append(run.reported)
+
+    made, asked = manager.Manager(), []
+    plugins = [Reporter({"a": False}), Reporter({"b": False}), Reporter(None)]
+    for name, plugin in zip("abc", plugins, strict=True):
+        made.register(name, plugin)
+    monkeypatch.setattr(manager, "_current", made)
+    monkeypatch.setattr(loop, "any_process_of_each", lambda _, own: asked.append(own) or dict.fromkeys(own, True))
+    begin()
+    for steps in (0, 1, 1, 2):
+        loop.micro_step_ended(steps, 0.1, {"captions": ["a"]})
+    assert [sorted(own) for own in asked] == [["a", "b"]] * 2
+    assert all(plugin.seen == [{"a": True, "b": True}] * 2 for plugin in plugins)
+
+
 def test_another_accumulation_in_accelerates_configuration_is_refused():
     args = argparse.Namespace(gradient_accumulation_steps=2)
     with pytest.raises(UserError, match="accumulates over 4 micro-steps, the launcher says 2"):

@@ -21,14 +21,17 @@ def plugin(*words, process=0, **more):
     return made
 
 
-ALONE = SimpleNamespace(accelerator=SimpleNamespace(num_processes=1))
+def ended(made, others: bool = False):
+    """The end of an optimizer step, as the loop tells it. others: whether another process has new ids."""
+    reported = {name: mine or others for name, mine in (made.step_reports() or {}).items()}
+    made.optimizer_step_ended(SimpleNamespace(accelerator=SimpleNamespace(num_processes=1), reported=reported))
 
 
 def step(made, *batches):
     """An optimizer step of so many micro-steps."""
     for each in batches:
         made.micro_step_ended(each)
-    made.optimizer_step_ended(ALONE)
+    ended(made)
 
 
 def batch(*keys):
@@ -77,11 +80,25 @@ def test_what_the_processes_have_met_counts_together(monkeypatch):
     for made, keys in zip(pair, (("a", "b"), ("b", "c")), strict=True):
         made.micro_step_ended(batch(*keys))
     told = [list(made.untold) for made in pair]
-    monkeypatch.setattr(bad_sample, "any_process", lambda _, flag: any(told))
     monkeypatch.setattr(bad_sample, "from_all", lambda _, value: told)
     for made in pair:
         with pytest.raises(UserError, match="3 corrupt samples, more than --bad_sample_limit=2"):
-            made.optimizer_step_ended(ALONE)
+            ended(made)
+
+
+def test_a_process_without_new_ids_ends_with_the_others(monkeypatch):
+    made = plugin("--bad_sample_limit=1")
+    monkeypatch.setattr(bad_sample, "from_all", lambda _, value: [value, ["a", "b"]])
+    ended(made)
+    with pytest.raises(UserError, match="2 corrupt samples, more than --bad_sample_limit=1"):
+        ended(made, others=True)
+
+
+def test_stop_reports_nothing():
+    made = bad_sample.Plugin()
+    made.check_arguments(flags("--bad_sample=stop"))
+    assert made.step_reports() is None
+    ended(made)
 
 
 def test_nothing_skipped_nothing_said(capsys, tmp_path):
