@@ -10,7 +10,7 @@ from extensions.flags import attention as kinds
 from extensions.flags import declared, pairs, settings
 from extensions.flags.settings import Settings
 from extensions.flags.words import Flags
-from extensions.optimizers import facts as optimizer_facts
+from extensions.optimizers import under_zero
 
 ZERO_3 = (
     "offload_param_device", "offload_param_nvme_path", "zero3_init_flag", "zero3_save_16bit_model",
@@ -79,7 +79,7 @@ def zero_optimizer(flags: Flags, made: Settings) -> None:
     """ZeRO hands the optimizer flat pieces of all weights, cut anywhere."""
     given = " ".join(filter(None, [made.optimizer, flags.get("optimizer_args")]))
     instead = "use AdamW, AdamW8bit, Lion or Lion8bit, or drop --deepspeed"
-    what = optimizer_facts.shapes_of(made.optimizer, made.optimizer_args)
+    what = under_zero.shapes_of(made.optimizer, made.optimizer_args)
     if what is None:
         raise UserError(
             f"--optimizer_type={given} is not known to work with --deepspeed, which joins all weights into one; "

@@ -42,9 +42,9 @@ class Facts:
     (otherwise a dtype of its own, whatever the weights are). rate: suggested learning rate as a multiple of AdamW's;
     None where the optimizer chooses its own. found: what the recorded runs showed. step: for a moment a step needs so
     many bytes an element of the largest tensor whose elements have 2 or 4 bytes; step_all: copies of all tensors.
-    shapes: what it does with the shape of each weight, which ZeRO takes away; "" where state and step are one
-    number's at a time, so that any cut of the weights is as good as another. aliases: {other flag of upstream's: its
-    class} with the same facts.
+    shapes: what it does with the shape of each weight, which ZeRO takes away (`under_zero.py`); "" where state and
+    step are one number's at a time, so that any cut of the weights is as good as another. aliases: {other flag of
+    upstream's: its class} with the same facts.
 
     In none of them does one parameter act on another: they can be stepped a few at a time.
     """
@@ -164,8 +164,6 @@ OPTIMIZERS = (
         shapes=FACTORS,
     ),
 )  # fmt: skip
-# Outside the table, and known to work one number at a time.
-ELEMENTWISE = ("adam", "adamw32bit", "sgd")
 # What launchers and training states of before may say.
 OLD_NAMES = {
     "extensions.adamw4bit.AdamW4bit": "extensions.optimizers.AdamW4bit",
@@ -189,22 +187,6 @@ def classes() -> dict[str, str]:
     for facts in OPTIMIZERS:
         found |= facts.aliases
     return {name.lower(): cls for name, cls in found.items()}
-
-
-def shapes_of(optimizer_type: str, arguments: Mapping[str, object]) -> str | None:
-    """Return what an optimizer does with the shape of each weight, "" for nothing; None where nothing is known of it.
-
-    arguments: its --optimizer_args. Two libraries have a mask under two names: a switch, and the share that is kept
-    of what the mask takes away.
-    """
-    name = short(optimizer_type)
-    row = next((facts for facts in OPTIMIZERS if name in {short(flag) for flag in (facts.cls, *facts.aliases)}), None)
-    masks = arguments.get("cautious", row is not None and row.shapes == MASKS)
-    if masks or arguments.get("cautious_factor", 1) != 1:
-        return MASKS
-    if row is None:
-        return "" if name in ELEMENTWISE else None
-    return "" if row.shapes == MASKS else row.shapes
 
 
 def of_flag(optimizer_type: str, optimizer_args: list[str] | None = None) -> Facts:

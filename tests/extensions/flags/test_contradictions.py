@@ -32,6 +32,8 @@ PAIRS = {
     "--deepspeed --extensions=bf16_updates --bf16_updates=nearest": ZERO,
     "--deepspeed --optimizer_type=pytorch_optimizer.SOAP": "SOAP is not known to work with --deepspeed",
     "--deepspeed --optimizer_type=Prodigy": "Prodigy is not known to work",
+    "--deepspeed --optimizer_type=torchao.optim.AdamW8bit": "torchao.optim.AdamW8bit is not known to work",
+    "--deepspeed --optimizer_type=pytorch_optimizer.Lion --optimizer_args use_gc=True": "takes the mean off each",
     "--deepspeed --offload_param_device=cpu": "--offload_param_device belongs to --zero_stage=3",
     "--deepspeed --zero3_init_flag": "--zero3_init_flag belongs to --zero_stage=3",
     "--deepspeed --offload_optimizer_device=nvme": "offload_optimizer_device=nvme belongs to --zero_stage=3",

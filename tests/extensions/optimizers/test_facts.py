@@ -200,30 +200,6 @@ def test_who_minds_how_the_weights_are_cut_is_who_does_something_with_their_shap
     assert same == [True] * 3 if not facts.shapes else not all(same)
 
 
-MASKS, BY_SHAPE, FACTORS = optimizer_facts.MASKS, optimizer_facts.BY_SHAPE, optimizer_facts.FACTORS
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments", "what"),
-    [
-        *((facts.flag.split()[0], {}, facts.shapes) for facts in OPTIMIZERS),
-        ("PagedAdamW8bit", {}, ""),
-        ("bitsandbytes.optim.PagedLion8bit", {"weight_decay": 0.1}, ""),
-        ("torch.optim.SGD", {}, ""),
-        ("torchao.optim.AdamW4bit", {}, BY_SHAPE),
-        ("adafactor", {"relative_step": False}, FACTORS),
-        ("Lion", {"cautious_factor": 0.0}, MASKS),
-        ("lion_pytorch.Lion", {"cautious_factor": 1.0}, ""),
-        ("pytorch_optimizer.Lion", {"cautious": True}, MASKS),
-        ("extensions.optimizers.CautiousLion", {"cautious": False}, ""),
-        ("Prodigy", {}, None),
-        ("Prodigy", {"cautious": True}, MASKS),
-    ],
-)
-def test_what_is_done_with_shapes_by_flag_and_arguments(name, arguments, what):
-    assert optimizer_facts.shapes_of(name, arguments) == what
-
-
 def test_every_name_without_dots_is_a_class_s_and_so_are_its_aliases():
     for name, dotted in optimizer_facts.classes().items():
         assert optimizers.class_of(name) is optimizers.class_of(dotted)
