@@ -48,7 +48,7 @@ class Reference:
 
 def main(argv: list[str]) -> None:
     """Train. UserError for whatever the user can mend."""
-    only_check, (script, *words) = arguments.only_check(argv or ["(none)"])
+    only_check, (script, *words) = arguments.of_program(argv, "extensions.reference", "SCRIPT")
     start.main(Reference(), script, words, only_check)
 
 

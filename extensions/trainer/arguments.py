@@ -14,10 +14,19 @@ HELP = (
 )
 
 
-def only_check(words: list[str]) -> tuple[bool, list[str]]:
-    """Tell whether the trainer ends once its flags are checked (--only-check, as the first word), and the rest."""
-    asked = words[:1] == ["--only-check"]
-    return asked, words[asked:]
+def of_program(argv: list[str], program: str, *names: str) -> tuple[bool, list[str]]:
+    """Tell whether the trainer ends once its flags are checked (--only-check, as the first word), and the rest.
+
+    The rest begins with a word for each of `names`. UserError, with how `program` is called, where one is missing.
+    """
+    asked = argv[:1] == ["--only-check"]
+    words = argv[asked:]
+    if len(words) < len(names):
+        raise UserError(
+            f"python -m {program} was given no {names[len(words)]}; it is called as python -m {program} "
+            f"[--only-check] {' '.join(names)} [flags], by a launcher (make train RUN=…)"
+        )
+    return asked, words
 
 
 def listed_plugins(flags: list[str]) -> list[str]:

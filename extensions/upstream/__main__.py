@@ -83,7 +83,7 @@ def refused(error: Exception, tree: str) -> str:
 
 def main(argv: list[str]) -> None:
     """Train. UserError for whatever the user can mend; the trainer's own errors pass."""
-    only_check, (tree, script, *words) = arguments.only_check(argv)
+    only_check, (tree, script, *words) = arguments.of_program(argv, "extensions.upstream", "TREE", "SCRIPT")
     start.main(Upstream(tree), script, words, only_check)
 
 

@@ -8,12 +8,20 @@ from extensions.reference import __main__ as reference
 from extensions.reference import flags, train
 
 
-@pytest.mark.parametrize(("words", "script"), [([], "(none)"), (["train_network.py", "--v2"], "train_network.py")])
-def test_a_script_that_it_does_not_stand_for(words, script):
+@pytest.mark.parametrize("words", [["train_network.py", "--v2"], ["--only-check", "train_network.py"]])
+def test_a_script_that_it_does_not_stand_for(words):
     with pytest.raises(UserError) as caught:
         reference.main(words)
     known = "a launcher calls sdxl_train.py and fine_tune.py"
-    assert str(caught.value) == f"the reference trainer has no script {script}; {known}"
+    assert str(caught.value) == f"the reference trainer has no script train_network.py; {known}"
+
+
+@pytest.mark.parametrize("words", [[], ["--only-check"]])
+def test_a_word_that_is_missing(words, capsys):
+    assert reference.run(words) == UserError.code
+    said = capsys.readouterr().err
+    assert said.startswith("error: python -m extensions.reference was given no SCRIPT; it is called as")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(("script", "family"), flags.SCRIPTS.items())

@@ -77,6 +77,7 @@ def test_extensions_are_read_before_the_parser_exists():
 
 
 def test_only_check_is_the_first_word():
-    assert arguments.only_check(["--only-check", "sdxl_train.py", "--v2"]) == (True, ["sdxl_train.py", "--v2"])
-    assert arguments.only_check(["sdxl_train.py", "--only-check"]) == (False, ["sdxl_train.py", "--only-check"])
-    assert arguments.only_check([]) == (False, [])
+    for asked, words in ((True, ["sdxl_train.py", "--v2"]), (False, ["sdxl_train.py", "--only-check"])):
+        assert arguments.of_program(["--only-check"] * asked + words, "it", "SCRIPT") == (asked, words)
+    with pytest.raises(UserError, match="^python -m it was given no SCRIPT; it is .*TREE SCRIPT"):
+        arguments.of_program(["--only-check", "tree"], "it", "TREE", "SCRIPT")

@@ -44,6 +44,17 @@ def test_what_is_refused_before_anything_of_sd_scripts_is_touched(words, says, t
     assert "\n" not in str(caught.value) and sys.path == before
 
 
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [([], "TREE"), (["--only-check"], "TREE"), (["tree"], "SCRIPT"), (["--only-check", "t"], "SCRIPT")],
+)
+def test_a_word_that_is_missing(words, missing, capsys):
+    assert upstream.run(words) == UserError.code
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: python -m extensions.upstream was given no {missing}; it is called as")
+    assert said.count("\n") == 1
+
+
 def raised(tree, error):
     """What sd-scripts raises, as it is caught."""
     with pytest.raises(type(error)) as caught:
