@@ -30,7 +30,7 @@ from extensions.launch import (
     trainer,
     trial,
 )
-from extensions.launch.stages import SD_SCRIPTS, Asked, Resolved, Staged, Started, become, changed
+from extensions.launch.stages import Asked, Resolved, Staged, Started, become, changed
 from extensions.resume import skipped
 
 
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
 def prepare(asked: Asked) -> Asked:
     """Refuse flags that cannot work together, and settle which attention it is."""
     contradictions.check(asked.flags, asked.processes)
-    trackers.check(asked.flags.get("log_with"), asked.trainer == SD_SCRIPTS)
+    trackers.check(asked.flags.get("log_with"))
     flags, notes = attention.settle(asked.flags, asked.cpu)
     if asked.cpu and not asked.tiny:  # CPU=1; the tiny profile has done it, and said so
         flags = tiny.with_bf16(flags)

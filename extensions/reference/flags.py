@@ -132,9 +132,9 @@ def check(args: argparse.Namespace, script: str) -> None:
         warn("--zero_terminal_snr without --v_parameterization: the last timestep teaches nothing")
     if args.clip_skip is not None and not args.v2:
         warn("--clip_skip has no effect on SDXL, which takes the states before its encoders' last layers")
-    trackers.check(args.log_with, all_are_needed=False)
     if args.log_with in ("tensorboard", "all") and not args.logging_dir:
         raise UserError(f"--log_with={args.log_with} needs --logging_dir; give it, or drop --log_with")
+    trackers.check(args.log_with)
     if args.zero_stage not in (0, 1, 2):
         raise UserError(f"--zero_stage={args.zero_stage}: the reference trainer keeps whole weights; give 0, 1 or 2")
 

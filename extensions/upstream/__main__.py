@@ -45,7 +45,7 @@ class Upstream:
 
     def check(self, args: argparse.Namespace) -> None:
         """Refuse what the launcher, the plugins and the trial do not."""
-        trackers.check(args.log_with, all_are_needed=True)
+        trackers.check(args.log_with)
 
     def optimizer(self, args: argparse.Namespace, groups: list[dict]):
         """Without the seam, which is about the run's models."""

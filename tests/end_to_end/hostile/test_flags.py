@@ -93,11 +93,14 @@ def test_help_is_shown_and_leaves_no_run(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_tracker_that_is_not_installed(words, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("trainer", ["reference", "sd-scripts"])
+@pytest.mark.parametrize("tracker", ["wandb", "all"])
+def test_a_tracker_that_is_not_installed(words, tmp_path, monkeypatch, capsys, tracker, trainer):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("extensions.flags.trackers.find_spec", lambda name: None)
-    for name, value in {"CPU": "1", "ARGS": "--log_with=wandb", "TRAINER": "reference"}.items():
+    there = lambda name: object() if name == "tensorboard" else None  # noqa: E731
+    monkeypatch.setattr("extensions.flags.trackers.find_spec", there)
+    for name, value in {"CPU": "1", "ARGS": f"--log_with={tracker}", "TRAINER": trainer}.items():
         monkeypatch.setenv(name, value)
     assert exit_code_of(main, words) == 2
-    assert capsys.readouterr().err.startswith("error: --log_with=wandb: the package wandb is not installed")
+    assert capsys.readouterr().err.startswith(f"error: --log_with={tracker}: the package wandb is not installed")
     assert list(tmp_path.iterdir()) == []
