@@ -54,6 +54,11 @@ def is_size(size: object) -> TypeGuard[list[int]]:
 
 def key_of(image_path: str) -> str:
     """Return the id in upstream's `image_path`: what remains without folder (of Windows, too) and extension."""
+    return re.split(r"[/\\]", path_of(image_path))[-1]
+
+
+def path_of(image_path: str) -> str:
+    """Return upstream's `image_path` with its folders and without its extension."""
     name = re.split(r"[/\\]", image_path)[-1]
-    stem, dot, _ = name.rpartition(".")
-    return stem if dot and stem else name
+    stem, dot, extension = name.rpartition(".")
+    return image_path.removesuffix(dot + extension) if dot and stem else image_path

@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 
 from extensions.base.errors import UserError
-from extensions.data.metadata import key_of
+from extensions.data.metadata import key_of, path_of
 
 BLOCK = 4 << 20
 LARGEST_ENTRY = 64 << 20  # bytes; without a bound one missing quote would read the rest of the file into memory
@@ -27,16 +27,19 @@ CLOSING = re.compile(SPACE + rb"\}" + SPACE + rb"\Z")
 Entry = tuple[str, object, int]  # key, value, the byte of the file after it
 
 
-def entries(path: Path, offset: int = 0) -> Iterator[Entry]:
+def entries(path: Path, offset: int = 0, folders: bool = False) -> Iterator[Entry]:
     """Yield all entries of a metadata file from a byte on: 0, or where an entry ended.
 
-    UserError for malformed ones.
+    folders: a jsonl's keys keep the folders of its paths. UserError for malformed entries.
     """
     with open(path, "rb") as file:
-        yield from (of_lines if path.suffix == ".jsonl" else of_object)(path, file, offset)
+        if path.suffix == ".jsonl":
+            yield from of_lines(path, file, offset, folders)
+        else:
+            yield from of_object(path, file, offset)
 
 
-def of_lines(path: Path, file, offset: int) -> Iterator[Entry]:
+def of_lines(path: Path, file, offset: int, folders: bool = False) -> Iterator[Entry]:
     """upstream's jsonl: one object with an `image_path` a line. Empty lines are passed over."""
     file.seek(offset)
     while line := file.readline(LARGEST_ENTRY):
@@ -48,7 +51,7 @@ def of_lines(path: Path, file, offset: int) -> Iterator[Entry]:
         name = value.get("image_path") if isinstance(value, dict) else None
         if not isinstance(name, str) or not key_of(name):
             raise UserError(f"{path}: the line at byte {start} is not an object with an image_path")
-        yield key_of(name), value, offset
+        yield (path_of(name) if folders else key_of(name)), value, offset
 
 
 def of_object(path: Path, file, offset: int) -> Iterator[Entry]:

@@ -70,12 +70,15 @@ class Parts:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def read(sources: list[Path], index: Path) -> Parts:
-    """Return all rows of the sources, in order. UserError: a source that is malformed, or changes meanwhile."""
+def read(sources: list[Path], index: Path, folders: bool = False) -> Parts:
+    """Return all rows of the sources, in order. UserError: a source that is malformed, or changes meanwhile.
+
+    folders: the keys of a jsonl keep theirs, and the rows are for no index.
+    """
     now = [Source.of(path) for path in sources]
     parts = Parts(beside(index, "part"), resumed(beside(index, "part"), now))
     if parts.done.source < len(sources):
-        append(parts, sources, now)
+        append(parts, sources, now, folders)
     return parts
 
 
@@ -92,7 +95,7 @@ def resumed(folder: Path, sources: list[Source]) -> Progress:
     return Progress(sources)
 
 
-def append(parts: Parts, sources: list[Path], now: list[Source]) -> None:
+def append(parts: Parts, sources: list[Path], now: list[Source], folders: bool) -> None:
     """Read on from where the parts end."""
     done, starts = parts.done, list(accumulate((each.bytes for each in now), initial=0))
     if done.rows:
@@ -104,17 +107,19 @@ def append(parts: Parts, sources: list[Path], now: list[Source]) -> None:
             advance(start + end, done.rows)
 
         for number in range(done.source, len(sources)):
-            append_source(parts, sources[number], number, rows, partial(reached, starts[number]))
+            append_source(parts, sources[number], number, rows, partial(reached, starts[number]), folders)
             require_unchanged(sources[number], now[number])
         finish_part(parts, rows, len(sources), 0)
         advance(starts[-1], done.rows)
 
 
-def append_source(parts: Parts, path: Path, number: int, rows: list[tuple], advance: Callable[[int], None]) -> None:
+def append_source(
+    parts: Parts, path: Path, number: int, rows: list[tuple], advance: Callable[[int], None], folders: bool
+) -> None:
     """Add the rest of one file's entries to `rows`; a part is written whenever these are ROWS."""
     done = parts.done
     begin = end = done.offset if done.source == number else 0
-    for key, entry, end in entries(path, begin):  # noqa: B007, PLW2901 - where the last one ended is asked below
+    for key, entry, end in entries(path, begin, folders):  # noqa: B007, PLW2901 - where the last one ended is asked below
         sample, bad = sample_of(path, key, entry)
         if bad and len(done.bad_sizes) < EXAMPLES:
             done.bad_sizes.append(f"{path.name}: {bad}")

@@ -76,7 +76,7 @@ def tasks(wish: Wish, found: Found) -> Iterator[Task]:
     given = None
     if wish.texts:
         with writing(wish.out, GOES_ON):
-            batches = texts.read(wish.texts, wish.out / WORK)
+            batches = texts.read(wish.texts, wish.out / WORK, wish.ids)
         given = texts.matched(wish.texts, batches, found.ids, wish.ids, wish.images)
     for part, chosen in parts(wish, found):
         yield Task(part, given.of(chosen) if given else None)

@@ -18,7 +18,7 @@ from extensions.base.errors import UserError
 from extensions.data.index import parts
 from extensions.data.index.layout import SUFFIX, Source, beside
 from extensions.data.index.reader import Index
-from extensions.data.make.images import NAME, SUFFIXES
+from extensions.data.make.images import NAME, PATH, SUFFIXES
 
 EXTENSION = f"(?i)({'|'.join(suffix.replace('.', '[.]') for suffix in SUFFIXES)})$"
 NONE = -1  # in place of a row: an image has no entry
@@ -57,10 +57,11 @@ def texts_at(batch: pa.RecordBatch, row: int) -> tuple[str, str]:
     return batch.column("tags")[row].as_py(), batch.column("caption")[row].as_py()
 
 
-def read(metadata: Path, work: Path) -> list[pa.RecordBatch]:
+def read(metadata: Path, work: Path, kind: str = NAME) -> list[pa.RecordBatch]:
     """Return all entries of a metadata file, or of those an index was made of. work: where they are kept, on a disk.
 
-    An index whose metadata are not at hand gives what it has. UserError for what is no metadata.
+    kind: of the images' ids; upstream's jsonl says paths, whose folders belong to an id with PATH alone. An index
+    whose metadata are not at hand gives what it has. UserError for what is no metadata.
     """
     sources = [metadata]
     if metadata.name.endswith(SUFFIX):
@@ -74,12 +75,18 @@ def read(metadata: Path, work: Path) -> list[pa.RecordBatch]:
             raise UserError(
                 f"no such metadata file: {path}; give TEXTS= a JSON or jsonl with the texts, or its index"
             )
-    return list(parts.read(sources, work / f"texts{SUFFIX}"))
+    return list(parts.read(sources, place(work, kind), folders=kind == PATH))
 
 
 def forget(work: Path) -> None:
     """Remove what `read` has kept."""
-    shutil.rmtree(beside(work / f"texts{SUFFIX}", "part"), ignore_errors=True)
+    for kind in (NAME, PATH):
+        shutil.rmtree(beside(place(work, kind), "part"), ignore_errors=True)
+
+
+def place(work: Path, kind: str) -> Path:
+    """Return where the texts are kept whose keys have folders, or have none."""
+    return work / f"texts_by_{kind}{SUFFIX}"
 
 
 def place_of(index: Path, source: Source) -> Path | None:

@@ -20,7 +20,8 @@ def found(tmp_path, entries, ids, kind="name", suffix="json"):
     """[(tags, caption), …] of the ids."""
     path = tmp_path / f"texts.{suffix}"
     path.write_text("\n".join(map(json.dumps, entries)) if suffix == "jsonl" else json.dumps(entries))
-    made = texts.matched(path, texts.read(path, tmp_path), pa.array(ids, pa.string()), kind, tmp_path / "images")
+    batches, wanted = texts.read(path, tmp_path, kind), pa.array(ids, pa.string())
+    made = texts.matched(path, batches, wanted, kind, tmp_path / "images")
     assert made.without().tolist() == [not any(pair) for pair in made.of(np.arange(len(ids)))]
     return made.of(np.arange(len(ids)))
 
@@ -94,6 +95,17 @@ def test_entries_that_an_index_would_leave_out(tmp_path):
 def test_upstreams_jsonl(tmp_path):
     lines = [{"image_path": "/x/a.jpg", "caption": "of a"}, {"image_path": "b.png", "tags": "of b"}]
     assert found(tmp_path, lines, ["b", "a"], suffix="jsonl") == [("of b", ""), ("", "of a")]
+
+
+@pytest.mark.parametrize("path", ["sub/a.jpg", "{}/sub/a.jpg", "sub\\a.jpg", "sub/a.JPG"])
+def test_upstreams_jsonl_with_ids_that_are_paths(tmp_path, path):
+    """Each of three images that are all called a has its own text."""
+    paths = ["a.jpg", "other/a.jpg", path.format(tmp_path / "images")]
+    lines = [{"image_path": each, "caption": each} for each in paths]
+    said = found(tmp_path, lines, ["sub/a", "a", "other/a"], "path", "jsonl")
+    assert [caption for _, caption in said] == [paths[2], "a.jpg", "other/a.jpg"]
+    with pytest.raises(UserError, match=r"several entries for the image 'a', which do not say the same \(1 images"):
+        found(tmp_path, lines, ["b", "a"], suffix="jsonl")
 
 
 def test_what_is_no_metadata(tmp_path):
