@@ -7,20 +7,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from extensions.base.errors import UserError
+from extensions.flags import values
 from extensions.trainer import config_file
 
 
 @pytest.fixture(scope="module")
 def parser():
     made = argparse.ArgumentParser()
-    for name in ("learning_rate", "seed", "extensions"):
-        made.add_argument(f"--{name}")
+    made.add_argument("--learning_rate", type=float)
+    made.add_argument("--seed", type=int)
+    made.add_argument("--extensions")
+    made.add_argument("--full_bf16", action="store_true")
+    made.add_argument("--optimizer_args", nargs="*")
+    made.add_argument("--mixed_precision", choices=["no", "bf16"])
+    made.add_argument("--states_every_n_steps", type=values.whole(0))
     return made
 
 
 def test_a_good_file(tmp_path, parser):
     (tmp_path / "run.toml").write_text(
-        'seed = 1\n[optimizer]\nlearning_rate = 1e-6\n["of plugins"]\nextensions = ""\n'
+        'seed = 1\n[optimizer]\nlearning_rate = 1e-6\noptimizer_args = ["weight_decay=0.01"]\nfull_bf16 = false\n'
+        'mixed_precision = "bf16"\n["of plugins"]\nextensions = ""\nstates_every_n_steps = 3\n'
     )
     config_file.check(str(tmp_path / "run"), parser)
 
@@ -34,6 +41,18 @@ def test_a_good_file(tmp_path, parser):
         (b"seed = 1\nseed = 2", "is not TOML"),
         (b"\xff\xfe", "is not TOML"),
         (b"{}", "is not TOML"),
+        (b'optimizer_args = "weight_decay=0.01 betas=.9,.99"', "must be a list of texts, as in optimizer_args = "),
+        (b"[o]\noptimizer_args = [0.01]", "must be a list of texts"),
+        (b'full_bf16 = "false"', 'full_bf16 = "false" in .* must be true or false, without quotes'),
+        (b"full_bf16 = 0", "must be true or false"),
+        (b'learning_rate = "1e-6"', "must be a number, without quotes"),
+        (b"learning_rate = [1e-6]", "must be one value"),
+        (b"learning_rate = true", "must be one value, no list, table, true or false"),
+        (b"seed = 1.5", "must be a whole number"),
+        (b"seed = nan", "must be a whole number"),
+        (b"seed = inf", "must be a whole number"),
+        (b'mixed_precision = "bf61"', "must be one of no, bf16"),
+        (b'extensions = ["dual_tag"]', "must be one value"),
     ],
 )
 def test_a_bad_file_is_one_line(tmp_path, parser, text, line):
