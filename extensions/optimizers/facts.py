@@ -96,12 +96,12 @@ def _factors(shape: Shape) -> int:
 
 
 def _adafactor(shape: Shape, _b: int) -> int:
-    """Return a factored second moment in fp32."""
+    """Return bytes of a factored second moment in fp32."""
     return 4 * _factors(shape)
 
 
 def _came(shape: Shape, b: int) -> int:
-    """Return a first moment, a factored second one and a factored residual (which vectors do without)."""
+    """Return bytes of a first moment, a factored second one and a factored residual (which vectors do without)."""
     return (prod(shape) + (2 if len(shape) >= 2 else 1) * _factors(shape)) * b
 
 

@@ -79,7 +79,7 @@ class Plugin:
 
     @hookimpl
     def optimizer_step_ended(self, run):
-        """Return a model that silently trains uncompiled is what this plugin exists against."""
+        """Raise UserError where nothing was compiled: no model silently trains uncompiled."""
         if self.backend and not graphs():
             raise UserError(f"--torch_compile: {self.backend} compiled nothing; take --torch_compile out")
 

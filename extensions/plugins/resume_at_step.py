@@ -137,7 +137,7 @@ class Plugin:
         return Places(*of_process, {}, 0 if self.skip else self.start)
 
     def forward_schedule(self, run):
-        """Return the schedule counts optimizer steps too; accelerate's wrapper advances it for every process.
+        """Advance the schedule by the optimizer steps that are done; accelerate's wrapper counts one a process.
 
         Where its rate follows from the count alone, which all of upstream's do, the count is set.
         """

@@ -119,7 +119,7 @@ class Plugin:
 
     @hookimpl
     def epoch_ended(self):
-        """Return the next epoch may fork workers, and a forked thread would leave its locks shut for ever."""
+        """Wait for the state under way: the next epoch may fork workers, where its locks stay shut for ever."""
         assert self.writer is not None
         self.writer.join_all()
 

@@ -33,7 +33,7 @@ SHAPES = Path(model.__file__).parent
 
 
 def fill(shapes: Shapes, scale: Callable[[str], float]) -> dict[str, torch.Tensor]:
-    """Return Float32 tensors for `shapes`.
+    """Return float32 tensors for `shapes`.
 
     A matrix or kernel is normal with standard deviation `scale(key) / sqrt(fan_in)`; a bias is 0; the
     weight of a norm is `scale(key)`.

@@ -17,7 +17,7 @@ _together = False
 
 
 def save(upstream, args, accelerator, *when):
-    """Return the seam around upstream's three functions: nothing, unless every process is here."""
+    """Call upstream's function, one of three, where every process is here; otherwise do nothing."""
     if _together or accelerator.num_processes == 1:
         upstream(args, accelerator, *when)
 
