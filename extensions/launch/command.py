@@ -10,6 +10,7 @@ from extensions.flags.words import Flags
 from extensions.launch import numa, processor
 from extensions.launch.stages import Asked
 
+SEVERAL = "multi_gpu.yaml"
 START = (sys.executable, "-m", "extensions.launch.spawn")
 # Minutes that processes wait for another in one call, as they do while process 0 writes a checkpoint. NCCL's ten end
 # the run where a disk takes less than 12 MB/s for 7 GB. (Of states they wait in many calls, without limit.)
@@ -70,7 +71,8 @@ def accelerate_machines(asked: Asked) -> list[str]:
     """Return the same for accelerate's launcher. Given in full, so that the configuration's single machine loses."""
     of = asked.machines
     if of.count == 1:
-        return []
+        # A free one, chosen as it starts: on its fixed 29500 two runs at once would meet.
+        return ["--main_process_port=0"] if config(asked) == CONFIGS / SEVERAL else []
     meeting = [f"--main_process_ip={of.address}", f"--main_process_port={of.port}", "--same_network"]
     return [f"--num_machines={of.count}", f"--machine_rank={of.rank}", *meeting]
 
@@ -83,7 +85,7 @@ def config(asked: Asked) -> Path:
     accelerate gives by torchrun alone; without them it asks MPI.
     """
     alone = asked.processes == 1 and "deepspeed" not in asked.flags
-    return CONFIGS / ("one_gpu.yaml" if alone else "multi_gpu.yaml")
+    return CONFIGS / ("one_gpu.yaml" if alone else SEVERAL)
 
 
 def free_port() -> int:

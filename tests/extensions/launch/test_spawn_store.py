@@ -2,12 +2,14 @@
 
 import os
 import subprocess
+from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 import pytest
 
 from extensions.base.errors import UserError
-from extensions.base.paths import CONFIGS, ROOT
+from extensions.base.paths import ROOT
 from extensions.launch import command, spawn
 from tests.helpers import asking
 
@@ -32,25 +34,42 @@ def listening(root: psutil.Process) -> set[str]:
 @pytest.mark.parametrize("launcher", ["torchrun", "accelerate"])
 def test_nobody_else_can_reach_it(tmp_path, launcher):
     (tmp_path / "program.py").write_text(PROGRAM)
-    port = command.free_port()
-    words = {
-        "torchrun": ["torch.distributed.run", TWO, f"--master_port={port}"],
-        "accelerate": [
-            "accelerate.commands.launch", f"--config_file={CONFIGS / 'multi_gpu.yaml'}", "--num_processes=2",
-            f"--main_process_port={port}",
-        ],
-    }[launcher]  # fmt: skip
-    environment = os.environ | command.environment(asking.asked(PROFILE="tiny"))
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
-    process = subprocess.Popen([*command.START, *words, str(tmp_path / "program.py")], env=environment, **pipes)
-    try:
+    with started(launcher, tmp_path / "program.py") as process:
         assert process.stdout.readline().startswith("met")  # two processes print, and may meet in a line
         found = listening(psutil.Process(process.pid))
         assert found and all(address.removeprefix("::ffff:") == "127.0.0.1" for address in found), found
+
+
+@contextmanager
+def started(launcher: str, program: Path):
+    """Two processes of a program, by the words that a launch gives."""
+    words = {
+        "torchrun": ["torch.distributed.run", TWO, *command.torchrun_machines(asking.asked())],
+        "accelerate": command.launcher(asking.asked(facts=("GPUS=2",)))[len(command.START) :],
+    }[launcher]
+    environment = os.environ | command.environment(asking.asked(PROFILE="tiny"))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
+    process = subprocess.Popen([*command.START, *words, str(program)], env=environment, **pipes)
+    try:
+        yield process
     finally:
         for one in [*psutil.Process(process.pid).children(recursive=True), process]:
             one.kill()
         process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["torchrun", "accelerate"])
+def test_two_runs_at_once_do_not_meet(tmp_path, launcher):
+    """With one port for both, the second is refused, or joins the first."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+    with started(launcher, tmp_path / "program.py") as one, started(launcher, tmp_path / "program.py") as other:
+        assert all(process.stdout.readline().startswith("met") for process in (one, other))
+
+
+def test_a_launch_on_gpus_chooses_its_port_as_it_starts():
+    assert command.launcher(asking.asked(facts=("GPUS=2",)))[-1] == "--main_process_port=0"
+    assert not [word for word in command.launcher(asking.asked(facts=("GPUS=1",))) if "main_process_port" in word]
 
 
 def test_several_machines_choose_for_themselves(monkeypatch):
