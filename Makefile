@@ -130,7 +130,7 @@ lock: ## [UPGRADE="name …"] write the lock files from the ranges of pyproject.
 
 # For every Python that the project runs on; torch's own libraries are left to torch.
 COMPILE = read -ra names -d '' <<< "$${UPGRADE-}" || true; \
-  uv pip compile --universal --python-version 3.10 --no-header --no-annotate --quiet "$${names[@]/#/--upgrade-package=}"
+  uv pip compile --universal --python-version 3.10 --no-header --no-annotate --quiet "$${names[@]/\#/--upgrade-package=}"
 
 # torch first and alone: its index pages are slow, and the rest then finds it installed. TORCH: another version of it,
 # or the address of an index of builds for another CUDA.
