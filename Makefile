@@ -22,7 +22,7 @@ RUNNING := $(INSTALLED)
 endif
 
 .PHONY: help setup latents index check-data pack train batch chain tricks kills runs show diff plan plan-check parity \
-	patched check-patches diff-upstream save-patches port-patches lint test test-all lock ramdisk-clean clean
+	patched check-patches diff-upstream save-patches port-patches report compare watch lint test test-all lock ramdisk-clean clean
 
 help:
 	@awk 'BEGIN {FS = " ## "} \
@@ -55,6 +55,16 @@ plan: $(INSTALLED) ## RUN=25022601 [GPUS=n] [ARGS="--flag=x"] [VRAM=24] [IMG_S=1
 
 plan-check: $(INSTALLED) ## the plan's memory model against every recorded reading
 	@"$$PYTHON" -m extensions.plan --check
+
+## To look at
+report: $(INSTALLED) ## [RUN=25022601] [OUT=folder]: pages of all runs, without a server; RUN=: that run's anew
+	@"$$PYTHON" -m extensions.report report --out="$${OUT-}" -- "$${RUN-}"
+
+compare: $(INSTALLED) ## RUNS="25022501 25022601" [OUT=folder]: one page of runs against each other
+	@"$$PYTHON" -m extensions.report compare --out="$${OUT-}" -- "$${RUNS-}"
+
+watch: $(INSTALLED) ## RUN=25022601, or RUN=<a run folder>: progress, loss, speed against the plan, time left
+	@"$$PYTHON" -m extensions.report watch --out="$${OUT-}" -- "$${RUN-}"
 
 ## Data
 latents: $(INSTALLED) ## IMAGES=… OUT=… MODEL=… [TEXTS=meta.json] [TAGS=.txt] [CAPTION=.caption] [TEXT_ENCODING=utf-8] [IDS=path] [BACKGROUND=white] [MIN_SIDE=32] [MAX_ENLARGE=16] [BAD=skip] [JOBS=n]: images to latents

@@ -38,6 +38,7 @@ COVERED = {
     "plan/__main__": "plan/test_plan.py",
     "plan/tables": "plan/test_plan.py",
     "reference/calls": "plugins/test_validate.py",
+    "report/differing": "report/test_compared.py",
     "resume/parts": "resume/test_capture.py",
     "resume/pending_checkpoints": "../end_to_end/test_owed_checkpoints.py",
     "resume/process_notes": "resume/test_writer_processes.py",

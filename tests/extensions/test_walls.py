@@ -49,7 +49,7 @@ FLOORS = {
 # Files that the planner and the launcher read: no torch, not even by what they import.
 NO_TORCH = (
     "base", "flags", "manager", "hookspecs", "plugins", "model.checkpoint", "model.full_size", "model.unet_blocks",
-    "optimizers.facts", "logbook", "plan",
+    "optimizers.facts", "logbook", "plan", "report",
 )  # fmt: skip
 # The launcher waits for weeks beside the training. `batch` shows one and ends; `spawn` is the child that trains.
 WITH_TORCH = {"batch", "spawn"}
