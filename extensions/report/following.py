@@ -53,7 +53,7 @@ class Follower:
         launch = self.record.launches[-1]
         known = launch.record
         with suppress(UserError, OSError):  # a record that is being replaced, or damaged, is what it was
-            launch = replace(launch, record=manifest.read(launch.folder) or launch.record)
+            launch = replace(launch, record=records.sound(manifest.read(launch.folder) or launch.record)[0])
         self.record = replace(self.record, launches=(*self.record.launches[:-1], launch))
         if launch.metrics.is_file():
             self.metrics.read_on(launch.metrics)

@@ -32,7 +32,11 @@ def read(path: Path, cuts: dict[str, int], folder: Path | None) -> Metrics:
         return Metrics(cuts=cuts)
     place = None if folder is None else folder / f"{name_of(path)}.npz"
     metrics = (place and load(place, path, cuts)) or Metrics(cuts=cuts)
-    if metrics.read_on(path) and place:
+    try:
+        added = metrics.read_on(path)
+    except OSError as error:
+        metrics.failed, added = error.strerror or str(error), 0
+    if added and place:
         with suppress(OSError, UserError):
             save(place, path, metrics)
     return metrics

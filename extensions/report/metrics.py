@@ -20,6 +20,7 @@ import orjson
 from extensions.report.curves import Curve
 
 BLOCK = 4 << 20  # bytes read at once
+LONGEST = 64 << 20  # bytes of a line
 STEP = "optimizer_step"
 TRAINING = ""  # the kind of a line that the training writes
 LEAVES, LISTED, DEPTH = 500, 64, 6  # curves a file, numbers a list, folders a name: beyond any record
@@ -33,7 +34,7 @@ class Metrics:
 
     cuts: {kind of line: the first optimizer step that a later launch has done again}; from there on values are left
     out. offset: bytes that are read, whole lines. lines, unread: lines that count, and those that cannot be read.
-    labels: {name of a listed curve: what it stands for}.
+    labels: {name of a listed curve: what it stands for}. failed: why the rest cannot be read.
     """
 
     cuts: dict[str, int] = field(default_factory=dict)
@@ -42,9 +43,10 @@ class Metrics:
     unread: int = 0
     curves: dict[str, Curve] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    failed: str = ""
 
-    def read_on(self, path: Path, most: int | None = None) -> int:
-        """Read what has been added; bytes read. most: no more than about so many bytes now."""
+    def read_on(self, path: Path) -> int:
+        """Read what has been added; bytes read."""
         done = 0
         with open(path, "rb") as file:
             file.seek(self.offset)
@@ -55,7 +57,8 @@ class Metrics:
                     self._take(whole.split(b"\n"))
                     self.offset += len(whole) + 1
                     done += len(whole) + 1
-                if most is not None and done >= most:
+                if len(rest) > LONGEST:
+                    self.failed = f"a line is longer than {LONGEST >> 20} MB"
                     break
         return done
 

@@ -110,6 +110,8 @@ def damages(told: list[Told]) -> list[str]:
         for launch, metrics in one.history.launched:
             if launch.damage:
                 found.append(launch.damage)
+            if metrics.failed:
+                found.append(f"{shown(launch.metrics)} cannot be read to its end: {metrics.failed}")
             if metrics.unread:
                 found.append(f"{shown(launch.metrics)}: {metrics.unread:,} line(s) cannot be read and are left out")
     return found

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from extensions.base import secrets
 from extensions.base.errors import UserError
@@ -11,7 +12,7 @@ from extensions.launch import asked as request
 from extensions.logbook import registry, steps
 from extensions.logbook.header import Header
 from extensions.logbook.registry import Run
-from extensions.plan import plan, recorded, speed, tables, vram
+from extensions.plan import plan, recorded, speed, vram, vram_fit
 from extensions.plan.plan import Plan
 from extensions.report.records import TINY, History
 
@@ -42,11 +43,22 @@ def expected(record: Manifest, runs: Mapping[str, Run]) -> Expected:
         samples = reached(planned, stop)
         if record.profile == TINY:
             return Expected(stop, end, samples, why_not="a tiny run has no plan of memory and speed")
-        memory = tables.memory_of(planned)
         speeds = tuple(speed.figures(planned.run, dict(runs), recorded.read()))
-        return Expected(stop, end, samples, speeds, vram.need(*memory) if memory else None)
+        return Expected(stop, end, samples, speeds, memory_of(planned))
     except (UserError, ValueError, KeyError, TypeError, AttributeError) as error:  # flags of other versions
         return Expected(why_not=f"no plan: {error}")
+
+
+def memory_of(planned: Plan) -> float | None:
+    """Return GB of a GPU; None where the flags are beyond the model."""
+    flags = planned.asked.flags
+    return None if vram.unmodelled(flags) else vram.need(vram.setup(flags, planned.run.gpus), fitted())
+
+
+@cache
+def fitted() -> vram_fit.Fit:
+    """Return the memory model's constants, which take a second to fit."""
+    return vram_fit.fit(vram_fit.known(recorded.read().readings))
 
 
 def processes_whole(record: Manifest) -> bool:

@@ -8,8 +8,9 @@ import difflib
 import os
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from extensions.base import manifest, paths
 from extensions.base.errors import UserError
@@ -99,7 +100,23 @@ def read_launch(folder: Path) -> Launch:
         record, damage = Manifest(), str(error)
     except OSError as error:
         record, damage = Manifest(), f"{folder / manifest.FILE} cannot be read ({error.strerror})"
+    record, odd = sound(record)
+    if odd:
+        damage = (
+            damage or f"{folder / manifest.FILE}: {', '.join(odd)} of another kind than a launch writes; left out"
+        )
     return Launch(folder, record, damage, first_steps(folder / METRICS))
+
+
+def sound(record: Manifest) -> tuple[Manifest, list[str]]:
+    """Return a record with values of the kinds that a launch writes, and the names of those that were of others."""
+    whole, text = (int, type(None)), (str, type(None))
+    kinds: dict[str, Any] = {each.name: type(getattr(Manifest(), each.name)) for each in fields(Manifest)}
+    kinds |= {"exit_code": whole, "images": whole, "numa_node": whole, "parent": text, "ended": text}
+    kinds |= {"sd_scripts_commit": text, "patch_series_sha256": text, "project_changes": text}
+    kinds |= {"trainable_parameters": (dict, type(None))}
+    odd = [name for name, kind in kinds.items() if not isinstance(getattr(record, name), kind)]
+    return replace(record, **{name: getattr(Manifest(), name) for name in odd}), odd
 
 
 def is_run_folder(folder: Path) -> bool:

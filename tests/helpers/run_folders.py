@@ -62,13 +62,13 @@ def lines(first: int, last: int, seed: int = 0, every: int = 0) -> list[dict]:
     return found
 
 
-def folder_of(logs: Path, run: str, name: str, found: list[dict], **record) -> Path:
+def folder_of(logs: Path, of: str, name: str, found: list[dict], **record) -> Path:
     """One launch. record: what its manifest says otherwise."""
-    folder = logs / run / name
+    folder = logs / of / name
     folder.mkdir(parents=True)
     started = f"{name[:4]}-{name[4:6]}-{name[6:8]}T{name[9:11]}:{name[11:13]}:{name[13:15]}+00:00"
     known = dict(
-        run=run, started=started, profile="full", trainer="reference", script="sdxl_train.py", flags=FLAGS,
+        run=of, started=started, profile="full", trainer="reference", script="sdxl_train.py", flags=FLAGS,
         extensions=FLAGS["extensions"].split(","), images=1600, hardware={"gpus": ["RTX 3090"]}, exit_code=0,
         ended=started, packages={"torch": "2.14.1"}, base_model={"sha256": "ab" * 32}, metadata={"sha256": "cd" * 32},
     )  # fmt: skip

@@ -72,6 +72,14 @@ def test_a_damaged_keeping_costs_nothing_but_time(path, tmp_path, damage):
     assert same(kept.read(path, {}, tmp_path / "kept"), kept.read(path, {}, None))
 
 
+def test_a_file_that_cannot_be_read_says_why(path, monkeypatch):
+    def broken(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Metrics, "read_on", broken)
+    assert kept.read(path, {}, None).failed == "Input/output error"
+
+
 def test_a_folder_that_cannot_be_written_does_neither(path, tmp_path):
     (tmp_path / "kept").write_text("a file")
     assert kept.read(path, {}, tmp_path / "kept").lines and kept.read(tmp_path / "none", {}, None).lines == 0

@@ -78,6 +78,13 @@ def test_names_without_end_are_cut_off(tmp_path):
     assert len(made.curves) == metrics.LEAVES and "loss" in made.curves
 
 
+def test_a_line_without_end_is_not_gathered(tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "LONGEST", 1000)
+    monkeypatch.setattr(metrics, "BLOCK", 100)
+    made = read(written(tmp_path, training_line(1, 0.5), "x" * 5000, training_line(2, 0.5)))
+    assert made.lines == 1 and "longer than" in made.failed
+
+
 def test_a_later_launch_wins_from_its_first_step(tmp_path):
     path = written(tmp_path, *(training_line(step, step) for step in range(1, 9)), validation_line(8, 0.2, 0.3))
     made = read(path, cuts={"": 5})
