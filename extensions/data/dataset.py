@@ -42,8 +42,10 @@ INSTEAD = {
     "keep_tokens": "the plugin {} has --dual_tag_keep_first, which counts tags",
     "shuffle_caption": "the plugin {} has --dual_tag_shuffle, which leaves the caption whole",
 }
-# Upstream's flags for texts, which here are a plugin's to read.
+# Upstream's flags for texts, and for images drawn meanwhile (by another cut of texts, another schedule, from clamped
+# latents), which here are a plugin's to read.
 OF_TEXTS = ("enable_wildcard", "caption_dropout_rate")
+OF_SAMPLES = ("sample_prompts", "sample_at_first", "sample_every_n_steps", "sample_every_n_epochs")
 # The flags of whoever passes over corrupt samples, and of whoever saves states.
 PASSES, SAVES = "bad_sample", "states_every_n_steps"
 
@@ -184,7 +186,7 @@ def require_supported(args) -> None:
             raise UserError(
                 f"--{name} has no effect on cached latents (LatentsDataset){hint}; take it out of the launcher"
             )
-    for name in OF_TEXTS:
+    for name in (*OF_TEXTS, *OF_SAMPLES):
         if getattr(args, name, None) and manager.reader_of(name, manager.current().names) is None:
             owner = manager.reader_of(name)
             raise UserError(f"--{name} is read by the plugin {owner}; add {owner} to --extensions or drop the flag")

@@ -12,6 +12,7 @@ from typing import TypeGuard
 from extensions.base.errors import UserError
 
 SIZE_FIELDS = ("train_resolution", "image_size")  # the first that is there counts
+LONGEST = 200  # characters of an id in a message
 LARGEST_SIDE = 1 << 20  # pixels; far beyond any image, and safe in an int32
 
 
@@ -32,15 +33,17 @@ def sample_of(path: Path, key: str, entry) -> tuple[Sample, str]:
     UserError naming the id and the field where the entry is of another kind altogether.
     """
     if not isinstance(entry, dict):
-        raise UserError(f"{path}: the entry of {key!r} is not an object with tags, caption and train_resolution")
+        raise UserError(
+            f"{path}: the entry of {key[:LONGEST]!r} is not an object with tags, caption and train_resolution"
+        )
     tags, caption = entry.get("tags"), entry.get("caption")
     for name, text in (("tags", tags), ("caption", caption)):
         if not isinstance(text, (str, type(None))):
-            raise UserError(f"{path}: {name} of {key!r} is not a text")
+            raise UserError(f"{path}: {name} of {key[:LONGEST]!r} is not a text")
     name = next((name for name in SIZE_FIELDS if name in entry), SIZE_FIELDS[0])
     size = entry.get(name)
     if not is_size(size):
-        bad = f"{name} of {key!r} is {str(size)[:60]}; it must be [width, height], multiples of 8"
+        bad = f"{name} of {key[:LONGEST]!r} is {str(size)[:60]}; it must be [width, height], multiples of 8"
         return Sample(key, tags or "", caption or "", 0, 0), bad
     return Sample(key, tags or "", caption or "", size[0], size[1]), ""
 

@@ -7,6 +7,7 @@ from extensions.base.errors import UserError
 from extensions.flags.words import Flags
 
 TE_RATES = ("learning_rate_te", "learning_rate_te1", "learning_rate_te2")
+PROMPTS = ("sample_prompts", "sample_captions")  # one of them is enough
 # {flag: (flags that upstream reads together with it only, what happens without it)}.
 NEED_A_SWITCH = {
     "deepspeed": (
@@ -18,9 +19,7 @@ NEED_A_SWITCH = {
     "train_text_encoder": (TE_RATES, "the text encoders stay as they are"),
     "v_parameterization": (("scale_v_pred_loss_like_noise_pred",), "there is no v whose loss could be scaled"),
     "noise_offset": (("adaptive_noise_scale",), "there is no offset that it could adapt"),
-    "sample_prompts": (
-        ("sample_every_n_steps", "sample_every_n_epochs", "sample_at_first"), "there is nothing to draw"
-    ),
+    PROMPTS[0]: (("sample_every_n_steps", "sample_every_n_epochs", "sample_at_first"), "there is nothing to draw"),
 }  # fmt: skip
 BOTH = "both name the optimizer"
 # One of the two, and why.
@@ -39,7 +38,8 @@ EXCLUDE = (
 def check(flags: Flags) -> None:
     """Raise UserError for the first flag without effect, and the first pair."""
     for switch, (names, instead) in NEED_A_SWITCH.items():
-        given = [name for name in names if name in flags] if switch not in flags else []
+        switches = PROMPTS if switch in PROMPTS else (switch,)
+        given = [] if any(name in flags for name in switches) else [name for name in names if name in flags]
         if given:
             raise UserError(
                 f"--{given[0]} without --{switch} has no effect: {instead}; add --{switch}, or take --{given[0]} out"

@@ -57,9 +57,9 @@ def mode_encoder(checkpoint: Path) -> Callable[[np.ndarray], np.ndarray]:
 @lru_cache(maxsize=2)
 def load_vae(checkpoint: str):
     """Return (the checkpoint's autoencoder in float32, digest of its encoder)."""
-    from extensions.data.make import vae
+    from extensions.model import autoencoder
 
-    model = vae.load(checkpoint)
+    model = autoencoder.load(checkpoint)
     return model, _digest(model.encoder.state_dict())
 
 

@@ -30,7 +30,7 @@ from extensions.base.reporting import exit_code_of_app
 from extensions.base.saving import replacing, write_text, writing
 from extensions.data import ids, parallel
 from extensions.data.buckets import SD2_AREA, SDXL_AREA, Rule, historical
-from extensions.data.make import checking, images, left_out, pixels, sidecars, texts, vae
+from extensions.data.make import checking, images, left_out, pixels, sidecars, texts
 from extensions.data.make.images import Found
 from extensions.data.make.left_out import PassedOver, counted
 from extensions.data.make.pixels import BadImage, Reading, Unfit
@@ -50,6 +50,7 @@ from extensions.data.make.wish import (
     Part,
     Wish,
 )
+from extensions.model import autoencoder as vae
 from extensions.model import checkpoint
 
 AREAS = {"sdxl": SDXL_AREA, "sd2": SD2_AREA}

@@ -20,6 +20,7 @@ from extensions.data.pack import HEADER
 from extensions.data.pack.layout import STORED, Layout
 
 VERSION = 2
+MOST = 10**12  # of anything that is counted in a pack
 UNCHECKED = 1  # the version before it, whose pack.json has no digest; its records are the same
 KEYS = "keys.arrow"
 SCHEMA = pa.schema([("key", pa.string()), ("shard", pa.int32()), ("record", pa.int32())])
@@ -109,8 +110,8 @@ def pack_of(content: dict) -> Pack:
     pack = Pack(**found | {"buckets": buckets, "shards": shards})
     whole = [*(side for size in buckets for side in size), pack.images, pack.left_out]
     whole += [number for shard in shards for number in (shard.records, shard.bucket)]
-    if any(type(number) is not int or number < 0 for number in whole):
-        raise ValueError("a size or count is no whole number")
+    if any(type(number) is not int or not 0 <= number <= MOST for number in whole):
+        raise ValueError("a size or count is none that a pack can have")
     texts = (pack.keys_fingerprint, pack.keys_digest)  # of them the name of a file is made
     if not all(isinstance(text, str) and re.fullmatch("[0-9a-f]*", text) for text in texts):
         raise ValueError("a digest is none")

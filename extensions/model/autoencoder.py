@@ -1,4 +1,4 @@
-"""Loads the autoencoder of a checkpoint, as an encoder of images."""
+"""Loads the autoencoder of a checkpoint, encodes images with it and decodes latents."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@lru_cache(maxsize=2)
-def load(checkpoint: str):
+def read(checkpoint: str):
     """diffusers' AutoencoderKL in float32, on the CPU; its widths are read from the checkpoint's shapes.
 
     UserError for a file that is no checkpoint, or holds no autoencoder.
@@ -31,6 +30,12 @@ def load(checkpoint: str):
     model = AutoencoderKL(**vae_config(header))
     model.load_state_dict(convert_ldm_vae_checkpoint(weights(checkpoint), model.config))
     return model.eval()
+
+
+@lru_cache(maxsize=2)
+def load(checkpoint: str):
+    """Read it once, for a process that goes on using it."""
+    return read(checkpoint)
 
 
 def weights(checkpoint: str | Path) -> dict[str, torch.Tensor]:
@@ -63,3 +68,13 @@ def encode(model, pixels: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         inputs = torch.from_numpy(pixels).to(next(model.parameters()).device)
         return model.encode(inputs).latent_dist.mode().float().cpu().numpy()
+
+
+def decode(model, latents: torch.Tensor) -> np.ndarray:
+    """Latents (1, 4, h/8, w/8), not scaled, to pixels uint8 (H, W, 3); in the model's dtype, on its device."""
+    import torch
+
+    weight = next(model.parameters())
+    with torch.inference_mode():
+        pixels = model.decode(latents.to(weight.device, weight.dtype)).sample[0]
+    return ((pixels.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
