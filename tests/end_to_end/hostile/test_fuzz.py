@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
@@ -146,6 +146,8 @@ def subject(request, tmp_path_factory):
 
 @settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(changes=CHANGES)
+@example(changes=[("token", 0.0, 244), ("token", 0.5, 0)])  # an id of 10,000 letters in a line about its caption
+@example(changes=[("token", 0.25, 148), ("nasty", 0.5, 148)])  # a shard of 10^400 records
 def test_it_is_read_or_refused_in_one_line(subject, changes):
     path, content, read = subject
     path.write_bytes(mutated(content, changes))
