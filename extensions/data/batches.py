@@ -2,11 +2,41 @@
 
 from collections.abc import Callable, Container
 
+import numpy as np
 import torch
 
 from extensions.data.corrupt import Reader
 from extensions.data.loader import Place
 from extensions.data.metadata import Sample
+
+
+class Batch(dict):
+    """One batch, as upstream's trainers take it; from a loader's worker it comes by value, through their pipe.
+
+    PyTorch would put each tensor into a file of /dev/shm and hand its descriptor over by a socket in TMPDIR. Where
+    either is full, the worker's thread fails at that, the batch is lost, and the trainer waits for it for ever.
+    """
+
+    def __reduce__(self):
+        return as_tensors, ({name: as_arrays(value) for name, value in self.items()},)
+
+
+def as_arrays(value):
+    """Return a value of a batch without tensors: each as the array that it is."""
+    if isinstance(value, torch.Tensor):
+        return value.numpy()
+    return [as_arrays(each) for each in value] if isinstance(value, list) else value
+
+
+def as_tensors(values) -> Batch:
+    """Return the batch of such values."""
+
+    def back(value):
+        if isinstance(value, np.ndarray):
+            return torch.from_numpy(value)
+        return [back(each) for each in value] if isinstance(value, list) else value
+
+    return Batch((name, back(value)) for name, value in values.items())
 
 
 class Batches:
@@ -25,7 +55,7 @@ class Batches:
         self.reader, self.compose, self.tokenize = reader, compose, tokenize
         self.left_out: Container[int] = frozenset()  # rows that take no corrupt one's place
 
-    def at(self, place: Place) -> dict:
+    def at(self, place: Place) -> Batch:
         """One batch, as upstream's trainers take it.
 
         latents float32 (b, 4, h/8, w/8), not scaled; token ids; sizes int64 (b, 2) as (h, w) in pixels.
@@ -34,19 +64,19 @@ class Batches:
         samples, cached = [one.sample for one in read], [one.latents for one in read]
         skipped = [each for one in read for each in one.skipped]
         texts = [self.compose(sample, place.epoch) for sample in samples]
-        return {
-            "latents": torch.stack([torch.from_numpy(item.latents) for item in cached]),
-            "images": None,
-            "captions": texts,
-            "input_ids_list": self.tokenize(texts),
-            "text_encoder_outputs_list": None,
-            "loss_weights": torch.ones(len(samples)),
-            "original_sizes_hw": torch.tensor([item.original_size[::-1] for item in cached]),
-            "crop_top_lefts": torch.tensor([item.crop[::-1] for item in cached]),
-            "target_sizes_hw": torch.tensor([(s.height, s.width) for s in samples]),
-            "alpha_masks": None,
-            "image_keys": [sample.key for sample in samples],
+        return Batch(
+            latents=torch.stack([torch.from_numpy(item.latents) for item in cached]),
+            images=None,
+            captions=texts,
+            input_ids_list=self.tokenize(texts),
+            text_encoder_outputs_list=None,
+            loss_weights=torch.ones(len(samples)),
+            original_sizes_hw=torch.tensor([item.original_size[::-1] for item in cached]),
+            crop_top_lefts=torch.tensor([item.crop[::-1] for item in cached]),
+            target_sizes_hw=torch.tensor([(s.height, s.width) for s in samples]),
+            alpha_masks=None,
+            image_keys=[sample.key for sample in samples],
             # Corrupt, and replaced by others of their bucket: for the plugin that counts them.
-            "skipped_keys": [key for key, _ in skipped],
-            "skipped_reasons": [reason for _, reason in skipped],
-        }
+            skipped_keys=[key for key, _ in skipped],
+            skipped_reasons=[reason for _, reason in skipped],
+        )

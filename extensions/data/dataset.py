@@ -23,7 +23,7 @@ from extensions.base.errors import UserError
 from extensions.data import held_out, index, store
 from extensions.data.batches import Batches
 from extensions.data.corrupt import Reader
-from extensions.data.loader import Place
+from extensions.data.loader import Place, shared_memory
 from extensions.data.metadata import Sample
 from extensions.data.order import EpochOrder, batch_count
 
@@ -78,7 +78,8 @@ class LatentsDataset(torch.utils.data.Dataset):
         self.batch_size, self.seed = args.train_batch_size, args.seed or 0
         self.hold_out()
         # Shared with workers that live for the whole run (--persistent_data_loader_workers).
-        self._epoch = multiprocessing.Value("q", 0)
+        with shared_memory():
+            self._epoch = multiprocessing.Value("q", 0)
         self.tokenize_strategy: Tokenizes | None = None  # the trainer's, before the first batch
         # What a trainer's own loader counts; at one image a batch a batch is a row.
         self.grouped = None

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import product
 from typing import NamedTuple
@@ -16,7 +17,21 @@ from typing import NamedTuple
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from extensions.base.errors import UserError, no_room
 from extensions.data.order import EpochOrder, place_of, steps_per_epoch
+
+
+@contextmanager
+def shared_memory() -> Iterator[None]:
+    """Say in one line where the processes of a loader find no room for what they share: numbers, locks, queues."""
+    try:
+        yield
+    except OSError as error:
+        if no_room(error) is None:
+            raise
+        raise UserError(
+            f"/dev/shm has no room for what a data loader shares with its workers ({error.strerror}); make room there"
+        ) from None
 
 
 class Place(NamedTuple):
@@ -91,7 +106,8 @@ class PlacesLoader(DataLoader):
     def __init__(self, dataset, places: Places, workers: int, persistent: bool):
         dataset.order_is_known(frozenset(places.skipped))
         workers = min(workers, os.cpu_count() or 1)
-        self.wanted = multiprocessing.Value("b", 1)
+        with shared_memory():
+            self.wanted = multiprocessing.Value("b", 1)
         super().__init__(
             dataset,
             batch_size=1,
@@ -102,6 +118,10 @@ class PlacesLoader(DataLoader):
             generator=torch.Generator(),
             worker_init_fn=partial(outlive_signals, self.wanted),
         )
+
+    def __iter__(self):
+        with shared_memory():  # workers that do not persist begin anew each epoch
+            return super().__iter__()
 
     def close(self) -> None:
         """Let the workers end."""

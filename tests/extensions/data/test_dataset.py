@@ -1,14 +1,18 @@
 """The data set: what it refuses, what it reads, by number and by place."""
 
 import argparse
+import pickle
 import random
+import tempfile
 import types
+from multiprocessing.reduction import ForkingPickler
 
 import pytest
 import torch
 
 from extensions import manager
 from extensions.base.errors import UserError
+from extensions.data.batches import Batch
 from extensions.data.dataset import NOT_HERE, LatentsDataset, require_supported, way_on
 from extensions.data.latents import CorruptSample
 from extensions.data.loader import Place
@@ -178,3 +182,28 @@ def test_every_refused_flag_is_one_of_upstreams(patched):
 
     known = {action.dest for action in sdxl_train.setup_parser()._actions}
     assert set(NOT_HERE) - known == set()
+
+
+def test_a_batch_comes_from_a_worker_by_value():
+    """To the bit, and by no file of /dev/shm, whose descriptor PyTorch hands over by a socket in TMPDIR."""
+    nan = torch.tensor([0x7FC12345, 1], dtype=torch.int32).view(torch.float32)
+    made = Batch(latents=torch.rand(2, 4, 8, 6), input_ids_list=[torch.arange(6).view(2, 3), torch.zeros(0, 77)],
+                 loss_weights=nan, images=None, captions=["a", "é\udc80"], skipped_keys=[])  # fmt: skip
+    packed = bytes(ForkingPickler.dumps(made))
+    assert b"rebuild" not in packed and b"DupFd" not in packed
+    found = pickle.loads(packed)
+    assert type(found) is Batch and list(found) == list(made)
+    for name in ("latents", "loss_weights"):
+        assert found[name].numpy().tobytes() == made[name].numpy().tobytes() and found[name].dtype == made[name].dtype
+    pairs = zip(found["input_ids_list"], made["input_ids_list"], strict=True)
+    assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in pairs)
+    assert [found[name] for name in ("images", "captions", "skipped_keys")] == [None, ["a", "é\udc80"], []]
+    found["latents"] += 1  # it is the trainer's own
+
+
+def test_what_a_worker_makes_needs_no_temporary_folder(monkeypatch, tmp_path):
+    """Where TMPDIR takes nothing, PyTorch's way would lose the batch, and its reader wait for ever."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    batches = [Batch(latents=torch.full((1, 4, 8, 8), float(number))) for number in range(5)]
+    read = torch.utils.data.DataLoader(batches, batch_size=None, num_workers=1, timeout=60)
+    assert [float(each["latents"].mean()) for each in read] == [0, 1, 2, 3, 4]

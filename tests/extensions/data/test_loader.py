@@ -1,5 +1,6 @@
 """The loader over places: what each process reads, from any step, with workers and without."""
 
+import errno
 import os
 import signal
 
@@ -9,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extensions.data.loader import Place, Places, PlacesLoader
+from extensions.base.errors import UserError
+from extensions.data.loader import Place, Places, PlacesLoader, shared_memory
 from extensions.data.order import batch_count
 
 
@@ -133,3 +135,25 @@ def test_a_signal_to_the_whole_group_does_not_end_workers_whose_batches_are_want
         worker.terminate()
         worker.join(timeout=20)  # torch looks at the exit code meanwhile
         assert worker.exitcode == 0
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_full_shared_memory_is_one_line(number):
+    said = r"^/dev/shm has no room for what a data loader shares .*; make room there$"
+    with pytest.raises(UserError, match=said), shared_memory():
+        raise OSError(number, os.strerror(number))
+    with pytest.raises(OSError, match="many"), shared_memory():
+        raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_workers_that_cannot_be_given_a_queue(monkeypatch):
+    places = Places(Rows([0] * 5), 0, 1, 1, {})
+    places.begin(0, 0)
+    made = PlacesLoader(places.dataset, places, 1, False)
+
+    def full(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch.utils.data.DataLoader, "__iter__", full)
+    with pytest.raises(UserError, match="^/dev/shm has no room"):
+        iter(made)
