@@ -57,7 +57,10 @@ def main(trainer: Trainer, script: str, words: list[str], only_check: bool = Fal
     trial.check(args, config.optimizer, trainer.optimizer, trainer.schedule)
     if only_check:
         return
+    from extensions.trainer import tracking  # and with it accelerate, which a check alone is spared
+
     manager.set_args(args)
+    tracking.install()
     trainer.train(args)
 
 
