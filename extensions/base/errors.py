@@ -1,5 +1,9 @@
 """Raises what a user can mend, or has asked for, as exceptions of one line."""
 
+import errno
+import os
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
 WRAPPED = "\nOriginal Traceback"  # torch makes such a text, and an error of it, of one in a data-loader worker
 
 
@@ -39,6 +43,14 @@ def english(error: BaseException) -> str:
     said = " ".join(str(error).split())
     first, slash, second = said.partition(" / ")
     return first if slash and not second.isascii() else said
+
+
+def no_room(error: BaseException) -> UserError | None:
+    """Return, in one line, that a disk or a quota is full, where that is what the system has said; else None."""
+    if not isinstance(error, OSError) or error.errno not in FULL:
+        return None
+    what = f"{os.fsdecode(error.filename)} cannot be written" if error.filename else "a file cannot be written"
+    return UserError(f"{what} ({os.strerror(error.errno)}); make room, then the same command again")
 
 
 # Exit codes of processes that have said in one line how they ended.

@@ -8,7 +8,7 @@ import traceback
 from functools import partial
 
 from extensions.base import shared_exit
-from extensions.base.errors import EXPLAINED, UserError, printable
+from extensions.base.errors import EXPLAINED, UserError, no_room, printable
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 # What gloo, NCCL and the processes' store say when the other end of a connection has closed it.
@@ -21,6 +21,7 @@ def exit_with(error: BaseException | None) -> int:
         return 0
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
+    error = no_room(error) or error
     if isinstance(error, UserError):
         return _end(error.code, f"error: {one_line(error)}")
     if isinstance(error, KeyboardInterrupt):
@@ -66,6 +67,10 @@ def exit_code_of(main, arguments: list[str]) -> int:
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
         return 0
+    except OSError as error:
+        if no_room(error) is None:
+            raise
+        return exit_with(error)
 
 
 def exit_code_of_app(app, arguments: list[str]) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from extensions.base.errors import EXPLAINED
+from extensions.base.errors import EXPLAINED, UserError
 from extensions.base.shared_exit import ONE_REQUEST
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -41,9 +41,10 @@ def run(command: list[str], environment: dict[str, str], log: Path, held: tuple[
         )
         requests = Requests(process)
         previous = {number: signal.signal(number, requests.take) for number in FORWARDED}
+        written = Log(file, requests)
         try:
-            copy(process.stdout, Log(file, requests), requests.given_up)
-            return requests.code_of(wait(process, requests.given_up))
+            copy(process.stdout, written, requests.given_up)
+            return written.code_of(requests.code_of(wait(process, requests.given_up)))
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
@@ -173,7 +174,7 @@ def copy(source, file, given_up: Callable[[], bool]) -> None:
 
 
 class Log:
-    """train.log. Where its disk takes no more, the run is asked to save and stop: what it says is lost."""
+    """Writes train.log. Where its disk takes no more, the run is asked to save and stop: what it says is lost."""
 
     def __init__(self, file, requests: Requests):
         self.file, self.requests, self.full = file, requests, False
@@ -193,3 +194,7 @@ class Log:
                 flush=True,
             )
             self.requests.take(signal.SIGTERM)
+
+    def code_of(self, code: int) -> int:
+        """Return the launch's exit code. A run that was ended by this before it trained has something to mend."""
+        return UserError.code if self.full and code == 128 + signal.SIGTERM else code

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from extensions.base.errors import UserError
+from extensions.base.errors import UserError, no_room
 from extensions.launch.stages import Asked
 
 FILE = ".launch.lock"
@@ -79,11 +79,13 @@ def leave_nothing(path: Path, made: list[Path]) -> None:
 
 
 def opened(path: Path) -> int | None:
-    """Return the descriptor of the lock's file."""
+    """Return the descriptor of the lock's file. UserError on a full disk, where another launch may train, too."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError:
+    except OSError as error:
+        if full := no_room(error):
+            raise full from None
         return None
 
 

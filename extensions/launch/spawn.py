@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable
 
 from extensions.base import shared_exit
-from extensions.base.errors import EXPLAINED, UserError
+from extensions.base.errors import EXPLAINED, UserError, no_room
 from extensions.base.reporting import exit_with
 
 LOOPBACK = ("127.0.0.1", "localhost")
@@ -88,4 +88,8 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except UserError as error:
+        sys.exit(exit_with(error))
+    except OSError as error:  # torchrun has a temporary folder of its own
+        if no_room(error) is None:
+            raise
         sys.exit(exit_with(error))

@@ -47,6 +47,17 @@ def explained(what: str, hint: str, where: str) -> Iterator[None]:
     try:
         yield
     except FAULTS as error:
+        require_caches()
         raise UserError(f"{what}: {english(error) or hint}; see {where}") from None
     finally:
         logging.disable(before)
+
+
+def require_caches() -> None:
+    """Raise OSError where torch's compiler cannot make its folder in TMPDIR.
+
+    Libraries ask for the compiler when they are imported, pass over that it failed, and fail at something else.
+    """
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    cache_dir()

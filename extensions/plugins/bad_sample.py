@@ -17,6 +17,7 @@ from pathlib import Path
 
 from extensions.base.errors import UserError
 from extensions.base.processes import from_all
+from extensions.base.saving import writing
 from extensions.data import DATASET, ids
 from extensions.flags import values
 from extensions.flags.declared import Flag
@@ -106,7 +107,12 @@ class Plugin:
         if self.folder is None:
             return
         path = Path(self.folder) / LIST
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(path, "make room, then RESUME=auto goes on from the last state"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.add(path, key)
+
+    def add(self, path: Path, key: str) -> None:
+        """Add an id to the file."""
         with open(path, "a+", encoding="utf-8") as file:
             file.seek(0)
             if (line := ids.line(key)) not in file:

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from types import MethodType
 from typing import TYPE_CHECKING
 
 from extensions import manager
-from extensions.base.errors import NotFinite, UserError
+from extensions.base.errors import NotFinite, UserError, no_room
 from extensions.base.processes import any_process, from_all, from_main
 from extensions.base.saving import write_text
 from extensions.flags import values
@@ -134,21 +135,39 @@ class Plugin:
         request: {"optimizer_step": the one that failed, "samples": its ids}. Returns what to add to the run's last
         line: why there is no roll-back, or nothing.
         """
-        args, position = run.args, run.position
-        assert position is not None  # where the samples are known, so are their places
+        args = run.args
         blind = [p for p, sees in enumerate(from_all(run.accelerator, process_notes.seen(last.path))) if not sees]
         if blind:
             return f", but {process_notes.named(blind)} cannot read it: all machines need the same output folder"
-        done = request["optimizer_step"] - 1
-        if run.accelerator.is_main_process:
-            metadata = position.places.dataset.metadata
-            rows = dict.fromkeys(metadata.rows_of(request["samples"]).values(), done)
-            skipped.write(Path(args.output_dir), last, skipped.listed(position.places.skipped | rows, metadata))
-        if run.accelerator.is_local_main_process:  # a machine has a run folder of its own
-            text = json.dumps(request | {"state": str(last.path)}, indent=1)
-            write_text(Path(args.run_folder) / skipped.REQUEST, text)
-        run.accelerator.wait_for_everyone()  # no machine is to begin again before the others are asked
-        return ""
+        path = Path(args.run_folder) / skipped.REQUEST
+        text = json.dumps(request | {"state": str(last.path)}, indent=1)
+        # A machine has a run folder of its own; no machine is to begin again before the others are asked.
+        failed = run.accelerator.is_local_main_process and unwritten(lambda: write_text(path, text))
+        reasons = from_all(run.accelerator, failed)
+        if not any(reasons):
+            failed = run.accelerator.is_main_process and unwritten(lambda: self.leave_out(run, last, request))
+            reasons = from_all(run.accelerator, failed)
+        if not any(reasons):
+            return ""
+        if run.accelerator.is_local_main_process:
+            path.unlink(missing_ok=True)
+        return f", but there is no roll-back: {next(filter(None, reasons))}"
+
+    def leave_out(self, run: Run, last: State, request: dict) -> None:
+        """Write down the samples that whoever goes on from the state must not see."""
+        assert run.position is not None
+        metadata, done = run.position.places.dataset.metadata, request["optimizer_step"] - 1
+        rows = dict.fromkeys(metadata.rows_of(request["samples"]).values(), done)
+        skipped.write(Path(run.args.output_dir), last, skipped.listed(run.position.places.skipped | rows, metadata))
+
+
+def unwritten(write: Callable[[], None]) -> str | None:
+    """Write, and return why that could not be done, in a few words; None where it could."""
+    try:
+        write()
+    except (OSError, UserError) as error:
+        return str(no_room(error) or error).partition(";")[0]
+    return None
 
 
 def finite(gradients: list[torch.Tensor]) -> bool:

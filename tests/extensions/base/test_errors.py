@@ -1,5 +1,6 @@
 """What an error says, in English and in one line; exit codes that mean that it was said."""
 
+import errno
 import os
 import pickle
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extensions.base.errors import EXPLAINED, NotFinite, Stopped, UserError, english, printable
+from extensions.base.errors import EXPLAINED, NotFinite, Stopped, UserError, english, no_room, printable
 
 
 @pytest.mark.parametrize(
@@ -66,3 +67,17 @@ def test_what_is_printed_is_one_line_of_printable_characters(said):
 
 def test_what_no_encoding_holds_is_printable():
     assert printable("a\udcff\x1b\nb 日本") == "a\\udcff\\x1b\\nb 日本"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_something_to_mend(number):
+    said = str(no_room(OSError(number, "full", "/out/a\nb")))
+    assert said == f"/out/a\\nb cannot be written ({os.strerror(number)}); make room, then the same command again"
+    assert str(no_room(OSError(number, "full"))).startswith("a file cannot be written (")
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EIO, "broken", "/x"), OSError("full"), ValueError("full"), UserError()]
+)
+def test_other_faults_are_not(error):
+    assert no_room(error) is None

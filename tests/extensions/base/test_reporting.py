@@ -1,5 +1,6 @@
 """Exit codes, and one line for what a user can mend."""
 
+import errno
 import signal
 from types import SimpleNamespace
 from typing import Annotated
@@ -127,3 +128,17 @@ def test_an_app_ends_as_it_says():
 
     assert [reporting.exit_code_of_app(app, [code]) for code in ("0", "3")] == [0, 3]
     assert reporting.exit_code_of_app(app, ["--help"]) == 0
+
+
+def test_a_full_disk_is_one_line_wherever_it_is_met(capsys):
+    def writes(_):
+        with open("/dev/full", "w") as file:
+            file.write("x")
+
+    full = OSError(errno.ENOSPC, "No space left on device", "/out/x")
+    assert exit_with(full) == UserError.code and reporting.exit_code_of(writes, []) == UserError.code
+    one, other = capsys.readouterr().err.splitlines()
+    assert one.startswith("error: /out/x cannot be written (No space left on device); make room")
+    assert other.startswith("error: a file cannot be written (No space left on device); make room")
+    with pytest.raises(FileNotFoundError):
+        reporting.exit_code_of(lambda _: open("/nowhere/at/all"), [])

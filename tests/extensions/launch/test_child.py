@@ -154,3 +154,13 @@ def test_a_signal_is_for_those_that_train_not_their_launcher_or_workers(package)
     assert len(alive) == 2  # they end with their trainer's own shutdown
     for one in alive:
         one.kill()
+
+
+def test_a_full_log_before_the_training_is_something_to_mend(tmp_path, capfd):
+    (tmp_path / "log").symlink_to("/dev/full")
+    nap = "import time; print('loading', flush=True); time.sleep(60)"
+    assert child.run([sys.executable, "-c", nap], {}, tmp_path / "log") == 2
+    said = capfd.readouterr().err
+    assert said.count("error: ") == 1 and "log cannot be written (No space left on device)" in said
+    (tmp_path / "other").symlink_to("/dev/full")
+    assert child.run([sys.executable, "-c", STUBBORN], {}, tmp_path / "other") == 7  # it has told how it ended

@@ -1,5 +1,6 @@
 """Two launches do not train into one output folder. Real processes."""
 
+import errno
 import subprocess
 import sys
 
@@ -99,3 +100,12 @@ def test_who_is_refused_for_another_launch_leaves_that_ones_lock(tmp_path, quick
         with pytest.raises(UserError, match="another launch"), held(tmp_path):
             pass
         assert (tmp_path / output_lock.FILE).is_file()
+
+
+def test_a_full_disk_is_no_reason_to_do_without(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / ".launch.lock"))
+
+    monkeypatch.setattr(output_lock.os, "open", full)
+    with pytest.raises(UserError, match=r"launch.lock cannot be written \(No space left on device\)"), held(tmp_path):
+        pass

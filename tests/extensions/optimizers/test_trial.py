@@ -1,6 +1,7 @@
 """What an optimizer does not take is one line before anything is loaded."""
 
 import argparse
+import errno
 import logging
 
 import pytest
@@ -108,3 +109,14 @@ def test_what_works_is_let_through_and_nothing_is_touched(given, trainer, capfd)
     trainer.check(args)
     assert vars(args) == vars(trainer.flags(**given)) and torch.equal(torch.get_rng_state(), before)
     assert logging.root.manager.disable == 0 and "optimizer" not in capfd.readouterr().err
+
+
+def test_a_full_temporary_folder_is_not_the_optimizers_fault(monkeypatch):
+    """torch's compiler has a folder there; a library that fails without it fails at something else."""
+
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/torchinductor_me")
+
+    monkeypatch.setattr("torch._inductor.runtime.cache_dir_utils.cache_dir", full)
+    with pytest.raises(OSError, match="torchinductor_me"), optimizer_trial.explained("x", "y", "z"):
+        raise AssertionError("already registered")

@@ -1,5 +1,6 @@
 """Counting what was skipped: an id once, a line an id, a list, a limit."""
 
+import errno
 from types import SimpleNamespace
 
 import pytest
@@ -144,3 +145,14 @@ def test_contradictions(words, more, said):
 def test_values_that_are_none(word, said):
     with pytest.raises(UserError, match=said):
         flags(word)
+
+
+def test_a_full_disk_ends_the_run_in_a_line(tmp_path, monkeypatch):
+    made = plugin(run_folder=tmp_path)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(made, "add", full)
+    with pytest.raises(UserError, match=r"bad_samples.txt cannot be written \(.*\); make room, then RESUME=auto"):
+        made.micro_step_ended(batch("a"))

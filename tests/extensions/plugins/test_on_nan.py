@@ -1,6 +1,8 @@
 """NaN ends the run before the weights are spoiled, names the samples, and can be rolled back."""
 
+import errno
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -168,3 +170,25 @@ def test_refused(tmp_path):
         flags(tmp_path, "--on_nan_limit=0")
     with pytest.raises(UserError, match="--on_nan: invalid choice: 'go on'"):
         flags(tmp_path, "--on_nan=go on")
+
+
+@pytest.mark.parametrize("name", [skipped.REQUEST, skipped.FILE])
+def test_a_full_disk_keeps_from_rolling_back_and_hides_no_reason(tmp_path, monkeypatch, name):
+    args, _ = poisoned_at(tmp_path, 4)
+    args.on_nan = "rollback"
+
+    def full(write):
+        def maybe(path, text):
+            if Path(path).name == name:
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            write(path, text)
+
+        return maybe
+
+    for module in (on_nan, skipped):
+        monkeypatch.setattr(module, "write_text", full(module.write_text))
+    said = rf"gradients not finite at optimizer step 4; .*step00000003, but there is no roll-back: .*{name} cannot be"
+    with pytest.raises(NotFinite, match=said):
+        train(args)
+    assert not (tmp_path / skipped.REQUEST).exists()
+    assert skipped.of_state(states.newest_good(states.folder_of(tmp_path)), tmp_path, Images(13, 1)) == {}
