@@ -14,6 +14,8 @@ PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 STANDINS := .venv/.standins
 DEV := .venv/.dev
+# Names of files and texts are UTF-8, whatever the locale says.
+export PYTHONUTF8 := 1
 export PYTHON BASE_PYTHON
 ifeq ($(value PROFILE),tiny)
 RUNNING := $(STANDINS)

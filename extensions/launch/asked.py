@@ -6,12 +6,14 @@ from collections.abc import Mapping
 
 from extensions.base import secrets
 from extensions.base.errors import UserError
+from extensions.base.paths import ROOT
 from extensions.flags import attention, kinds
 from extensions.flags.values import count, file_name, parsed, switch
 from extensions.flags.words import Flags
 from extensions.launch import machines as several
 from extensions.launch.stages import PROFILES, REFERENCE, RESUMES, SD_SCRIPTS, TRAINERS, Asked
 
+OF_FILES = ("ARGS", "LOGS", "RAMDISK_DIR", "TMPDIR")  # variables that name some, beside those of the flags
 MOST_GPUS = 128  # of one machine: PyTorch counts no further
 
 
@@ -25,6 +27,7 @@ def handed_over() -> list[str]:
 
 def read(arguments: list[str], environment: Mapping[str, str] = os.environ) -> Asked:
     """Return what `train/lib/launch.sh` hands over: RUN NAME=VALUE… SCRIPT FLAGS…. UserError for a malformed one."""
+    require_utf8([*arguments, *(f"{name}={environment.get(name, '')}" for name in OF_FILES), str(ROOT)])
     run, rest = parsed("RUN_NAME", arguments[0], file_name), list(arguments[1:])
     facts = {}
     while rest and "=" in rest[0] and not rest[0].startswith("-"):
@@ -44,9 +47,6 @@ def read(arguments: list[str], environment: Mapping[str, str] = os.environ) -> A
     trainer = environment.get("TRAINER") or SD_SCRIPTS
     if trainer not in TRAINERS:
         raise UserError(f"TRAINER={trainer} is unknown; there is {', '.join(TRAINERS)}")
-    commit = facts.get("SD_SCRIPTS_REF") or environment.get("SD_SCRIPTS_REF", "")
-    if commit and trainer == REFERENCE:
-        raise UserError(f"SD_SCRIPTS_REF={commit} has no effect on TRAINER=reference; drop one of them")
     return Asked(
         run=run,
         script=rest[0],
@@ -67,12 +67,28 @@ def read(arguments: list[str], environment: Mapping[str, str] = os.environ) -> A
         force=switch("FORCE", environment.get("FORCE")),
         resume=resume(environment),
         batch_step=count("STEP", environment["STEP"], least=1) if environment.get("STEP") else 0,
-        sd_scripts_commit=commit,
+        sd_scripts_commit=commit_of(facts, environment, trainer),
         cpu=switch("CPU", environment.get("CPU")) or profile == "tiny",
         logs_shared=switch("LOGS_SHARED", environment.get("LOGS_SHARED")),
         notes=(*notes, *more),
         secrets=tuple((found | more_found).items()),
     )
+
+
+def require_utf8(words: list[str]) -> None:
+    """Refuse names of files that are no UTF-8: manifests, states and checkpoints could not hold them as text."""
+    for word in words:
+        if any("\udc80" <= each <= "\udcff" for each in word):
+            said = os.fsencode(word).decode("utf-8", "backslashreplace")
+            raise UserError(f"{said} is not UTF-8; rename the file or folder (convmv -f latin1 -t utf8)")
+
+
+def commit_of(facts: Mapping[str, str], environment: Mapping[str, str], trainer: str) -> str:
+    """Return the commit of sd-scripts that is asked for, or "". UserError beside the reference trainer."""
+    commit = facts.get("SD_SCRIPTS_REF") or environment.get("SD_SCRIPTS_REF", "")
+    if commit and trainer == REFERENCE:
+        raise UserError(f"SD_SCRIPTS_REF={commit} has no effect on TRAINER=reference; drop one of them")
+    return commit
 
 
 def without_workers(flags: Flags) -> tuple[Flags, list[str]]:

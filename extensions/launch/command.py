@@ -99,6 +99,7 @@ def environment(asked: Asked) -> dict[str, str]:
     """Variables of the training process, on top of the caller's."""
     # Upstream's log is drawn by rich, which folds lines at 80 columns when it writes to a pipe.
     chosen = {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "COLUMNS": "160"}
+    chosen |= {"PYTHONUTF8": "1"}  # as train/lib/launch.sh has it, for whoever runs command.sh by hand
     if asked.machines.count == 1 and "GLOO_SOCKET_IFNAME" not in os.environ:
         chosen |= {"GLOO_SOCKET_IFNAME": "lo"}  # gloo's processes, too, listen for this machine alone
     if "torch_compile" in asked.flags:

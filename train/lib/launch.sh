@@ -12,6 +12,9 @@ if (($#)); then
   exit 2
 fi
 
+# Names of files are UTF-8, whatever the locale says: manifests, states and checkpoints hold them as text.
+export PYTHONUTF8=1
+
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 RUN=${RUN_NAME:-$(basename "$0" .sh)}
 

@@ -130,3 +130,17 @@ def test_what_launch_sh_hands_over_is_read_to_the_letter(tmp_path):
     made = request.read(done.stdout.decode().split("\0")[:-1], {})
     assert (made.run, made.script, made.parent) == ("26010101", "fine_tune.py", "26010100")
     assert made.flags == Flags(words) and made.gpus == 3
+
+
+@pytest.mark.parametrize(
+    ("facts", "environment"),
+    [
+        (["GPUS=1", "sdxl_train.py", "--output_dir=/m\udce4"], {}),
+        ([], {"LOGS": "/\udce4"}),
+        ([], {"TMPDIR": "\udcff"}),
+    ],
+)
+def test_names_of_files_that_are_no_utf8(facts, environment):
+    with pytest.raises(UserError, match=r"=/?m?\\xe4 is not UTF-8; rename|TMPDIR=\\xff is not UTF-8"):
+        request.read(["26010101", *(facts or ["sdxl_train.py"])], environment)
+    request.read(["26010101", "sdxl_train.py", "--output_dir=/ä 日本"], {"LOGS": "/ä"})
