@@ -38,11 +38,19 @@ def _end(code: int, line: str = "") -> int:
     held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     shared_exit.record_exit(code)
     if line and shared_exit.claim_line(line):
+        end_bars()
         # One write: torchrun's processes do not buffer, and print's two could be another process's line apart.
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
     signal.pthread_sigmask(signal.SIG_SETMASK, held)
     return code
+
+
+def end_bars() -> None:
+    """End the line of each progress bar that is shown: what is said next stands in a line of its own."""
+    bars = getattr(sys.modules.get("tqdm"), "tqdm", None)
+    for bar in list(getattr(bars, "_instances", ())):
+        bar.close()
 
 
 def lost_a_process(error: BaseException) -> bool:

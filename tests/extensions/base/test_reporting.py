@@ -7,6 +7,7 @@ from typing import Annotated
 
 import pytest
 import typer
+from tqdm import tqdm
 
 from extensions.base import reporting, shared_exit
 from extensions.base.errors import UserError
@@ -142,3 +143,9 @@ def test_a_full_disk_is_one_line_wherever_it_is_met(capsys):
     assert other.startswith("error: a file cannot be written (No space left on device); make room")
     with pytest.raises(FileNotFoundError):
         reporting.exit_code_of(lambda _: open("/nowhere/at/all"), [])
+
+
+def test_the_line_stands_below_a_progress_bar(capsys):
+    with tqdm(total=4):
+        assert exit_with(UserError("no base; give one")) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "error: no base; give one"
