@@ -35,10 +35,10 @@ def test_a_run_whose_files_all_have_such_names(trainer, locale, standins, tmp_pa
     shutil.copy(standins["meta_sdxl"], data / "meta_lat.json")
     words = {"in_json": data / "meta_lat.json", "train_data_dir": data / "latents"}
     flags = " ".join(f"--{name}={shlex.quote(str(path))}" for name, path in words.items())
-    settings = {"PROFILE": "tiny", "TRAINER": trainer, "ARGS": f"{flags} --states_every_n_steps=1"} | locale
+    settings = {"PROFILE": "tiny", "TRAINER": trainer, "TINY_STEPS": 2} | locale
     output, logs = tmp_path / NAME, tmp_path / f"logs {NAME}"
-    for steps, more in ((1, {}), (2, {"RESUME": "auto"})):
-        done = launch("24120801", output, LOGS=logs, TINY_STEPS=steps, **settings | more)
+    for words, resume in (("--stop_at_step=1", ""), ("", "auto")):
+        done = launch("24120801", output, LOGS=logs, ARGS=f"{flags} {words}", RESUME=resume, **settings)
         assert done.code == 0 and "Traceback" not in done.said, done.said[-3000:]
     assert states.newest_good(states.folder_of(done.output)).optimizer_steps == 2
     (first, second) = sorted(logs.glob("24120801/*"))
