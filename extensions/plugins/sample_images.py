@@ -64,7 +64,7 @@ class Plugin:
         """Read the prompts, and take the trainer's flags away from its own sampler."""
         if not (args.sample_prompts or args.sample_captions):
             raise UserError("sample_images is listed without --sample_prompts or --sample_captions; give one")
-        if args.sample_sampler not in (None, "ddim"):  # upstream's default
+        if getattr(args, "sample_sampler", "ddim") not in (None, "ddim"):  # upstream's default, and its flag alone
             raise UserError(f"--sample_sampler={args.sample_sampler}: sample_images draws by Euler; drop the flag")
         if not args.output_dir:
             raise UserError("sample_images needs --output_dir, where the images go")
