@@ -19,6 +19,15 @@ from extensions.base.paths import ROOT, SUBMODULE
 from extensions.upstream import git
 
 NEEDED = ("sdxl_train.py", "fine_tune.py", "library/train_util.py", "library/sdxl_train_util.py")
+READ = (
+    "pack-objects",
+    "--stdout",
+    "-q",
+    "--missing=allow-any",
+    "--no-reuse-delta",
+    "--no-reuse-object",
+    "--window=0",
+)
 
 SECONDS = 60
 
@@ -44,27 +53,50 @@ def ensure(root: Path = ROOT) -> Path:
 
 def _ensure(root: Path) -> Path:
     submodule = root / "sd-scripts"
-    if is_present(submodule) and has_commit(submodule, pin(root)):
-        with told_how_to_fetch(root):
+    wanted = pin(root)
+    with told_how_to_fetch(root):
+        require_readable(submodule)
+        if is_present(submodule) and has_commit(submodule, wanted):
             heal(submodule)
-        return submodule
+            return submodule
     print("fetching the sd-scripts submodule …", file=sys.stderr, flush=True)
     require_answer(root)
-    done = git.run(root, "submodule", "update", "--init", "sd-scripts")
-    if done.returncode != 0:
-        if not ((submodule / ".git").exists() and has_commit(submodule, pin(root))):
-            if (submodule / ".git").exists():  # a clone that was killed, or whose pack is damaged
-                raise UserError(f"sd-scripts/ is damaged or half cloned ({git.reason(done)}); {anew(root)}")
-            raise UserError(
-                f"sd-scripts/ is empty and could not be fetched ({git.reason(done)}); "
-                "go online once and run: git submodule update --init"
-            )
-        with told_how_to_fetch(root):
-            leave_out_missing(submodule, pin(root))
+    update(root, wanted)
     missing = [name for name in NEEDED if not (submodule / name).is_file()]
     if missing:
         raise UserError(f"sd-scripts/ is damaged: it has no {missing[0]}; {anew(root)}")
     return submodule
+
+
+def require_readable(submodule: Path) -> None:
+    """Raise UserError where there is a clone whose own commit cannot be read: no fetching mends that."""
+    if (submodule / ".git").exists():
+        git.output(submodule, "cat-file", "-e", "HEAD^{commit}")
+
+
+def update(root: Path, commit: str) -> None:
+    """Fetch the pin and check it out, without the files that the copy lacks. UserError where it cannot be had."""
+    submodule = root / "sd-scripts"
+    try:
+        done = git.fetch(root, "submodule", "update", "--init", "sd-scripts")
+    except git.NoAnswerError as error:
+        raise UserError(unfetched(str(error))) from None
+    if done.returncode == 0:
+        return
+    if not (submodule / ".git").exists():
+        raise UserError(unfetched(git.reason(done)))
+    if not has_commit(submodule, commit):  # a clone that was killed, or whose pack is damaged
+        raise UserError(f"sd-scripts/ is damaged or half cloned ({git.reason(done)}); {anew(root)}")
+    with told_how_to_fetch(root):
+        require_whole(submodule, commit)
+        leave_out_missing(submodule, commit)
+
+
+def unfetched(why: str) -> str:
+    """Return what is said where the submodule is not there and cannot be had."""
+    return (
+        f"sd-scripts/ is empty and could not be fetched ({why}); go online once and run: git submodule update --init"
+    )
 
 
 @contextmanager
@@ -86,23 +118,40 @@ def require_answer(root: Path) -> None:
     """Raise UserError where the repository neither answers nor refuses: a firewall would hold git for minutes."""
     url = git.output(root, "config", "--file", ".gitmodules", "submodule.sd-scripts.url")
     try:
-        git.run(root, "ls-remote", url, "HEAD", timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        raise UserError(
-            f"sd-scripts/ is empty and could not be fetched (no answer within {SECONDS} s); "
-            "go online once and run: git submodule update --init"
-        ) from None
+        git.fetch(root, "ls-remote", url, "HEAD", timeout=SECONDS)
+    except git.NoAnswerError:
+        raise UserError(unfetched(f"no answer within {SECONDS} s")) from None
 
 
 def heal(submodule: Path) -> None:
     """Finish a checkout that stopped at files this copy lacks (a plain `git submodule update` does)."""
     if git.output(submodule, "ls-files", "--deleted"):
-        leave_out_missing(submodule, git.output(submodule, "rev-parse", "HEAD"))
+        commit = git.output(submodule, "rev-parse", "HEAD")
+        require_whole(submodule, commit)
+        leave_out_missing(submodule, commit)
 
 
 def has_commit(repository: Path, commit: str) -> bool:
     """Tell whether the repository holds this commit."""
     return git.run(repository, "cat-file", "-e", f"{commit}^{{commit}}").returncode == 0
+
+
+def require_whole(repository: Path, commit: str) -> list[str]:
+    """Read every file of `commit`; the paths of those that this copy does not hold, none of them a program.
+
+    UserError for what cannot be read. Before a checkout: in what is marked as a partial clone git asks for a damaged
+    object without end. To pack all anew, to nowhere, is its way to read without asking.
+    """
+    missing = missing_paths(repository, commit)
+    programs = [path for path in missing if path.endswith(".py")]
+    if programs:
+        raise UserError(f"it has no {programs[0]}")
+    listed = git.output(repository, "rev-list", "--objects", "--no-walk", "--missing=print", commit)
+    held = [line.split()[0] for line in listed.splitlines() if not line.startswith("?")]
+    read = git.run(repository, *READ, input="\n".join(held), stdout=subprocess.DEVNULL)
+    if read.returncode != 0:
+        raise UserError(git.reason(read))
+    return missing
 
 
 def leave_out_missing(tree: Path, commit: str) -> list[str]:

@@ -117,8 +117,13 @@ def build(source: Path, tree: Path, commit: str) -> None:
 def fresh_worktree(source: Path, tree: Path, commit: str) -> None:
     """Make a clean worktree of the submodule at `commit`, whatever stood there before."""
     remove_worktree(source, tree)
+    with submodule.told_how_to_fetch(source.parent):
+        missing = submodule.require_whole(source, commit)
     git.output(source, "worktree", "add", "--force", "--no-checkout", "--detach", str(tree), commit)
-    submodule.leave_out_missing(tree, commit) if is_partial(source) else git.output(tree, "reset", "--hard")
+    if missing or is_partial(source):
+        submodule.leave_out_missing(tree, commit)
+    else:
+        git.output(tree, "reset", "--hard")
 
 
 def is_partial(source: Path = SUBMODULE) -> bool:
@@ -148,7 +153,7 @@ def export(tree: Path, base: str) -> list[tuple[str, bytes]]:
     commits = git.output(tree, "rev-list", "--reverse", f"{base}..HEAD").split()
     exported = []
     for number, commit in enumerate(commits, start=1):
-        text = git.run(tree, "format-patch", "-1", "--stdout", *EXPORT, commit).stdout
+        text = git.text(tree, "format-patch", "-1", "--stdout", *EXPORT, commit)
         exported.append((file_name(tree, number, commit), text.encode()))
     return exported
 

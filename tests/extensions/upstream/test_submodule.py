@@ -1,5 +1,7 @@
 """The submodule on machines that have it, lack it, or have a copy without its large files. Real git."""
 
+import os
+import shutil
 import subprocess
 import sys
 
@@ -7,7 +9,7 @@ import pytest
 
 from extensions.base.errors import UserError
 from extensions.base.paths import ROOT
-from extensions.upstream import git, submodule
+from extensions.upstream import git, submodule, tree
 
 FILES = [*submodule.NEEDED, "large.bin"]
 
@@ -138,3 +140,84 @@ def test_a_damaged_clone_says_how_to_fetch_it_anew(project, upstream, damage):
     done = subprocess.run(["bash", "-c", command], cwd=project, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (submodule.ensure(project) / "sdxl_train.py").is_file()
+
+
+@pytest.fixture
+def cloned(project, upstream):
+    """The same with the submodule fetched, its objects in one pack of its own, marked as a partial clone."""
+    git.output(upstream, "gc", "-q")
+    submodule.ensure(project)
+    kept = project / ".git" / "modules" / "sd-scripts"
+    git.output(project / "sd-scripts", "config", "remote.origin.promisor", "true")
+    for path in kept.glob("objects/pack/*"):  # a clone on the same disk has them by hard links
+        shutil.copyfile(path, path.with_name("own"))
+        path.with_name("own").replace(path)
+    return project
+
+
+def damage(project, how):
+    """Damage the pack; its work tree stays whole."""
+    folder = project / ".git" / "modules" / "sd-scripts" / "objects" / "pack"
+    pack, index = next(folder.glob("*.pack")), next(folder.glob("*.idx"))
+    content = bytearray(pack.read_bytes())
+    if how == "a file":
+        listed = git.output(project, "verify-pack", "-v", str(index)).splitlines()
+        blob = git.output(project / "sd-scripts", "rev-parse", "HEAD:library/train_util.py")
+        start = next(int(line.split()[4]) for line in listed if line.startswith(blob))
+        content[start + 6] ^= 0x55
+    elif how == "all":
+        content[12:-20] = bytes(len(content) - 32)
+    elif how == "cut":
+        del content[len(content) // 2 :]
+    elif how == "empty":
+        content.clear()
+    index.unlink() if how == "no index" else None
+    pack.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["a file", "all", "cut", "empty", "no index"])
+def test_a_damaged_pack_is_one_line_of_the_build(cloned, how, tmp_path, monkeypatch):
+    """The verb itself, in seconds; nobody is asked for what is damaged."""
+    for name in ("extensions", "patches"):
+        shutil.copytree(ROOT / name, cloned / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (cloned / "sd-scripts-runtime").mkdir()
+    (tmp_path / "ssh").write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\nexec sleep 30\n")
+    (tmp_path / "ssh").chmod(0o755)
+    git.output(cloned / "sd-scripts", "config", "remote.origin.url", "ssh://nowhere/sd-scripts")
+    monkeypatch.setenv("GIT_SSH", str(tmp_path / "ssh"))
+    damage(cloned, how)
+    words = [sys.executable, "-m", "extensions.upstream.patches", "build"]
+    variables = {**os.environ, "PYTHONPATH": str(cloned)}
+    done = subprocess.run(words, cwd=cloned, env=variables, capture_output=True, text=True, timeout=25, check=False)
+    assert done.returncode == 2 and not (tmp_path / "asked").exists()
+    assert done.stderr.startswith("error: sd-scripts/ is damaged (") and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.endswith(
+        "fetch it anew: rm -rf sd-scripts .git/modules/sd-scripts && git submodule update --init\n"
+    )
+
+
+def test_a_program_that_the_copy_lost_is_not_left_out_of_a_worktree(project, upstream, tmp_path):
+    source = submodule.ensure(project)
+    git.output(source, "config", "remote.origin.promisor", "true")
+    blob = git.output(upstream, "rev-parse", "HEAD:library/train_util.py")
+    (project / ".git" / "modules" / "sd-scripts" / "objects" / blob[:2] / blob[2:]).unlink()
+    with pytest.raises(UserError, match=r"is damaged \(it has no library/train_util\.py\); fetch it anew: "):
+        tree.fresh_worktree(source, tmp_path / "worktree", submodule.pin(project))
+
+
+def test_git_that_does_not_end_is_ended(tmp_path):
+    with pytest.raises(UserError, match=r"git -c alias\.wait=!sleep 9 in .* did not end within 0\.2 s"):
+        git.run(tmp_path, "-c", "alias.wait=!sleep 9", "wait", timeout=0.2)
+
+
+def test_no_git_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="git is not installed"):
+        git.output(tmp_path, "status")
+
+
+def test_what_is_no_utf_8_comes_back_readable(tmp_path):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / "a").write_bytes(b"caf\xe9\n")
+    git.output(tmp_path, "add", "a")
+    assert "+caf\\xe9\n" in git.run(tmp_path, "diff", "--cached").stdout
