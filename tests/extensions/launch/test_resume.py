@@ -5,28 +5,12 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 
 from extensions.base.errors import UserError
 from extensions.launch import checks, resume
-from extensions.launch.stages import Asked
-from extensions.resume import parts, skipped, states
-from extensions.resume.description import Description
+from extensions.resume import skipped, states
 from tests.helpers import asking
-
-PLUGINS = "--extensions=resume_at_step,save_states"
-
-
-def asked(folder, *more, run="25031101", parent="25030802", **environment) -> Asked:
-    output = f"--output_dir={folder / f'model_out_{run}'}"
-    return asking.asked(PLUGINS, output, *more, run=run, facts=("GPUS=1", f"PARENT={parent}"), **environment)
-
-
-def state(folder, run, steps):
-    where = states.folder_of(folder / f"model_out_{run}")
-    temporary = states.begin(where, steps)
-    entry = parts.Part("w.safetensors", {"w": torch.full((3,), float(steps))}).write(temporary)
-    return states.commit(temporary, Description(optimizer_steps=steps), {"w.safetensors": entry})
+from tests.helpers.resuming import asked, state
 
 
 def test_the_newest_good_state_of_the_run_itself(tmp_path):

@@ -10,7 +10,7 @@ from extensions.base.errors import UserError
 from extensions.launch import checks, resume
 from extensions.launch.stages import Staged, become
 from extensions.resume import states
-from tests.extensions.launch.test_resume import asked, state
+from tests.helpers.resuming import asked, state
 
 
 def damage(path: Path, how: str) -> None:
