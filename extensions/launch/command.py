@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from extensions.base.paths import COMPILED, CONFIGS, TORCH_EXTENSIONS
@@ -15,6 +16,8 @@ START = (sys.executable, "-m", "extensions.launch.spawn")
 # Minutes that processes wait for another in one call, as they do while process 0 writes a checkpoint. NCCL's ten end
 # the run where a disk takes less than 12 MB/s for 7 GB. (Of states they wait in many calls, without limit.)
 PATIENCE = 60
+# By any of these the caller chooses where NCCL listens.
+NCCL_ADDRESSES = {"NCCL_SOCKET_IFNAME", "NCCL_SOCKET_FAMILY", "NCCL_COMM_ID"}
 
 
 def build(asked: Asked, tree: Path | None) -> list[str]:
@@ -95,13 +98,25 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def loopback(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables by which gloo and NCCL listen for this machine alone, where the caller's say nothing.
+
+    NCCL's sockets carry how its processes find each other; tensors take NVLink, peer access or shared memory. It
+    finds no address of version 6 on `lo`, and none that another address (NCCL_COMM_ID) reaches.
+    """
+    chosen = {} if "GLOO_SOCKET_IFNAME" in given else {"GLOO_SOCKET_IFNAME": "lo"}
+    if not given.keys() & NCCL_ADDRESSES:
+        chosen |= {"NCCL_SOCKET_IFNAME": "=lo"}  # without the sign it would be a beginning of names
+    return chosen
+
+
 def environment(asked: Asked) -> dict[str, str]:
     """Variables of the training process, on top of the caller's."""
     # Upstream's log is drawn by rich, which folds lines at 80 columns when it writes to a pipe.
     chosen = {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "COLUMNS": "160"}
     chosen |= {"PYTHONUTF8": "1"}  # as train/lib/launch.sh has it, for whoever runs command.sh by hand
-    if asked.machines.count == 1 and "GLOO_SOCKET_IFNAME" not in os.environ:
-        chosen |= {"GLOO_SOCKET_IFNAME": "lo"}  # gloo's processes, too, listen for this machine alone
+    if asked.machines.count == 1:
+        chosen |= loopback(os.environ)
     if "torch_compile" in asked.flags:
         # Compiled code of one run; another launch of it finds it there, on a processor of the same kind.
         folder = COMPILED / asked.run / processor.kind()

@@ -74,9 +74,28 @@ def test_a_launch_on_gpus_chooses_its_port_as_it_starts():
 
 def test_several_machines_choose_for_themselves(monkeypatch):
     two = asking.asked(NNODES="2", NODE_RANK="0", MASTER_ADDR="10.0.0.1")
-    assert "GLOO_SOCKET_IFNAME" not in command.environment(two)
+    assert not {"GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"} & command.environment(two).keys()
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "eth1")
     assert "GLOO_SOCKET_IFNAME" not in command.environment(asking.asked())
+
+
+@pytest.mark.parametrize(
+    ("given", "chosen"),
+    [
+        ({}, {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "=lo"}),
+        ({"GLOO_SOCKET_IFNAME": "eth1"}, {"NCCL_SOCKET_IFNAME": "=lo"}),
+        ({"NCCL_SOCKET_IFNAME": "eth1"}, {"GLOO_SOCKET_IFNAME": "lo"}),
+        ({"NCCL_SOCKET_FAMILY": "AF_INET6"}, {"GLOO_SOCKET_IFNAME": "lo"}),
+        ({"NCCL_COMM_ID": "10.0.0.1:1"}, {"GLOO_SOCKET_IFNAME": "lo"}),
+    ],
+)
+def test_one_machine_listens_for_itself_unless_told_otherwise(monkeypatch, given, chosen):
+    for name in ("GLOO_SOCKET_IFNAME", *command.NCCL_ADDRESSES):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    found = command.environment(asking.asked())
+    assert {name: value for name, value in found.items() if name.endswith("IFNAME")} == chosen
 
 
 def test_no_temporary_folder_is_one_line(monkeypatch):
