@@ -63,10 +63,10 @@ def pipeline(family, found, tokenizers, standins, objective, zeros: bool):
 
 CASES = [
     ("sdxl", "epsilon", "null", 5.0, ""),
-    ("sdxl", "v, zero terminal SNR", "zero", 5.0, ""),
-    ("sdxl", "v", "null", 3.0, "a blur"),
     ("sd2", "v, zero terminal SNR", "null", 5.0, "a blur"),
-    ("sd2", "epsilon", "null", 1.0, ""),
+    pytest.param("sdxl", "v, zero terminal SNR", "zero", 5.0, "", marks=pytest.mark.slow),
+    pytest.param("sdxl", "v", "null", 3.0, "a blur", marks=pytest.mark.slow),
+    pytest.param("sd2", "epsilon", "null", 1.0, "", marks=pytest.mark.slow),
 ]
 
 

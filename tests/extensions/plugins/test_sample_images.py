@@ -13,7 +13,7 @@ from tests.helpers.launching import launch
 
 RUN = "25022601"
 PLUGINS = "unet_percent,dual_tag,token_chunks,resume_at_step,save_states,on_nan,record_run"
-SD_SCRIPTS = pytest.param("sd-scripts", marks=pytest.mark.upstream)
+SD_SCRIPTS = pytest.param("sd-scripts", marks=[pytest.mark.upstream, pytest.mark.slow])
 LONG = ", ".join(f"tag {number}" for number in range(60))
 
 
