@@ -13,7 +13,10 @@
                 prepare (DDP, DeepSpeed)
                   first_optimizer_step                  where the run stands
                   training_begins
+                    state_restored                      where the run goes on exactly
+                    state_bytes                         is there room for its states?
                   evaluate                              here, behind each optimizer step, and at the end
+                    averages                            to be looked at, too
                     figures_measured
     loop        for each epoch of epoch_range
                   for each batch of epoch_batches       read ahead, in the data loader's workers:
@@ -34,6 +37,7 @@
                   save where --save_every_n_epochs says so
                   epoch_ended
     end           training_ends
+                    state_parts                         of each training state, here and at intervals
                 save the last checkpoint
                   run_ended                             also after an error
 
@@ -57,8 +61,6 @@ hookimpl = pluggy.HookimplMarker(NAMESPACE)
 
 
 # --- before anything is loaded ---------------------------------------------------------------
-
-
 @hookspec
 def check_arguments(args):
     """Refuse what cannot work. Called once the flags are parsed, before data or model are read.
@@ -84,15 +86,12 @@ def held_out_rows(args, index):
 
 
 # --- in the data loader's workers, for each sample and batch ------------------------------------
-
-
 @hookspec(firstresult=True)
 def compose_text(caption, tags, key, draw, args):
     """The text that one sample is trained on, as `str`. First result.
 
-    caption, tags: `str`, "" where the metadata have none. key: the sample's id. draw: a
-    `random.Random` seeded from (run seed, epoch, key) only. Without a plugin: caption, separator,
-    tags, as upstream joins them.
+    caption, tags: `str`, "" where the metadata have none. key: the sample's id. draw: a `random.Random` seeded from
+    (run seed, epoch, key) only. Without a plugin: caption, separator, tags, as upstream joins them.
     """
 
 
@@ -106,14 +105,9 @@ def tokenize(texts, tokenizers):
 
 
 # --- once, on every process ---------------------------------------------------------------------
-
-
 @hookspec
 def models_loaded(models):
-    """The models are in memory, nothing is frozen or wrapped yet.
-
-    models: `extensions.model.models.Models` (unet, text_encoders, vae).
-    """
+    """The models, a `model.models.Models` (unet, text_encoders, vae), are in memory, nothing is frozen or wrapped."""
 
 
 @hookspec
@@ -138,10 +132,22 @@ def optimizer_built(models, optimizer):
 
 @hookspec
 def training_begins(run):
-    """Everything is prepared and the counters are known; the first batch is not read yet.
+    """Everything is prepared, no batch is read. run: `loop.Run` (args, accelerator, optimizer, counters, …)."""
 
-    run: `extensions.loop.Run` (args, accelerator, optimizer, lr_scheduler, dataloader, counters).
-    """
+
+@hookspec
+def state_restored(run, state):
+    """A `resume.description.State` is put back; take what `state_parts` has given it, by `state.file`, if it is there."""
+
+
+@hookspec
+def state_bytes(models):
+    """Bytes that a plugin's parts of a training state will take, those of all processes together, as `int`."""
+
+
+@hookspec
+def state_parts(run):
+    """What each process adds to a training state: [(file name of its own, function giving tensors and numbers), …]."""
 
 
 @hookspec(firstresult=True)
@@ -160,8 +166,6 @@ def epoch_batches(run, epoch):
 
 
 # --- in the loop --------------------------------------------------------------------------------
-
-
 @hookspec(firstresult=True)
 def encode_tokens(input_ids, tokenizers, text_encoders, projection, clip_skip):
     """Hidden states of a batch of token ids. First result.
@@ -207,6 +211,11 @@ def evaluate(run, ended):
 
 
 @hookspec
+def averages(run):
+    """Averages to evaluate: {name: function giving a context manager, in which the models of all processes have it}."""
+
+
+@hookspec
 def figures_measured(run, figures):
     """A plugin has measured something after `run.optimizer_steps` optimizer steps; told on process 0 alone.
 
@@ -235,8 +244,6 @@ def checkpoint_saved(path, optimizer_steps):
 
 
 # --- at the end ---------------------------------------------------------------------------------
-
-
 @hookspec
 def run_ended(error):
     """The trainer returned (error None) or raised (the exception). Called once on every process."""

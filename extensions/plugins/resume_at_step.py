@@ -18,6 +18,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from extensions import manager
 from extensions.base.errors import UserError
 from extensions.base.processes import from_main
 from extensions.data import DATASET
@@ -110,8 +111,7 @@ class Plugin:
         from extensions.loop import Position
 
         run.position = Position(self.places(run, run.dataloader.dataset), identity.of_run(self.launched, run))
-        if self.state:
-            # All else was compared, and told, before anything was loaded.
+        if self.state:  # all else was compared, and told, before anything was loaded
             identity.require_same(self.state, {"data": run.position.identity["data"]}, self.allowed)
         left = self.end(run) - self.start
         if left < 0 or not left and not from_main(run.accelerator, self.owes_last(run.args)):
@@ -127,10 +127,10 @@ class Plugin:
 
     def places(self, run, dataset) -> Places:
         """Return the order of this process's data."""
-        accelerator, accumulation = run.accelerator, run.args.gradient_accumulation_steps
         from extensions.data.loader import Places
 
-        of_process = (dataset, accelerator.process_index, accelerator.num_processes, accumulation)
+        ranks = run.accelerator
+        of_process = (dataset, ranks.process_index, ranks.num_processes, run.args.gradient_accumulation_steps)
         if self.state:
             passed_over = skipped.of_state(self.state, Path(run.args.output_dir), dataset)
             return Places(*of_process, passed_over, self.start - self.state.facts.data_steps)
@@ -160,6 +160,7 @@ class Plugin:
             from extensions.resume import capture
 
             self.streams = capture.restore(run, self.models, self.state)
+            manager.current().hook.state_restored(run=run, state=self.state)
             run.micro_steps, run.samples = self.state.facts.micro_steps, self.state.facts.samples
             print(f"resume_at_step: everything of {self.state.path} is restored", flush=True)
 
@@ -222,9 +223,8 @@ class Plugin:
         if self.loader is None:
             from extensions.data.loader import PlacesLoader
 
-            args = run.args
-            dataset, workers = run.dataloader.dataset, args.max_data_loader_n_workers
-            self.loader = PlacesLoader(dataset, run.position.places, workers, args.persistent_data_loader_workers)
+            workers = run.args.max_data_loader_n_workers, run.args.persistent_data_loader_workers
+            self.loader = PlacesLoader(run.dataloader.dataset, run.position.places, *workers)
         return self.batches(run, self.loader)
 
     def batches(self, run, loader: PlacesLoader):

@@ -17,9 +17,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from extensions import manager
 from extensions.base import manifest, saving
 from extensions.base.errors import Stopped, UserError
-from extensions.base.processes import from_main
+from extensions.base.processes import from_all, from_main
 from extensions.base.shared_exit import ONE_REQUEST
 from extensions.flags import values
 from extensions.flags.declared import Flag
@@ -81,7 +82,8 @@ class Plugin:
         self.writer = Writer(folder, run.args.keep_states, run.accelerator)
         self.saved = run.optimizer_steps
         inner = getattr(run.optimizer, "optimizer", run.optimizer)  # accelerate's wrapper has it inside
-        require_room_for_all(self.writer, capture.expected_bytes(self.models, inner))
+        others = sum(manager.current().hook.state_bytes(models=self.models))
+        require_room_for_all(self.writer, capture.expected_bytes(self.models, inner) + others)
         for number in SIGNALS:
             signal.signal(number, self.asked_to_stop)
 
@@ -153,10 +155,11 @@ class Plugin:
             ],
             made_with=run.position.identity,
         )
-        processes = range(run.accelerator.num_processes)
-        writers = list(processes) if capture.divided(run) else [0]
+        parts = capture.values(run, self.models)
+        parts += [part for added in manager.current().hook.state_parts(run=run) for part in added]
+        writers = [process for process, some in enumerate(from_all(run.accelerator, bool(parts))) if some]
         assert self.writer is not None
-        self.writer.save(facts, capture.values(run, self.models), writers, wait)
+        self.writer.save(facts, parts, writers, wait)
         self.saved = run.optimizer_steps
 
     @hookimpl

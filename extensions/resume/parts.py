@@ -5,7 +5,7 @@ no room, they are written as they are while it waits.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,8 +67,9 @@ def read(path: Path, device: torch.device = CPU):
         return put_together(json.loads(file.metadata()["tree"]), tensors)
 
 
-def read_tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield (key, tensor) of a part that is one dict of tensors, one in memory at a time."""
+def read_tensors(path: Path, wanted: Callable[[str], bool] = bool) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield (key, tensor) of a part that is one dict of tensors, one in memory at a time. wanted: of a key."""
     with opened(path) as file:
         for key, entry in json.loads(file.metadata()["tree"])["dict"]:
-            yield key, file.get_tensor(entry["tensor"])
+            if wanted(key):
+                yield key, file.get_tensor(entry["tensor"])
