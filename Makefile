@@ -23,7 +23,7 @@ else
 RUNNING := $(INSTALLED)
 endif
 
-.PHONY: help setup latents index check-data pack train batch chain tricks kills runs show diff plan plan-check parity \
+.PHONY: help setup latents index check-data pack train batch chain tricks kills runs show diff plan plan-check ema parity \
 	patched check-patches diff-upstream save-patches port-patches report compare watch lint test test-all lock ramdisk-clean clean
 
 help:
@@ -54,6 +54,9 @@ batch: $(RUNNING) ## RUN=25022601 STEP=123 [PROFILE=tiny]: the samples and texts
 
 plan: $(INSTALLED) ## RUN=25022601 [GPUS=n] [ARGS="--flag=x"] [VRAM=24] [IMG_S=1.9] [IMAGES=n]: what it will cost
 	@"$$PYTHON" -m extensions.plan -- "$${RUN-}"
+
+ema: $(INSTALLED) ## RUN=25022601 LENGTH=0.07 [STEP=n] [OUT=x.safetensors]: a checkpoint of averaged weights, of any length from 0.02 to 0.25
+	@"$$PYTHON" -m extensions.report.ema --step="$${STEP-}" --out="$${OUT-}" -- "$${RUN-}" "$${LENGTH-}"
 
 plan-check: $(INSTALLED) ## the plan's memory model against every recorded reading
 	@"$$PYTHON" -m extensions.plan --check

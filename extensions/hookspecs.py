@@ -137,7 +137,7 @@ def training_begins(run):
 
 @hookspec
 def state_restored(run, state):
-    """A `resume.description.State` is put back; take what `state_parts` has given it, by `state.file`, if it is there."""
+    """A `resume.description.State` is put back; take what `state_parts` gave it, by `state.file`, if it is there."""
 
 
 @hookspec
@@ -147,7 +147,7 @@ def state_bytes(models):
 
 @hookspec
 def state_parts(run):
-    """What each process adds to a training state: [(file name of its own, function giving tensors and numbers), …]."""
+    """What each process adds to a training state: [(file name of its own, function giving tensors, numbers), …]."""
 
 
 @hookspec(firstresult=True)
@@ -212,7 +212,7 @@ def evaluate(run, ended):
 
 @hookspec
 def averages(run):
-    """Averages to evaluate: {name: function giving a context manager, in which the models of all processes have it}."""
+    """Averages to evaluate: {name: function giving a context manager; in it all processes' models have the average}."""
 
 
 @hookspec

@@ -11,6 +11,9 @@ from extensions.base.paths import ROOT
 
 # What is tested by way of another file's test, where it is used.
 COVERED = {
+    "averages/beside": "../end_to_end/test_averages_run.py",
+    "averages/ranks": "averages/test_shown.py",
+    "averages/shares": "averages/test_snapshots.py",
     "data/batches": "data/test_dataset.py",
     "data/hashing": "data/test_order.py",
     "data/index/layout": "data/index/test_reader.py",

@@ -4,7 +4,7 @@ A text encoder that does not train is held in bf16, to be run in it, and `--full
 right for the forward pass, and a loss in the file, which chains of runs would hand on.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -55,21 +55,27 @@ def frozen(models: Models) -> dict[str, torch.dtype]:
     """Return {name in the file: dtype that it is held in} of the tensors of which no part trains."""
     held: dict[str, torch.dtype] = {}
     trains: set[str] = set()
-    for name, parameter in _by_file_name(models):
+    for name, _, parameter in placed(models):
         held[name] = parameter.dtype
         if parameter.requires_grad:
             trains.add(name)  # query, key and value are three parameters and one tensor
     return {name: dtype for name, dtype in held.items() if name not in trains}
 
 
-def _by_file_name(models: Models):
-    yield from ((UNET + name, parameter) for name, parameter in models.unet_parameters().items())
-    *first, last = models.text_encoders
+def placed(models: Models) -> Iterator[tuple[str, int, torch.nn.Parameter]]:
+    """Yield (name in the file, its first element there, parameter) of every parameter, in the order of the models.
+
+    Query, key and value of an open_clip layer are three parameters and one tensor of the file.
+    """
+    yield from ((UNET + name, 0, parameter) for name, parameter in models.unet_parameters().items())
+    *first, last = models.text_encoders or [None]
     for encoder in first:
         bare = TE1_SDXL.removesuffix("text_model.")
-        yield from ((bare + name, parameter) for name, parameter in encoder.named_parameters())
+        yield from ((bare + name, 0, parameter) for name, parameter in encoder.named_parameters())
     prefix = TE2_SDXL if models.family == "sdxl" else TE_SD2
-    yield from ((prefix + open_clip_name(name)[0], parameter) for name, parameter in last.named_parameters())
+    for name, parameter in last.named_parameters() if last is not None else ():
+        own, third = open_clip_name(name)
+        yield prefix + own, (third or 0) * parameter.numel(), parameter
 
 
 def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
