@@ -212,7 +212,7 @@ def evaluate(run, ended):
 
 @hookspec
 def averages(run):
-    """Averages to evaluate: {name: function giving a context manager; in it all processes' models have the average}."""
+    """Averages to evaluate: {name: function giving a context manager, in which all processes' models have it}."""
 
 
 @hookspec

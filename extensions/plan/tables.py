@@ -4,7 +4,18 @@ from collections.abc import Callable
 
 from extensions.launch.stages import SD_SCRIPTS, Asked
 from extensions.logbook import registry, steps, tables
-from extensions.plan import advice, evaluation, optimizer_memory, plan, recorded, speed, trained, vram, vram_fit
+from extensions.plan import (
+    advice,
+    averages,
+    evaluation,
+    optimizer_memory,
+    plan,
+    recorded,
+    speed,
+    trained,
+    vram,
+    vram_fit,
+)
 from extensions.plan.plan import Plan
 
 CLOSE = 0.9  # of the card: from here on the model's error decides
@@ -22,6 +33,7 @@ def show(name: str, environment: dict[str, str], check: Callable[[Asked], None])
     counts = show_counts(planned)
     show_parameters(models)
     show_memory(planned, memory, card, whose)
+    show_averages(planned)
     show_hours(planned, counts, rate)
     if found := evaluation.of(planned.asked):
         print(found.text())
@@ -99,6 +111,13 @@ def show_memory(planned: Plan, memory: tuple[vram.Setup, vram.Fit] | None, card:
         shown = vram.shown(needed, 1, card, constants)
         print(f"nvidia-smi may show up to {shown:.1f} GB: one process's allocator keeps what it once had")
     print(verdict(planned, needed, card, whose, constants) + "\n")
+
+
+def show_averages(planned: Plan) -> None:
+    """Show what averages of the weights take, where the run has any."""
+    if cost := averages.of_run(planned.asked.flags, planned.asked.settings, planned.asked.gpus):
+        tables.show(["averages of the weights", "GB"], cost.lines())
+        print()
 
 
 def verdict(planned: Plan, needed: float, card: float, whose: str, constants: vram.Fit) -> str:
