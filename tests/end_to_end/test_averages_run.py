@@ -87,7 +87,8 @@ def replay(output, last):
 def test_two_processes_have_half_each_and_go_on_exactly(trainer, run, more, tmp_path, monkeypatch):
     """DDP in bf16, and ZeRO-2."""
     monkeypatch.setitem(globals(), "RUN", run)
-    args = f"{EMA} --ema_decay=0.9 --save_every_n_steps=2 {more}"
+    plugins = EMA.replace(",ema", ",dynamo,ema") if "dynamo" in more else EMA
+    args = f"{plugins} --ema_decay=0.9 --save_every_n_steps=2 {more}"
     whole = trained(tmp_path / "whole", args, steps=4, TRAINER=trainer, GPUS=2)
     trained(tmp_path / "broken", f"{args} --stop_at_step=3", steps=4, TRAINER=trainer, GPUS=2)
     found = trained(tmp_path / "broken", args, steps=4, TRAINER=trainer, GPUS=2, RESUME="auto")
