@@ -5,9 +5,12 @@ COLUMNS = 4  # texts that a held-out image is asked about; a training image has 
 SHARE = 0.01  # of the time, at most, unless another interval is asked for
 
 
-def forward_passes(images: int, strata: int) -> int:
-    """Return forward passes of one evaluation, at most: where two texts of an image are the same, fewer."""
-    return images * strata * (COLUMNS + 1)
+def forward_passes(images: int, strata: int, averages: int = 0) -> int:
+    """Return forward passes of one evaluation, at most: where two texts of an image are the same, fewer.
+
+    averages: of the weights, each asked about the held-out images' own texts, too.
+    """
+    return images * strata * (COLUMNS + 1 + averages)
 
 
 def interval(passes: int, images_a_step: int) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from extensions import manager
 from extensions.model.models import Models
 from extensions.resume import randomness
 
@@ -41,3 +42,11 @@ def _switch_of(optimizer):
     """Return the optimizer below accelerate's wrapper, if it changes weights between training and use."""
     inner = getattr(optimizer, "optimizer", optimizer)
     return inner if callable(getattr(inner, "eval", None)) and callable(getattr(inner, "train", None)) else None
+
+
+def averages_of(run) -> dict:
+    """Return {name: function giving a context manager} of what plugins average; all processes enter together."""
+    found: dict = {}
+    for each in manager.current().hook.averages(run=run):
+        found |= each
+    return found

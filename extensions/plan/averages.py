@@ -16,7 +16,10 @@ AUTOENCODER = 83_653_863  # parameters, that a checkpoint has besides
 
 @dataclass(frozen=True)
 class Cost:
-    """Bytes: memory of a machine and of a rank, a state's more, all snapshots, what is beside a checkpoint."""
+    """Bytes: memory of a machine and of a rank, a state's more, all snapshots, what is beside a checkpoint.
+
+    averages: how many. count: of snapshots.
+    """
 
     machine: float
     rank: float
@@ -24,6 +27,7 @@ class Cost:
     snapshots: float
     count: int
     beside: float
+    averages: int
 
     def lines(self) -> list[list[str]]:
         """Return a table's rows, in GB of 10**9 bytes, as memory and disks are sold."""
@@ -57,4 +61,5 @@ def of_run(flags: Flags, config: Settings, gpus: int) -> Cost | None:
         snapshots=parameters * (width + HALF * POWERS * count) if count else 0,
         count=count,
         beside=0 if flags.get(OWNER) in ("last", "none") else averages * whole,
+        averages=averages,
     )

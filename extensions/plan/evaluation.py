@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from extensions import manager
 from extensions.evaluation import cost
 from extensions.launch.stages import Asked
+from extensions.plan import averages
 
 IMAGES = "validation_images"  # the flag of whoever validates
 
@@ -34,7 +35,8 @@ def of(asked: Asked) -> Evaluation | None:
     if given is None:
         return None
     images = min(given[IMAGES], given["validation_count"] or given[IMAGES])
-    passes = cost.forward_passes(images, given["validation_strata"])
+    kept = averages.of_run(asked.flags, asked.settings, asked.gpus)
+    passes = cost.forward_passes(images, given["validation_strata"], kept.averages if kept else 0)
     a_step = asked.settings.batch_size * asked.settings.accumulation * asked.processes
     every = given["validate_every_n_steps"] or cost.interval(passes, a_step)
     return Evaluation(passes, every, cost.share(passes, every, a_step))

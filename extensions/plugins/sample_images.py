@@ -24,8 +24,12 @@ from extensions.flags.declared import Flag
 from extensions.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    import torch
+
     from extensions.evaluation.prompts import Prompt
     from extensions.model.models import Models
+
+    Drawn = tuple[int, str, torch.Tensor]  # number of the prompt, column, latents
 
 OF_THE_TRAINER = (
     "sample_prompts", "sample_at_first", "sample_every_n_steps", "sample_every_n_epochs", "sample_sampler",
@@ -127,30 +131,45 @@ class Plugin:
     def draw(self, run) -> None:
         """Draw all images, shared over the processes. What fails is told, and the training goes on."""
         from extensions.evaluation import gallery
-        from extensions.evaluation.undisturbed import undisturbed
+        from extensions.evaluation.undisturbed import averages_of, undisturbed
 
-        accelerator, failed = run.accelerator, ""
         columns = [gallery.RAW if how == self.unconditional[0] else f"raw-{how}" for how in self.unconditional]
         ways = list(zip(self.unconditional, columns, strict=True))
-        jobs = [(number, how, column) for how, column in ways for number in range(len(self.prompts))]
+        drawn: list[Drawn] = []
         with undisturbed(self.models, run.optimizer):
-            try:
-                self.draw_mine(run, jobs[accelerator.process_index :: accelerator.num_processes])
-            except Exception as error:
-                # Whatever it is (no memory, a full disk): the training is worth more than an image.
-                failed = str(error).partition("\n")[0] or type(error).__name__
-        accelerator.wait_for_everyone()
-        if failed:
-            print(f"sample_images: process {accelerator.process_index}: no images: {printable(failed)}", flush=True)
-        if accelerator.is_main_process:
+            told = self.tried(run, lambda: drawn.extend(self.latents(run, ways)))
+            for name, shown in averages_of(run).items():
+                columns.append(name)
+                with shown():  # on every process, whatever became of its images
+                    way = [(self.unconditional[0], name)]
+                    told = told or self.tried(run, lambda way=way: drawn.extend(self.latents(run, way)))
+            if not told:
+                self.tried(run, lambda: self.decode(run, drawn))
+        run.accelerator.wait_for_everyone()
+        if run.accelerator.is_main_process:
             self.put_together(run, columns)
 
-    def draw_mine(self, run, jobs: list[tuple[int, str, str]]) -> None:
-        """Draw this process's images; all latents first, so that the autoencoder is loaded once, and let go."""
+    def tried(self, run, work) -> bool:
+        """Tell, once, what went wrong: whatever it is (no memory, a full disk), the training is worth more."""
+        try:
+            work()
+        except Exception as error:
+            said = printable(str(error).partition("\n")[0] or type(error).__name__)
+            print(f"sample_images: process {run.accelerator.process_index}: no images: {said}", flush=True)
+            return True
+        return False
+
+    def latents(self, run, ways: list[tuple[str, str]]) -> list[Drawn]:
+        """Draw this process's share of the prompts in these columns."""
+        jobs = [(number, how, column) for how, column in ways for number in range(len(self.prompts))]
+        mine = jobs[run.accelerator.process_index :: run.accelerator.num_processes]
+        return [(n, column, self.sampler.latents(self.prompts[n], how).cpu()) for n, how, column in mine]
+
+    def decode(self, run, drawn: list[Drawn]) -> None:
+        """Write this process's images: the autoencoder is loaded once, and let go."""
         from extensions.evaluation import gallery
         from extensions.model import autoencoder
 
-        drawn = [(n, column, self.sampler.latents(self.prompts[n], how).cpu()) for n, how, column in jobs]
         if not drawn:
             return
         model = autoencoder.read(str(getattr(run.args, "vae", None) or run.args.pretrained_model_name_or_path))

@@ -11,8 +11,8 @@ of log-SNR, with noise and timesteps that are a function of --validation_seed an
 with its own text, tags alone, caption alone and none. Reported are the objective's own loss and the error of x_0,
 which is one scale for epsilon, v and rectified flow. The same weights give the same number in every run, on any
 number of processes and with both trainers. Each evaluation is compared with the first and with the one before, image
-by image, so that what the images have in common falls out of the error. Nothing of the training is touched: random
-streams, modes and gradients are what they were.
+by image, so that what the images have in common falls out of the error. Averages of the weights that another plugin
+keeps are asked, too. Nothing of the training is touched: random streams, modes and gradients are what they were.
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ class Plugin:
     @hookimpl(trylast=True)  # after a training state is restored
     def training_begins(self, run):
         from extensions.evaluation import asking, cost, record, sets
+        from extensions.evaluation.undisturbed import averages_of
 
         args, dataset, rows = run.args, run.dataloader.dataset, self.rows
         assert rows is not None  # the data set was opened
@@ -101,7 +102,7 @@ class Plugin:
         tokenize, count = dataset.token_ids, args.validation_strata
         self.asker = asking.Asker(self.models, tokenize, objective, args.validation_seed, count)
         self.asked = asking.name_of(self.held, args.validation_seed, count)
-        passes = cost.forward_passes(len(self.held), count)
+        passes = cost.forward_passes(len(self.held), count, len(averages_of(run)))
         images = args.train_batch_size * args.gradient_accumulation_steps * run.accelerator.num_processes
         self.every = args.validate_every_n_steps or cost.interval(passes, images)
         self.output = Path(args.output_dir)
@@ -129,13 +130,18 @@ class Plugin:
     def measured(self, run) -> tuple[dict, Evaluation]:
         """Ask all, on every process. Returns (figures, the held-out images' errors)."""
         from extensions.evaluation import asking, figures, record, strata, texts
-        from extensions.evaluation.undisturbed import undisturbed
+        from extensions.evaluation.undisturbed import averages_of, undisturbed
 
         assert self.asker is not None  # the training has begun
         units = [(image, text) for image in self.held for text in dict.fromkeys(image.texts.values())]
         units += [(image, image.texts[texts.TEXT]) for image in self.beside]
         with undisturbed(self.models, run.optimizer):
             found = asking.shared(units, self.asker, run.accelerator)
+            averaged = {}
+            own = [(image, image.texts[texts.TEXT]) for image in self.held]
+            for name, shown in averages_of(run).items():
+                with shown():
+                    averaged[name] = asking.shared(own, self.asker, run.accelerator)
         answers = {(id(image), text): answer for (image, text), answer in zip(units, found, strict=True)}
         names = strata.names(self.asker.count)
         held = {
@@ -146,6 +152,8 @@ class Plugin:
         known = {"held_out": held.pop(texts.TEXT), **held}
         if self.beside:
             known["training"] = figures.summary(*asking.stacked(answers, self.beside, texts.TEXT), names)
+        if averaged:
+            known["averages"] = {name: figures.summary(got[:, 0], got[:, 1], names) for name, got in averaged.items()}
         if self.past:
             known["difference_to_first"] = figures.paired(now, self.past[0].values)
             known["difference_to_previous"] = figures.paired(now, self.past[-1].values)

@@ -50,15 +50,15 @@ def drawn(key: str, processes: int) -> Kill:
 class KilledRun:
     """A tiny run in a folder of its own, started as a user does, as often as it must be.
 
-    steps: optimizer steps. keep: how many of the newest states stay.
+    steps: optimizer steps. keep: how many of the newest states stay. more: flags.
     """
 
-    def __init__(self, folder: Path, trainer: str, processes: int, steps: int, keep: int = 2):
+    def __init__(self, folder: Path, trainer: str, processes: int, steps: int, keep: int = 2, more: str = ""):
         folder.mkdir(parents=True)
         self.folder, self.said = folder, folder / "said.log"
         self.output = folder / f"model_out_{RUN}"
         self.states = states.folder_of(self.output)
-        flags = f"--states_every_n_steps=1 --keep_states={keep} --save_every_n_steps={CHECKPOINTS}"
+        flags = f"--states_every_n_steps=1 --keep_states={keep} --save_every_n_steps={CHECKPOINTS} {more}"
         self.environment = os.environ | {
             "OUTPUT": str(folder), "LOGS": str(folder / "logs"), "RESUME": "auto", "PROFILE": "tiny", "ARGS": flags,
             "TRAINER": trainer, "TINY_STEPS": str(steps), "GPUS": str(processes),
