@@ -63,6 +63,7 @@ class Plugin:
         self.rows: Rows | None = None
         self.asker: Asker | None = None
         self.past: list[Evaluation] = []
+        self.every = 0
 
     @hookimpl
     def check_arguments(self, args):
@@ -90,11 +91,11 @@ class Plugin:
 
     @hookimpl(trylast=True)  # after a training state is restored
     def training_begins(self, run):
-        from extensions.evaluation import asking, cost, record, sets
-        from extensions.evaluation.undisturbed import averages_of
+        from extensions.evaluation import asking, record, sets
 
         args, dataset, rows = run.args, run.dataloader.dataset, self.rows
         assert rows is not None  # the data set was opened
+        self.known = len(rows.held)
         held, beside = rows.held[: args.validation_images], rows.beside[: args.validation_images]
         self.held = sets.images(rows.index, rows.folder, held, args)
         self.beside = sets.images(dataset.metadata, Path(args.train_data_dir), beside, args)
@@ -102,22 +103,33 @@ class Plugin:
         tokenize, count = dataset.token_ids, args.validation_strata
         self.asker = asking.Asker(self.models, tokenize, objective, args.validation_seed, count)
         self.asked = asking.name_of(self.held, args.validation_seed, count)
-        passes = cost.forward_passes(len(self.held), count, len(averages_of(run)))
-        images = args.train_batch_size * args.gradient_accumulation_steps * run.accelerator.num_processes
-        self.every = args.validate_every_n_steps or cost.interval(passes, images)
         self.output = Path(args.output_dir)
         self.past = from_main(run.accelerator, record.read(self.output, self.asked, run.optimizer_steps))
         if run.accelerator.is_main_process:
             record.rewrite(self.output, self.past)
-            percent = 100 * cost.share(passes, self.every, images)
+
+    def interval(self, run) -> int:
+        """Return the optimizer steps between evaluations, and say what they cost."""
+        from extensions.evaluation import cost
+        from extensions.evaluation.undisturbed import averages_of
+
+        args = run.args
+        passes = cost.forward_passes(len(self.held), args.validation_strata, len(averages_of(run)))
+        images = args.train_batch_size * args.gradient_accumulation_steps * run.accelerator.num_processes
+        every = args.validate_every_n_steps or cost.interval(passes, images)
+        if run.accelerator.is_main_process:
+            percent = 100 * cost.share(passes, every, images)
             print(
-                f"validate: {len(self.held)} of {len(rows.held):,} images, every {self.every:,} optimizer steps: "
+                f"validate: {len(self.held)} of {self.known:,} images, every {every:,} optimizer steps: "
                 f"{passes:,} forward passes, {percent:.2g}% of the time",
                 flush=True,
             )
+        return every
 
     @hookimpl
     def evaluate(self, run, ended):
+        if not self.every:  # every plugin is ready, those that average the weights, too
+            self.every = self.interval(run)
         done = self.past[-1].optimizer_step if self.past else None
         due = ended or done is None or run.optimizer_steps % self.every == 0
         if not due or done == run.optimizer_steps:

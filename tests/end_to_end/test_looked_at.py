@@ -1,4 +1,4 @@
-"""A run that is validated, drawn and averaged, on two processes, killed and resumed: its weights are those of a run alone.
+"""A run that is validated, drawn and averaged, on two processes, killed and resumed: its weights are a plain run's.
 
 And its figures are those of the run that nobody killed.
 """
