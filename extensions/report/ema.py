@@ -5,7 +5,6 @@ import os
 import sys
 from pathlib import Path
 
-from extensions.averages import posthoc
 from extensions.base.errors import UserError
 from extensions.base.paths import LAUNCHERS
 from extensions.base.reporting import exit_code_of
@@ -24,6 +23,8 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     if not given.run or not given.length:
         raise UserError("give RUN=<run> and LENGTH=<0.02 to 0.25>, e.g. make ema RUN=25022601 LENGTH=0.07")
+    from extensions.averages import posthoc  # with torch, which the other verbs of this room do without
+
     length = posthoc.require_length(given.length)
     step = values.count("STEP", given.step, least=1) if given.step else None
     out = Path(given.out) if given.out else None
