@@ -9,11 +9,15 @@ time from the training: the least favourable case, and its time of the processor
 
 import argparse
 import statistics
+import sys
 import time
+from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script it finds the package, too
 
 from benchmarks.bf16_updates import loss_of
 from extensions.averages import pieces, profiles
