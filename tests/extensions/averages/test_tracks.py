@@ -19,7 +19,7 @@ def relative(found: torch.Tensor, wanted: torch.Tensor) -> float:
     return float((found.double() - wanted).abs().max() / wanted.abs().max())
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float32, marks=pytest.mark.slow)])
 def test_ten_thousand_small_steps_are_averaged_as_in_float64(dtype):
     """A bf16 average, as others keep it, stands still beside it: a step of it is below its rounding."""
     torch.manual_seed(0)

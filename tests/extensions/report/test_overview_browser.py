@@ -8,7 +8,13 @@ from tests.helpers import browser
 from tests.helpers.launching import launch
 
 pytestmark = pytest.mark.usefixtures("needs_browser")
-LOOKS = [(1280, False), (1280, True), (360, False), (360, True)]
+# (width, dark): every day a wide page by day and a phone by night.
+LOOKS = [
+    (1280, False),
+    (360, True),
+    pytest.param((1280, True), marks=pytest.mark.slow),
+    pytest.param((360, False), marks=pytest.mark.slow),
+]
 PAGES = (
     "index.html",
     "run-25022501.html",
@@ -111,6 +117,7 @@ def test_a_script_in_a_page_would_not_run(driver, site):
     assert any("Content Security Policy" in each for each in browser.complaints(driver))
 
 
+@pytest.mark.slow
 def test_a_run_of_the_reference_trainer(tmp_path, standins, monkeypatch):
     """Not made by a helper: metrics, manifest and log as a launch leaves them."""
     run = launch("25022601", tmp_path, PROFILE="tiny", TRAINER="reference")
