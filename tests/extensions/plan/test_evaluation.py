@@ -33,6 +33,7 @@ def test_images_that_are_held_out_are_not_counted(flags, images):
     assert planned(f"{LISTED} {flags}").images == images
 
 
+@pytest.mark.slow
 def test_the_plugin_says_the_same(standins, tmp_path):
     flags = f"{LISTED} --validation_count=3 --validation_strata=1 --gradient_accumulation_steps=2"
     run = launch("25022601", tmp_path, PROFILE="tiny", TINY_STEPS=1, TRAINER="reference", ARGS=flags)
