@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from extensions.base.errors import UserError, printable
+from extensions.base.processes import from_main
 from extensions.evaluation import prompts
 from extensions.flags import settings, values
 from extensions.flags.declared import Flag
@@ -100,6 +101,9 @@ class Plugin:
             Path(args.output_dir), Path(args.run_folder) if args.run_folder else None, args.output_name or "model",
             self.prompts,
         )  # fmt: skip
+        # Also of a run that begins at a later step; not again where it goes on. Settled once for all processes: the
+        # first of them to draw changes what the others would find.
+        self.at_first = self.at_first and from_main(run.accelerator, self.gallery.first() is None)
 
     @hookimpl
     def step_reports(self, run):
@@ -119,13 +123,14 @@ class Plugin:
 
     def due(self, run) -> bool:
         """Tell whether the flags want images at this optimizer step."""
+        if self.drawn is None and self.at_first:
+            return True
         done = run.optimizer_steps
-        if self.drawn is None and done == (run.position.places.ahead if run.position else 0):
-            return self.at_first
         if not done:
             return False
         if self.epochs:
-            return done % (self.epochs * run.optimizer_steps_per_epoch) == 0
+            begun = run.position.places.ahead if run.position else 0
+            return done > begun and (done - begun) % (self.epochs * run.optimizer_steps_per_epoch) == 0
         return bool(self.every) and done % self.every == 0
 
     def draw(self, run) -> None:

@@ -114,6 +114,18 @@ def test_first_and_every_epoch(plugin, tmp_path):
     assert told(plugin, 8, tmp_path) == [0, 4, 8]
 
 
+def test_epochs_count_from_where_the_data_begin(plugin, tmp_path):
+    """A run whose first steps count as done without data: its epochs end four optimizer steps after these."""
+    plugin.epochs = 1
+    run = SimpleNamespace(
+        optimizer_steps=0, optimizer_steps_per_epoch=4, position=SimpleNamespace(places=SimpleNamespace(ahead=3))
+    )
+    found = []
+    for run.optimizer_steps in range(3, 12):
+        found += [run.optimizer_steps] if plugin.due(run) else []
+    assert found == [7, 11]
+
+
 def test_a_failure_is_told_and_the_training_goes_on(prompts, standins, tmp_path):
     """A folder that cannot be made: a file stands there."""
     (tmp_path / f"model_out_{RUN}").mkdir()
