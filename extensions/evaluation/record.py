@@ -32,29 +32,35 @@ class Evaluation:
 
 
 def read(folder: Path, asked: str, before: int) -> list[Evaluation]:
-    """Return the evaluations of these questions up to an optimizer step, oldest first. A half last line is none."""
+    """Return the evaluations of these questions up to an optimizer step, oldest first."""
+    found = {each.optimizer_step: each for each in everything(folder) if each.asked == asked}
+    return [found[step] for step in sorted(found) if step <= before]
+
+
+def everything(folder: Path) -> list[Evaluation]:
+    """Return all evaluations in the file's order; half a last line is none. UserError where it cannot be read."""
     try:
         lines = (folder / FILE).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return []
     except (OSError, UnicodeError) as error:
         raise UserError(f"{folder / FILE} cannot be read ({error}); move it away to begin a new one") from None
-    found: dict[int, Evaluation] = {}
+    found = []
     for line in lines:
         try:
             entry = Evaluation(**json.loads(line))
-            usable = entry.asked == asked and entry.optimizer_step <= before and np.isfinite(entry.values).all()
+            if isinstance(entry.optimizer_step, int) and np.isfinite(entry.values).all():
+                found.append(entry)
         except (ValueError, TypeError):
             continue
-        if usable:
-            found[entry.optimizer_step] = entry
-    return [found[step] for step in sorted(found)]
+    return found
 
 
-def rewrite(folder: Path, evaluations: list[Evaluation]) -> None:
-    """Begin the file with these evaluations. UserError where it cannot be written."""
+def forget(folder: Path, asked: str, after: int) -> None:
+    """Take out these questions' evaluations behind an optimizer step; those of other questions stay."""
+    kept = [each for each in everything(folder) if each.asked != asked or each.optimizer_step <= after]
     with writing(folder / FILE, ROOM):
-        write_text(folder / FILE, "".join(line_of(each) for each in evaluations))
+        write_text(folder / FILE, "".join(line_of(each) for each in kept))
 
 
 def append(folder: Path, evaluation: Evaluation) -> None:

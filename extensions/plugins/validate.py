@@ -106,7 +106,7 @@ class Plugin:
         self.output = Path(args.output_dir)
         self.past = from_main(run.accelerator, record.read(self.output, self.asked, run.optimizer_steps))
         if run.accelerator.is_main_process:
-            record.rewrite(self.output, self.past)
+            record.forget(self.output, self.asked, run.optimizer_steps)
 
     def interval(self, run) -> int:
         """Return the optimizer steps between evaluations, and say what they cost."""

@@ -15,8 +15,9 @@ def test_what_was_written_is_read_up_to_the_step(tmp_path):
         record.append(tmp_path, each)
     assert record.read(tmp_path, "a", 100) == [ONE, TWO]
     assert record.read(tmp_path, "a", 99) == [ONE] and record.read(tmp_path, "b", 99) == [OTHER]
-    record.rewrite(tmp_path, [ONE])
-    assert record.read(tmp_path, "a", 100) == [ONE] and record.read(tmp_path, "b", 99) == []
+    record.forget(tmp_path, "a", 99)
+    assert record.read(tmp_path, "a", 100) == [ONE]
+    assert record.read(tmp_path, "b", 99) == [OTHER], "another set of questions keeps its figures"
 
 
 def test_the_later_line_of_a_step_counts_and_half_a_line_does_not(tmp_path):
