@@ -1,6 +1,9 @@
 """Exchanges what the ranks of a run tell each other outside the training itself."""
 
 import os
+import time
+
+SETTLING = 0.1  # seconds; what is waited for takes the interpreter's lock once, 5 ms at most while others compute
 
 
 def started() -> int:
@@ -51,3 +54,13 @@ def from_all(accelerator, value) -> list:
     from accelerate.utils import gather_object
 
     return gather_object([value])
+
+
+def settle() -> None:
+    """Wait, before this process leaves, until gloo's threads have let go of what was last exchanged.
+
+    They drop its tensors under the interpreter's lock. One that asks for it while Python shuts down is cancelled,
+    and C++ ends the process with SIGABRT: the launcher then ends the others, one of which may be saving.
+    """
+    if started() > 1:
+        time.sleep(SETTLING)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from extensions import manager
-from extensions.base import secrets
+from extensions.base import processes, secrets
 from extensions.base.errors import UserError
 from extensions.base.reporting import exit_with
 from extensions.optimizers import facts as optimizer_facts
@@ -78,4 +78,5 @@ def run(begin: Callable[[], None]) -> int:
     except BaseException as caught:
         error = caught
     manager.current().hook.run_ended(error=error)
+    processes.settle()
     return exit_with(error)

@@ -17,6 +17,7 @@ import torch.distributed
 from extensions import manager
 from extensions.base.errors import Stopped
 from extensions.hookspecs import hookimpl
+from extensions.trainer import start
 from tests.helpers import small_trainer
 
 folder, asked = Path(sys.argv[1]), int(sys.argv[2])
@@ -46,12 +47,16 @@ def with_meter(names):
     return made
 manager.install = with_meter
 words, plugins = ["--bad_sample=skip"], small_trainer.PLUGINS + ",bad_sample"
-try:
-    small_trainer.train(small_trainer.flags(folder, *words, extensions=plugins, in_json="24", max_train_steps=6))
-    ended = "whole"
-except Stopped as stopped:
-    ended = str(stopped)
-(folder / f"said-{os.environ['RANK']}.json").write_text(json.dumps({"steps": meter.steps, "ended": ended}))
+
+def begin():
+    try:
+        small_trainer.train(small_trainer.flags(folder, *words, extensions=plugins, in_json="24", max_train_steps=6))
+        ended = "whole"
+    except Stopped as stopped:
+        ended = str(stopped)
+    (folder / f"said-{os.environ['RANK']}.json").write_text(json.dumps({"steps": meter.steps, "ended": ended}))
+
+sys.exit(start.run(begin))
 """
 
 
