@@ -24,7 +24,7 @@ RUNNING := $(INSTALLED)
 endif
 
 .PHONY: help setup latents index check-data pack train batch chain tricks kills runs show diff plan plan-check ema parity \
-	patched check-patches diff-upstream save-patches port-patches report compare watch lint test test-all lock ramdisk-clean clean
+	patched check-patches diff-upstream save-patches port-patches report compare watch card lint test test-all lock ramdisk-clean clean
 
 help:
 	@awk 'BEGIN {FS = " ## "} \
@@ -70,6 +70,11 @@ compare: $(INSTALLED) ## RUNS="25022501 25022601" [OUT=folder]: one page of runs
 
 watch: $(INSTALLED) ## RUN=25022601, or RUN=<a run folder>: progress, loss, speed against the plan, time left
 	@"$$PYTHON" -m extensions.report watch --out="$${OUT-}" -- "$${RUN-}"
+
+## To hand on
+card: $(INSTALLED) ## RUN=25022601 [OUT=folder] [LICENCE=openrail++] [BASE_MODEL=owner/name] [PROMPTS=1]: a model card, as the hub takes one
+	@"$$PYTHON" -m extensions.handing_on.card --out="$${OUT-}" --licence="$${LICENCE-}" --base-model="$${BASE_MODEL-}" \
+	  --prompts="$${PROMPTS-}" -- "$${RUN-}"
 
 ## Data
 latents: $(INSTALLED) ## IMAGES=… OUT=… MODEL=… [TEXTS=meta.json] [TAGS=.txt] [CAPTION=.caption] [TEXT_ENCODING=utf-8] [IDS=path] [BACKGROUND=white] [MIN_SIDE=32] [MAX_ENLARGE=16] [BAD=skip] [JOBS=n]: images to latents

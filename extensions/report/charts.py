@@ -27,6 +27,12 @@ THEME = """
 @media (prefers-color-scheme:dark){:root{--ink:#ccc;--grid:#3a3f44;--paper:#16191c}}
 *{stroke-linejoin:round;stroke-linecap:butt}
 """
+# For readers of Markdown, who choose their theme by themselves: a picture on paper of its own fits each of them.
+ON_PAPER = """
+:root{--ink:#333;--grid:#ddd;--paper:#fff}
+svg{background:#fff}
+*{stroke-linejoin:round;stroke-linecap:butt}
+"""
 DOT = 100  # pixels an inch
 SMALL, WIDE = (400, 240), (860, 280)  # pixels; what is wide has a small one for telephones, too
 MARKED = {
@@ -89,8 +95,8 @@ def write(chart: Chart, folder: Path) -> str:
     return path.name
 
 
-def drawn(chart: Chart) -> str:
-    """Return the SVG of a chart."""
+def drawn(chart: Chart, theme: str = THEME) -> str:
+    """Return the SVG of a chart. theme: THEME, or ON_PAPER."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -109,7 +115,7 @@ def drawn(chart: Chart) -> str:
         fill(axes, chart)
         file = io.StringIO()
         FigureCanvasSVG(figure).print_svg(file, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    return themed(file.getvalue())
+    return themed(file.getvalue(), theme)
 
 
 def fill(axes, chart: Chart) -> None:
@@ -183,12 +189,12 @@ def shown(text: str) -> str:
     return f" {plain}" if plain.startswith("_") else plain
 
 
-def themed(svg: str) -> str:
-    """Let the reader's theme choose ink, grid and paper; no browser needs the document's type."""
+def themed(svg: str, theme: str = THEME) -> str:
+    """Let the theme choose ink, grid and paper; no browser needs the document's type."""
     svg = re.sub(r"<!DOCTYPE.*?>\s*", "", svg, count=1, flags=re.S)
     svg = re.sub(
         r'<style type="text/css">.*?</style>',
-        lambda _: f'<style type="text/css">{THEME}</style>',
+        lambda _: f'<style type="text/css">{theme}</style>',
         svg,
         count=1,
         flags=re.S,

@@ -25,15 +25,21 @@ class Grid:
 
 
 def copied(record: Record, folder: Path, prefix: str) -> list[Grid]:
-    """Copy the grids of all launches to a folder, a later launch's of the same step over an earlier's."""
+    """Copy the grids of all launches to a folder."""
+    found = files_of(record)
+    grids = (copy(step, path, folder, f"{prefix}-step{step:08d}.png") for step, path in sorted(found.items()))
+    return [grid for grid in grids if grid is not None]
+
+
+def files_of(record: Record) -> dict[int, Path]:
+    """Return the grids of all launches by optimizer step, a later launch's of the same step over an earlier's."""
     found: dict[int, Path] = {}
     for launch in record.launches:
         cut = launch.cuts.get("", None)
         for path in sorted((launch.folder / FOLDER).glob("step*.png")):
             if (match := NAME.fullmatch(path.name)) and (cut is None or int(match[1]) < cut):
                 found[int(match[1])] = path
-    grids = (copy(step, path, folder, f"{prefix}-step{step:08d}.png") for step, path in sorted(found.items()))
-    return [grid for grid in grids if grid is not None]
+    return found
 
 
 def copy(step: int, path: Path, folder: Path, name: str) -> Grid | None:

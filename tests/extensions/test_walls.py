@@ -45,11 +45,13 @@ FLOORS = {
     "logbook": {"launch", "flags", "resume", "base"},
     "plan": FIFTH | {"launch", "logbook", "evaluation"},
     "report": FIFTH | {"launch", "logbook", "plan", "averages", "evaluation"},
+    "handing_on": FIFTH | {"launch", "logbook", "plan", "averages", "evaluation", "report"},
 }
 # Files that the planner and the launcher read: no torch, not even by what they import.
 NO_TORCH = (
     "base", "flags", "manager", "hookspecs", "plugins", "model.checkpoint", "model.full_size", "model.unet_blocks",
     "optimizers.facts", "logbook", "plan", "report",
+    "handing_on.card",
 )  # fmt: skip
 # The launcher waits for weeks beside the training. `batch` shows one and ends; `spawn` is the child that trains.
 WITH_TORCH = {"batch", "spawn"}
