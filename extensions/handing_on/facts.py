@@ -66,8 +66,8 @@ def data_of(subject: Subject) -> str:
     parts = [f"{count:,} images" if isinstance(count, int) else "images not counted"]
     parts += [f"the logbook's {alias} set"] if alias else []
     found = [Markdown(", ".join(parts))]
-    for what, digest in (("sha256 of its metadata", record.metadata.get("sha256")),):
-        found += [Markdown(f"{what} {code(digest)}")] if digest else []
+    digests = {"fingerprint": record.data_fingerprint, "sha256 of its metadata": record.metadata.get("sha256")}
+    found += [Markdown(f"{what} {code(digest)}") for what, digest in digests.items() if digest]
     return Markdown(", ".join(found))
 
 

@@ -4,7 +4,7 @@ metrics.jsonl has one line an optimizer step, written by process 0 and flushed a
 but its last line. `loss` is the mean over process 0's micro-steps of that optimizer step (the figure that upstream's
 log shows, too), also by strata of log-SNR where a batch is one image; `gradient_norm` is that of the update before it
 is clipped; `samples` counts all processes. What other plugins measure stands in lines of its own, {"optimizer_step":
-…, "<what>": …}; its numbers go to the trackers, too.
+…, "<what>": …}; its numbers go to the trackers, too. The manifest gets the digest of each checkpoint.
 """
 
 import json
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from extensions.base import manifest
+from extensions.base.recorded_files import RecordedFiles
 from extensions.base.saving import writing
 from extensions.hookspecs import hookimpl
 from extensions.model.models import Models
@@ -55,6 +56,7 @@ class Plugin:
         self.began = 0.0
         self.timesteps: list = []  # of each micro-step of this optimizer step
         self.measured: list[tuple[int, dict[str, float]]] = []  # that no tracker has yet
+        self.files: RecordedFiles | None = None
         self.samples = 0  # at the start of this launch: the run's count goes on from a training state
 
     @hookimpl
@@ -87,9 +89,12 @@ class Plugin:
         """Add to the manifest what is known now, and open metrics.jsonl."""
         assert self.folder is not None
         self.folder.mkdir(parents=True, exist_ok=True)
-        images = getattr(run.dataloader.dataset, "num_train_images", None) if run.dataloader else None
+        data = run.dataloader.dataset if run.dataloader else None
+        images, fingerprint = (getattr(data, name, None) for name in ("num_train_images", "fingerprint"))
         trainable = {name: count for name, (count, _) in counts.items()}
-        manifest.update(self.folder, trainable_parameters=trainable, images=images)
+        manifest.update(self.folder, trainable_parameters=trainable, images=images, data_fingerprint=fingerprint)
+        if output := getattr(run.args, "output_dir", None):
+            self.files = RecordedFiles(self.folder, Path(output))
         self.metrics = open(self.folder / "metrics.jsonl", "a", encoding="utf-8", buffering=1)
 
     def trainable(self) -> dict[str, tuple[int, int]]:
@@ -172,8 +177,15 @@ class Plugin:
         identity = {f"sdxl_trainer.{key}": str(value) for key, value in known.items() if value}
         return identity | {"sdxl_trainer.optimizer_steps": str(optimizer_steps)}
 
-    @hookimpl
+    @hookimpl(trylast=True)  # after what other plugins save beside it
+    def checkpoint_saved(self):
+        if self.files:
+            self.files.look()
+
+    @hookimpl(trylast=True)
     def run_ended(self, error):
+        if self.files:
+            self.files.finish()
         if self.metrics:
             with suppress(OSError):  # what a full disk has not taken was told when it was written
                 self.metrics.close()

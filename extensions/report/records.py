@@ -113,7 +113,12 @@ def sound(record: Manifest) -> tuple[Manifest, list[str]]:
     whole, text = (int, type(None)), (str, type(None))
     kinds: dict[str, Any] = {each.name: type(getattr(Manifest(), each.name)) for each in fields(Manifest)}
     kinds |= {"exit_code": whole, "images": whole, "numa_node": whole, "parent": text, "ended": text}
-    kinds |= {"sd_scripts_commit": text, "patch_series_sha256": text, "project_changes": text}
+    kinds |= {
+        "data_fingerprint": text,
+        "sd_scripts_commit": text,
+        "patch_series_sha256": text,
+        "project_changes": text,
+    }
     kinds |= {"trainable_parameters": (dict, type(None))}
     odd = [name for name, kind in kinds.items() if not isinstance(getattr(record, name), kind)]
     return replace(record, **{name: getattr(Manifest(), name) for name in odd}), odd

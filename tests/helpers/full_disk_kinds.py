@@ -86,6 +86,7 @@ UNDER_WAY = [
     *kinds("checkpoint", "/[.]checkpoint[.]part/[.]tmp[^/]*", "write", 2, "no checkpoint ", 1),
     *kinds("begun train.log", f"{FOLDER}/train.log", "write", 75, "train.log cannot be written", 0, first=2),
     *kinds("more of train.log", f"{FOLDER}/train.log", "write", 75, "train.log cannot be written", 0, first=14),
+    *kinds("digests in the manifest", MANIFEST, "make", 0, "the record has no digest of", 4, first=3),
     *kinds("manifest at the end", MANIFEST, "make", 0, "does not say how it ended", 4, first=3),
 ]
 # Made once a machine or once a data set, and what several processes and memory need.

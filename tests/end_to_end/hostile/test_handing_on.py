@@ -1,4 +1,4 @@
-"""Records of runs as nobody should leave them, and words that make no sense: a card of what is sound, or one line."""
+"""Records of runs as nobody should leave them, and words that make no sense: what is sound of it, or one line."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from extensions.base import paths
 from extensions.base.manifest import Manifest
 from extensions.base.reporting import exit_code_of
-from extensions.handing_on import card
+from extensions.handing_on import card, verify
 from extensions.report import overview, records
 from tests.helpers.run_folders import folder_of, grid, lines
 
@@ -65,6 +65,17 @@ def test_a_record_of_any_content_is_a_card_of_the_same_headings(logs, tmp_path, 
     tokens = READER.parse(text.split("\n---\n", 1)[1])
     headings = [tokens[at + 1].content for at, token in enumerate(tokens) if token.type == "heading_open"]
     assert headings[0].startswith("Run ") and set(headings[1:]) <= HEADINGS
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changed=st.dictionaries(st.sampled_from(NAMES), VALUES, min_size=1, max_size=4))
+def test_a_record_of_any_content_is_held_against_what_is_here(logs, changed):
+    folder = logs / "odd" / "20260101T000000Z"
+    if not folder.is_dir():
+        folder_of(logs, "odd", folder.name, lines(1, 3))
+    record = json.loads((logs / "sound" / "20260101T000000Z" / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(record | changed))
+    assert exit_code_of(verify.main, ["odd"]) in {1, 2}  # 2: of another kind than a launch writes
 
 
 def test_files_that_are_folders_loops_and_damaged_pictures(logs, tmp_path):

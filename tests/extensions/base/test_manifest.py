@@ -18,7 +18,7 @@ FIELDS = {
     "run", "started", "profile", "parent", "trainer", "sd_scripts_commit", "patch_series_sha256", "script",
     "extensions", "flags", "processes", "machines", "numa_node", "ramdisk", "command", "project_commit",
     "project_changes", "packages", "hardware", "base_model", "metadata", "ended", "exit_code", "trainable_parameters",
-    "images", "version",
+    "images", "data_fingerprint", "checkpoints", "version",
 }  # fmt: skip
 RECORD = Manifest(
     run="25022601", started="2026-01-02T03:04:05+00:00", profile="full", trainer="sd-scripts", script="sdxl_train.py",
