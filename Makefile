@@ -24,7 +24,7 @@ RUNNING := $(INSTALLED)
 endif
 
 .PHONY: help setup latents index check-data pack train batch chain tricks kills runs show diff plan plan-check ema parity \
-	patched check-patches diff-upstream save-patches port-patches report compare watch card verify lint test test-all lock ramdisk-clean clean
+	patched check-patches diff-upstream save-patches port-patches report compare watch card verify audit lint test test-all lock ramdisk-clean clean
 
 help:
 	@awk 'BEGIN {FS = " ## "} \
@@ -78,6 +78,9 @@ card: $(INSTALLED) ## RUN=25022601 [OUT=folder] [LICENCE=openrail++] [BASE_MODEL
 
 verify: $(INSTALLED) ## RUN=25022601 [MODEL=x.safetensors]: the record against the files; can it be repeated here? Exit code 1 where something differs
 	@"$$PYTHON" -m extensions.handing_on.verify --model="$${MODEL-}" -- "$${RUN-}"
+
+audit: $(INSTALLED) ## [RUN=25022601] [OUT=x.md|x.csv]: logbook, recorded flags and logs, and launchers beside each other, and why a launcher is as it is
+	@"$$PYTHON" -m extensions.handing_on.audit --out="$${OUT-}" -- "$${RUN-}"
 
 ## Data
 latents: $(INSTALLED) ## IMAGES=… OUT=… MODEL=… [TEXTS=meta.json] [TAGS=.txt] [CAPTION=.caption] [TEXT_ENCODING=utf-8] [IDS=path] [BACKGROUND=white] [MIN_SIDE=32] [MAX_ENLARGE=16] [BAD=skip] [JOBS=n]: images to latents

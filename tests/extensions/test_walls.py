@@ -51,7 +51,7 @@ FLOORS = {
 NO_TORCH = (
     "base", "flags", "manager", "hookspecs", "plugins", "model.checkpoint", "model.full_size", "model.unet_blocks",
     "optimizers.facts", "logbook", "plan", "report",
-    "handing_on.card", "handing_on.verify",
+    "handing_on.card", "handing_on.verify", "handing_on.audit",
 )  # fmt: skip
 # The launcher waits for weeks beside the training. `batch` shows one and ends; `spawn` is the child that trains.
 WITH_TORCH = {"batch", "spawn"}
