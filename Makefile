@@ -23,8 +23,8 @@ else
 RUNNING := $(INSTALLED)
 endif
 
-.PHONY: help setup latents index check-data pack train batch chain tricks kills runs show diff plan plan-check ema parity \
-	patched check-patches diff-upstream save-patches port-patches report compare watch card verify audit lint test test-all lock ramdisk-clean clean
+.PHONY: help setup latents index check-data pack train batch chain tricks kills runs show diff plan plan-check ema parity proof \
+	patched check-patches diff-upstream save-patches port-patches report compare watch card verify audit export upload lint test test-all lock ramdisk-clean clean
 
 help:
 	@awk 'BEGIN {FS = " ## "} \
@@ -72,6 +72,14 @@ watch: $(INSTALLED) ## RUN=25022601, or RUN=<a run folder>: progress, loss, spee
 	@"$$PYTHON" -m extensions.report watch --out="$${OUT-}" -- "$${RUN-}"
 
 ## To hand on
+export: $(INSTALLED) ## RUN=25022601 [FORMAT=safetensors|diffusers] [DTYPE=fp16|bf16|fp32] [EMA=1|0.07] [CHECKPOINT=x.safetensors] [OUT=…] [VERIFY=0]: a model as others open it
+	@"$$PYTHON" -m extensions.handing_on export --format="$${FORMAT-}" --dtype="$${DTYPE-}" --ema="$${EMA-}" \
+	  --checkpoint="$${CHECKPOINT-}" --out="$${OUT-}" --verify="$${VERIFY-}" -- "$${RUN-}"
+
+upload: $(INSTALLED) ## RUN=25022601 REPO=user/name [FILE=… | FOLDER=…] [PRIVATE=1] [REALLY=1]: an export to the hub; says what it would do, and does it with REALLY=1
+	@"$$PYTHON" -m extensions.handing_on upload --repo="$${REPO-}" --file="$${FILE-}" --folder="$${FOLDER-}" \
+	  --private="$${PRIVATE-}" --really="$${REALLY-}" -- "$${RUN-}"
+
 card: $(INSTALLED) ## RUN=25022601 [OUT=folder] [LICENCE=openrail++] [BASE_MODEL=owner/name] [PROMPTS=1]: a model card, as the hub takes one
 	@"$$PYTHON" -m extensions.handing_on.card --out="$${OUT-}" --licence="$${LICENCE-}" --base-model="$${BASE_MODEL-}" \
 	  --prompts="$${PROMPTS-}" -- "$${RUN-}"
@@ -121,6 +129,9 @@ tricks: $(DEV) ## [TRICKS="zero dynamo"] prove the logbook's tricks at tiny size
 
 kills: $(STANDINS) ## [SEED=1] [TRAINER=…] [PROCESSES=1|2] [KILLS=n]: tiny runs killed 140 times and resumed end as unbroken ones (long)
 	@"$$PYTHON" -m tests.proofs.kills --seed="$${SEED:-1}" --trainer="$${TRAINER-}" --processes="$${PROCESSES:-0}" --kills="$${KILLS:-0}"
+
+proof: $(DEV) ## [TRAINER=reference] [OUT=folder]: a small SDXL learns eight pictures by their texts; diffusers draws them (up to 20 minutes)
+	@"$$PYTHON" -m tests.proofs.proof $${TRAINER:+--trainer="$$TRAINER"} --out="$${OUT-}"
 
 port-patches: $(INSTALLED) ## UPSTREAM=<ref>: try the series on another upstream commit
 	@"$$PYTHON" -m extensions.upstream.patches port -- "$${UPSTREAM-}"

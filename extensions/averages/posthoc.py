@@ -34,16 +34,16 @@ def recipe(name: str, step: int, begin: int, made: str) -> dict[str, str]:
             f"{PREFIX}.made": made}  # fmt: skip
 
 
-def require_length(text: str) -> float:
-    """Return LENGTH. UserError for none that two tracks give well."""
+def require_length(text: str, called: str = "LENGTH") -> float:
+    """Return a length. UserError for none that two tracks give well, under the name that it was given by."""
     try:
         length = float(text)
     except ValueError:
         length = 0.0
     if not fitting.SHORTEST <= length <= fitting.LONGEST:
         raise UserError(
-            f"LENGTH={text} is not a length from {fitting.SHORTEST} to {fitting.LONGEST}, a share of the run; "
-            "give e.g. LENGTH=0.07"
+            f"{called}={text} is not a length from {fitting.SHORTEST} to {fitting.LONGEST}, a share of the run; "
+            f"give e.g. {called}=0.07"
         )
     return length
 
@@ -79,16 +79,27 @@ def model_of(output: Path, step: int) -> Path:
     return max(found, key=order)
 
 
+def path_of(output: Path, length: float, step: int | None = None) -> Path:
+    """Return where the checkpoint of an average stands unless another file is asked for. UserError as in `make`."""
+    last = require_snapshots(output, step)[-1]
+    return beside(model_of(output, last.step), last.step, profiles.Power(length).name)
+
+
+def beside(like: Path, step: int, name: str) -> Path:
+    """Return the file of an average up to an optimizer step beside a checkpoint, which may be of another step."""
+    stem = like.name.removesuffix(".safetensors").partition(f".{snapshots.FOLDER}-")[0]
+    if read_header(like).metadata.get(STEPS) != str(step):
+        stem = f"{stem}-step{step:08d}"
+    return like.with_name(f"{stem}{suffix(name)}.safetensors")
+
+
 def make(output: Path, length: float, step: int | None = None, path: Path | None = None) -> Path:
     """Write the checkpoint of an average; its path. UserError, and nothing written, for what cannot be made."""
     kept = require_snapshots(output, step)
     last = kept[-1]
     like = model_of(output, last.step)
     name = profiles.Power(length).name
-    stem = like.name.removesuffix(".safetensors").partition(f".{snapshots.FOLDER}-")[0]
-    if read_header(like).metadata.get(STEPS) != str(last.step):
-        stem = f"{stem}-step{last.step:08d}"
-    path = path or output / f"{stem}{suffix(name)}.safetensors"
+    path = path or beside(like, last.step, name)
     if path.exists():
         raise UserError(f"{path} is there already; move it away, or give another OUT=")
     if not path.parent.is_dir():

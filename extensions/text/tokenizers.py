@@ -17,6 +17,7 @@ from extensions.base.saving import replacing_folder
 
 BOS = "<|startoftext|>"
 EOS = "<|endoftext|>"
+PADDING = "<|pad|>"  # a second name of the id 0, in what `write_for_pipelines` writes
 PAD_TOKENS = {
     "openai_clip-vit-large-patch14": EOS,
     # sd-scripts sets pad id 0 by itself; "!" as a pad token would take the exclamation marks out of texts.
@@ -41,6 +42,16 @@ def ensure_tokenizers(folder: Path) -> None:
     for name in missing:
         with replacing_folder(Path(folder) / name) as target:
             _write(target, merges, PAD_TOKENS[name])
+
+
+def write_for_pipelines(target: Path, pads_with_end: bool) -> None:
+    """Write a tokenizer for diffusers' pipelines. pads_with_end: with EOS, as SDXL's first; else with the id 0.
+
+    That id is "!". Published files name it as the padding, and so take each exclamation mark of a prompt for padding;
+    here the id has a name of its own besides, so that prompts are read as they were trained.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    _write(target, _read_merges(), EOS if pads_with_end else PADDING)
 
 
 def _vocabulary_file() -> Path:
@@ -84,7 +95,8 @@ def _write(target: Path, merges: list[str], pad: str) -> None:
         "add_prefix_space": False,
         "errors": "replace",
     }
-    _write_json(target / "vocab.json", _vocabulary(merges))
+    named = {PADDING: 0} if pad == PADDING else {}
+    _write_json(target / "vocab.json", named | _vocabulary(merges))
     _write_json(target / "special_tokens_map.json", special)
     _write_json(target / "tokenizer_config.json", config)
     (target / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")

@@ -49,6 +49,7 @@ VERBS = {
     "report": "RUN",
     "compare": "RUNS",
     "watch": "RUN",
+    "export": "RUN",
     "chain": "SESSION",
     "index": "META",
     "check-data": "META",
