@@ -52,3 +52,5 @@ def test_a_tiny_run_is_handed_on(trainer, tmp_path):
     assert drawn.shape == (1, 4, 8, 8) and bool(torch.isfinite(drawn).all())
     again = make(tmp_path, "export", "RUN=25022601", "FORMAT=diffusers", "DTYPE=fp32")
     assert again.returncode == 2 and again.stderr.count("error: ") == 1 and "is there already" in again.stderr
+    dry = make(tmp_path, "upload", "RUN=25022601", "REPO=me/fox", f"FOLDER={made}", "PRIVATE=1")
+    assert dry.returncode == 0 and "nothing has left this machine" in dry.stdout and "(private)" in dry.stdout

@@ -50,6 +50,7 @@ VERBS = {
     "compare": "RUNS",
     "watch": "RUN",
     "export": "RUN",
+    "upload": "REPO",
     "chain": "SESSION",
     "index": "META",
     "check-data": "META",
