@@ -20,6 +20,7 @@ from extensions.base.saving import writing
 from extensions.hookspecs import hookimpl
 from extensions.model.models import Models
 
+TITLED_BY = ("metadata_title", "output_name")  # flags by which a person titles the checkpoints of a run
 IDENTITY = ("run", "started", "parent", "trainer", "sd_scripts_commit", "patch_series_sha256", "project_commit")
 
 
@@ -175,6 +176,9 @@ class Plugin:
         record = manifest.read(self.folder)
         known = {key: getattr(record, key) for key in IDENTITY} if record else {}
         identity = {f"sdxl_trainer.{key}": str(value) for key, value in known.items() if value}
+        if record and record.run and not set(TITLED_BY) & record.flags.keys():
+            # Else the title is the checkpoint's name, or Checkpoint@ and the time where upstream has not even that.
+            identity["modelspec.title"] = f"model_out_{record.run}, optimizer step {optimizer_steps:,}"
         return identity | {"sdxl_trainer.optimizer_steps": str(optimizer_steps)}
 
     @hookimpl(trylast=True)  # after what other plugins save beside it

@@ -80,6 +80,7 @@ def test_checkpoint_carries_the_runs_identity(run):
     assert metadata.get("sdxl_trainer.patch_series_sha256") == run.manifest["patch_series_sha256"]
     assert metadata["modelspec.architecture"] == "stable-diffusion-xl-v1-base"
     assert metadata["sdxl_trainer.optimizer_steps"] == "8"
+    assert metadata["modelspec.title"] == "model_out_25022601, optimizer step 8"
     assert oct((run.output / "last.safetensors").stat().st_mode & 0o444) == "0o444"
 
 

@@ -74,7 +74,14 @@ def test_manifest_gets_counts_and_keeps_what_it_had(tmp_path):
         "sdxl_trainer.run": "1",
         "sdxl_trainer.patch_series_sha256": "ab",
         "sdxl_trainer.optimizer_steps": "3",
+        "modelspec.title": "model_out_1, optimizer step 3",
     }
+
+
+@pytest.mark.parametrize("flag", ["metadata_title", "output_name"])
+def test_a_person_titles_their_own_checkpoints(tmp_path, flag):
+    (tmp_path / "manifest.json").write_text(json.dumps({"run": "1", "flags": {flag: "mine"}}))
+    assert "modelspec.title" not in recorded(tmp_path).checkpoint_metadata(optimizer_steps=3)
 
 
 def test_a_disk_that_fills_under_the_metrics_is_one_line(monkeypatch):
