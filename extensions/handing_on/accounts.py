@@ -179,9 +179,8 @@ def of_launcher(run: Run, then: Mapping[str, Any]) -> dict[str, str]:
         said |= {"first step": str(run.start_step), "last step": str(run.stop_step or run.steps)}
     if run.parent:
         said["begins with"] = Path(str(run.flags["pretrained_model_name_or_path"])).name
-    names = dict.fromkeys([*then, *run.flags])
     plugins = {flag.name for flag in settings.manager.flags_of(made.plugins)}
-    names = [name for name in names if name not in TOLD | OURS | plugins]
+    names = [name for name in dict.fromkeys([*then, *run.flags]) if name not in TOLD | OURS | plugins]
     said |= {f"--{name}": value_text(run.flags[name]) for name in names if name in run.flags}
     return {topic: value for topic, value in said.items() if value} | trained(made, run.flags)
 

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from extensions.base import paths, secrets
 from extensions.base.errors import UserError
@@ -123,9 +124,10 @@ def header_of(subject: Subject, licence: licences.Licence, base_model: str):
     from huggingface_hub import ModelCardData
 
     family = subject.settings.family if subject.settings else ""
-    known = {"base_model": base_model, "base_model_relation": "finetune"} if base_model else {}
+    known: dict[str, Any] = {**licence.header}
+    known |= {"base_model": base_model, "base_model_relation": "finetune"} if base_model else {}
     tags = [ARCHITECTURES.get(family, "stable-diffusion"), "full-fine-tuning"]
-    return ModelCardData(pipeline_tag="text-to-image", tags=tags, **licence.header, **known)
+    return ModelCardData(pipeline_tag="text-to-image", tags=tags, **known)
 
 
 def shown(name: str, value: str) -> str:

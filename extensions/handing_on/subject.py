@@ -101,7 +101,7 @@ def find(name: str) -> Subject:
 
 def of_launcher(run: Run) -> Subject:
     """Return a run that has no record here: what its launcher says."""
-    words = {name: "on" if value is True else text(value) for name, value in run.flags.items()}
+    words = {name: text(value) if isinstance(value, (str, list)) else "on" for name, value in run.flags.items()}
     flags = Flags.of({name: planned.words_of(value) for name, value in run.flags.items()})
     from extensions.flags import settings
 

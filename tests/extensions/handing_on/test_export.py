@@ -22,6 +22,7 @@ from extensions.text.encoding import encode_sd2, encode_sdxl
 from tests.helpers import exporting, run_folders
 
 PIPELINES = {"sdxl": StableDiffusionXLPipeline, "sd2": StableDiffusionPipeline}
+EACH = ["sdxl", pytest.param("sd2", marks=pytest.mark.slow)]
 
 
 def drawn(pipe, prompt: Prompt) -> torch.Tensor:
@@ -55,7 +56,7 @@ def ours(checkpoint, family, standins, prompt: Prompt, objective) -> torch.Tenso
         return sampling.Sampler(loaded, text.tokenize, *objective).latents(prompt)
 
 
-@pytest.mark.parametrize("family", PIPELINES)
+@pytest.mark.parametrize("family", EACH)
 def test_a_folder_draws_what_the_checkpoint_draws_in_a_pipeline_and_in_ours(family, made, exported, standins):
     """Three ways to the same latents: the folder, diffusers' single-file conversion of the checkpoint, our sampler.
 
@@ -74,7 +75,7 @@ def test_a_folder_draws_what_the_checkpoint_draws_in_a_pipeline_and_in_ours(fami
     torch.testing.assert_close(found, wanted, atol=1e-3, rtol=1e-4)
 
 
-@pytest.mark.parametrize("family", PIPELINES)
+@pytest.mark.parametrize("family", EACH)
 def test_a_single_file_is_the_checkpoint_bit_for_bit_and_opens_as_a_pipeline(family, made, exported):
     before, after = load_file(made[family]), load_file(exported[family, "safetensors"])
     for name, tensor in before.items():
