@@ -14,6 +14,7 @@ from extensions.report import differing, grouped, overview, pages
 from extensions.report.charts import Chart, Series
 from extensions.report.overview import HELD_OUT, Told
 from extensions.report.pages import Site
+from extensions.report.paired import differences
 from extensions.report.records import History
 
 MOST = 6  # runs: as many as there are colours
@@ -23,6 +24,10 @@ SAME = 1e-9  # relative: two figures of the same weights on the same set
 PAIRED = (
     "Both begin with the same figure, at optimizer step {:,}: the same held-out images and base. The error of the "
     "difference is that of each run's paired difference to its first evaluation, added in squares."
+)
+EXACT = (
+    "Both were asked the same questions of the same images: the difference is that of each image's own errors, and "
+    "so is its error."
 )
 UNPAIRED = (
     "They begin with different figures, so with other images or another base: the errors are added in squares, as "
@@ -102,21 +107,19 @@ def validated(one: Told, other: Told) -> dict | None:
     common = sorted(mine.keys() & theirs.keys())
     if not common:
         return None
+    exact = differences(one.record, other.record)
+    if all(step in exact for step in common):
+        said = EXACT
+        spread = {step: exact[step]["error"] for step in common}
+    else:
+        said, spread = by_figures((one, other), common)
     errors = [at_steps(each.history, HELD_OUT.replace("x0", "error")) for each in (one, other)]
-    moved = [at_steps(each.history, f"{FIRST}/x0") for each in (one, other)]
-    moved_errors = [at_steps(each.history, f"{FIRST}/error") for each in (one, other)]
-    began = [min(each) for each in (mine, theirs)]
-    paired = began[0] == began[1] and np.isclose(mine[began[0]], theirs[began[1]], rtol=SAME, atol=0)
     rows = []
     for step in common:
-        cells = [f"{step:,}"]
-        for values, error in zip((mine, theirs), errors, strict=True):
-            cells.append(with_error(values[step], error.get(step)))
-        both = moved_errors if paired and all(step in each for each in (*moved, *moved_errors)) else errors
-        spread = [each[step] for each in both if step in each]
-        known = math.hypot(*spread) if len(spread) == len(both) else None
-        rows.append([*cells, with_error(mine[step] - theirs[step], known, sign="+")])
-    said = PAIRED.format(began[0]) if paired else UNPAIRED
+        cells = [
+            with_error(values[step], error.get(step)) for values, error in zip((mine, theirs), errors, strict=True)
+        ]
+        rows.append([f"{step:,}", *cells, with_error(mine[step] - theirs[step], spread[step], sign="+")])
     keys = [each.record.key for each in (one, other)]
     return {
         "name": " and ".join(keys),
@@ -124,6 +127,22 @@ def validated(one: Told, other: Told) -> dict | None:
         "rows": rows,
         "columns": ["optimizer step", *keys, f"{keys[0]} less {keys[1]}"],
     }
+
+
+def by_figures(both: tuple[Told, Told], common: list[int]) -> tuple[str, dict[int, float | None]]:
+    """Return (what is said of it, {optimizer step: error of the difference}) from what the runs' metrics hold."""
+    figures = [at_steps(each.history, HELD_OUT) for each in both]
+    errors = [at_steps(each.history, HELD_OUT.replace("x0", "error")) for each in both]
+    moved = [at_steps(each.history, f"{FIRST}/x0") for each in both]
+    moved_errors = [at_steps(each.history, f"{FIRST}/error") for each in both]
+    began = [min(each) for each in figures]
+    paired = began[0] == began[1] and np.isclose(figures[0][began[0]], figures[1][began[1]], rtol=SAME, atol=0)
+    found: dict[int, float | None] = {}
+    for step in common:
+        of = moved_errors if paired and all(step in each for each in (*moved, *moved_errors)) else errors
+        spread = [each[step] for each in of if step in each]
+        found[step] = math.hypot(*spread) if len(spread) == len(of) else None
+    return PAIRED.format(began[0]) if paired else UNPAIRED, found
 
 
 def with_error(value: float, error: float | None, sign: str = "") -> str:
