@@ -60,7 +60,7 @@ def main(trainer: Trainer, script: str, words: list[str], only_check: bool = Fal
     from extensions.trainer import tracking  # and with it accelerate, which a check alone is spared
 
     manager.set_args(args)
-    tracking.install()
+    tracking.install(args.run_folder)
     trainer.train(args)
 
 

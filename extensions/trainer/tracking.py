@@ -10,6 +10,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from accelerate import Accelerator
 
@@ -19,8 +20,16 @@ CALLS = ("log", "log_images", "log_table", "finish")  # of accelerate's trackers
 WRITER = "tensorboard.summary.writer"  # the module of TensorBoard's thread
 
 
-def install() -> None:
-    """Let every accelerator of this process begin such trackers, once."""
+def install(run_folder: str | None = None) -> None:
+    """Let every accelerator of this process begin such trackers, once.
+
+    run_folder: the run's, where there is one: wandb keeps its files there (else in the folder the run was started in)
+    and calls the run by it. What the environment says already stays.
+    """
+    if run_folder:
+        folder = Path(run_folder)
+        os.environ.setdefault("WANDB_DIR", str(folder))
+        os.environ.setdefault("WANDB_NAME", f"{folder.parent.name} {folder.name}")
     if getattr(Accelerator.init_trackers, "__wrapped__", None) is None:
         Accelerator.init_trackers = begun(Accelerator.init_trackers)  # type: ignore[method-assign]
         threading.excepthook = of_threads(threading.excepthook)
@@ -33,7 +42,14 @@ def begun(init_trackers: Callable) -> Callable:
     def begin(accelerator, *arguments, **keywords):
         try:
             init_trackers(accelerator, *arguments, **keywords)
-        except OSError as error:
+        except Exception as error:
+            if is_wandbs(error):
+                raise UserError(
+                    f"--log_with: wandb cannot begin ({reason(error)}); log in with `wandb login` or WANDB_API_KEY, "
+                    "let WANDB_MODE=offline keep its log here, or give --log_with=tensorboard"
+                ) from None
+            if not isinstance(error, OSError):
+                raise
             where = f" in {accelerator.logging_dir}" if accelerator.logging_dir else ""
             names = " and ".join(tracker.name for tracker in accelerator.trackers)
             raise UserError(
@@ -58,7 +74,9 @@ def lasting(tracker) -> None:
                 return
             try:
                 call(*arguments, **keywords)
-            except OSError as error:
+            except Exception as error:
+                if not (isinstance(error, OSError) or is_wandbs(error)):
+                    raise
                 if not gone:
                     print(f"{tracker.name} cannot write its log ({reason(error)}): it ends here, the run goes on")
                 gone = True
@@ -70,9 +88,16 @@ def lasting(tracker) -> None:
             setattr(tracker, name, guarded(getattr(tracker, name)))
 
 
-def reason(error: OSError) -> str:
+def is_wandbs(error: Exception) -> bool:
+    """Tell whether an error is one of wandb's own, which are not OSErrors."""
+    return type(error).__module__.partition(".")[0] == "wandb"
+
+
+def reason(error: Exception) -> str:
     """Return why something cannot be written, in a few words."""
-    return os.strerror(error.errno) if error.errno else str(error).partition("\n")[0]
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def of_threads(told: Callable) -> Callable:
