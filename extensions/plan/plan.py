@@ -21,7 +21,7 @@ from extensions.launch.stages import Asked, changed
 from extensions.logbook import header, registry, steps
 from extensions.logbook.header import Header
 from extensions.logbook.registry import Run
-from extensions.plan import averages, evaluation, vram
+from extensions.plan import averages, evaluation, samples, vram
 
 # What the plan reads; of anything else in ARGS it says that it makes no difference here.
 READ = {
@@ -32,7 +32,7 @@ READ = {
     "gradient_checkpointing", "resolution", "token_chunks", "max_token_chunks", "cache_latents",
     "cache_latents_to_disk", "cache_text_encoder_outputs", "dataset_class", "ddp_gradient_as_bucket_view",
     "bf16_updates", "max_token_length", "extensions", *vram.ATTENTION, *vram.OFFLOAD, *vram.FUSED,
-    *averages.READ, *evaluation.flags(),
+    *averages.READ, *evaluation.flags(), *samples.READ,
 }  # fmt: skip
 
 

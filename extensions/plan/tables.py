@@ -11,6 +11,7 @@ from extensions.plan import (
     optimizer_memory,
     plan,
     recorded,
+    samples,
     speed,
     trained,
     vram,
@@ -37,6 +38,8 @@ def show(name: str, environment: dict[str, str], check: Callable[[Asked], None])
     show_hours(planned, counts, rate)
     if found := evaluation.of(planned.asked):
         print(found.text())
+    if drawn := samples.of(planned.asked, planned.images):
+        print(drawn.text())
 
 
 def trained_models(planned: Plan) -> list[trained.Model]:
