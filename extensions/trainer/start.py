@@ -1,13 +1,16 @@
 """Starts both trainers, the only main: parses, checks, tries, trains, and tells the plugins how it ended."""
 
 import argparse
+import getpass
 import os
+import re
+import tempfile
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from extensions import manager
 from extensions.base import processes, secrets
-from extensions.base.errors import UserError
+from extensions.base.errors import UserError, no_room
 from extensions.base.reporting import exit_with
 from extensions.optimizers import facts as optimizer_facts
 from extensions.optimizers import trial
@@ -42,6 +45,7 @@ def main(trainer: Trainer, script: str, words: list[str], only_check: bool = Fal
     only_check: end once the flags are parsed and checked; nothing is loaded.
     """
     weights_only()
+    make_compilers_folder()
     words, unset = secrets.revealed(words, os.environ)
     if unset:
         raise UserError(f"{unset}: that variable is not set; export it, or take the flag out")
@@ -68,6 +72,22 @@ def weights_only() -> None:
     """Keep every torch.load of this process to weights, also where a library asks for more: a pickle can run code."""
     os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+
+
+def make_compilers_folder() -> None:
+    """Make the folder that torch's compiler makes when it is imported, as it does. OSError where a disk is full.
+
+    A library that tries the import a second time would hide why the first one failed.
+    """
+    folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    try:
+        if not folder:
+            user = re.sub(r'[\\/:*?"<>|]', "_", getpass.getuser())
+            folder = os.path.join(tempfile.gettempdir(), f"torchinductor_{user}")
+        os.makedirs(folder, exist_ok=True)
+    except (OSError, KeyError) as error:  # KeyError: a user without a name
+        if no_room(error):
+            raise
 
 
 def run(begin: Callable[[], None]) -> int:

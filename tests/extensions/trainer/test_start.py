@@ -1,6 +1,9 @@
 """The one main of both trainers, around a trainer of a page: what is called when, and how the end is told."""
 
 import argparse
+import errno
+import os
+import tempfile
 
 import pytest
 import torch
@@ -152,3 +155,25 @@ def test_the_plugins_hear_how_it_ended_once_and_the_code_says_it(error, code, ca
 def test_who_is_refused_before_its_plugins_are_known_ends_all_the_same(capsys):
     assert start.run(lambda: start.main(Tiny(), "tiny.py", ["--extensions=watchh"])) == 2
     assert calls == [] and capsys.readouterr().err.startswith("error: --extensions: no plugin named 'watchh'")
+
+
+def test_the_folder_of_torchs_compiler_is_where_torch_makes_it(tmp_path, monkeypatch):
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    start.make_compilers_folder()
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    assert [str(path) for path in tmp_path.iterdir()] == [default_cache_dir()]
+
+
+def test_a_full_disk_for_it_is_told_and_another_trouble_is_torchs(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "x")
+
+    monkeypatch.setattr(os, "makedirs", full)
+    with pytest.raises(OSError, match="No space left"):
+        start.make_compilers_folder()
+    monkeypatch.undo()
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "file" / "below"))
+    start.make_compilers_folder()
