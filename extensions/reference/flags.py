@@ -28,6 +28,7 @@ TABLE = (
     ("clip_skip", int, None, "SD2: which hidden state from the end, through the final layer norm", BOTH),
     ("zero_terminal_snr", bool, False, "rescale the noise schedule to end at SNR 0 (arXiv 2305.08891)", BOTH),
     ("min_snr_gamma", float, None, "weigh the loss by min(SNR, gamma) (arXiv 2303.09556)", BOTH),
+    ("debiased_estimation_loss", bool, False, "weigh the loss by 1 / sqrt(SNR) (arXiv 2310.08442)", BOTH),
     ("min_timestep", int, None, "draw timesteps from here on; default: 0", BOTH),
     ("max_timestep", int, None, "draw timesteps below this, or this one where both are equal; default: 1000", BOTH),
     ("dataset_class", str, None, "dotted name of the data set's class", BOTH),

@@ -51,6 +51,12 @@ def snr_weight(schedule: DDPMScheduler, timesteps, gamma: float, v_parameterizat
     return snr.clamp(max=gamma) / (snr + 1 if v_parameterization else snr)
 
 
+def debiased_weight(schedule: DDPMScheduler, timesteps, v_parameterization: bool) -> torch.Tensor:
+    """float32 (b,): 1 / sqrt(SNR), of an SNR of 1000 at most; for v-prediction 1 / (SNR + 1) (arXiv 2310.08442)."""
+    snr = schedule.snr.to(timesteps.device)[timesteps].clamp(max=1000)
+    return 1 / (snr + 1) if v_parameterization else 1 / snr.sqrt()
+
+
 def loss_of(predicted: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
     """Mean squared error in float32, a scalar; weight: (b,) or None."""
     error = torch.nn.functional.mse_loss(predicted.float(), target.float(), reduction="none")

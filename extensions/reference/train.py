@@ -140,10 +140,17 @@ class Training:
         with accelerator.autocast():
             predicted = self.unet(noisy, timesteps, **condition).sample
         target = noise.target_of(self.schedule, latents, drawn, timesteps, args.v_parameterization)
-        weight = None
+        return noise.loss_of(predicted, target, self.weight(timesteps))
+
+    def weight(self, timesteps: torch.Tensor) -> torch.Tensor | None:
+        """Return what the flags weigh each sample's loss by, float32 (b,)."""
+        args, weight = self.args, None
         if args.min_snr_gamma:
             weight = noise.snr_weight(self.schedule, timesteps, args.min_snr_gamma, args.v_parameterization)
-        return noise.loss_of(predicted, target, weight)
+        if args.debiased_estimation_loss:
+            debiased = noise.debiased_weight(self.schedule, timesteps, args.v_parameterization)
+            weight = debiased if weight is None else weight * debiased
+        return weight
 
     @property
     def projection(self) -> torch.nn.Module | None:

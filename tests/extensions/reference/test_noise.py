@@ -131,3 +131,13 @@ def test_loss_is_torchs_mean_squared_error_in_float32():
     weight = torch.tensor([0.5, 0.0, 2.0])
     each = [torch.nn.functional.mse_loss(p.float(), t) for p, t in zip(predicted, target, strict=True)]
     torch.testing.assert_close(noise.loss_of(predicted, target, weight), (0.5 * each[0] + 2 * each[2]) / 3)
+
+
+@pytest.mark.upstream
+@pytest.mark.parametrize("v", [False, True], ids=["eps", "v"])
+def test_debiased_weights_are_upstreams(schedules, v):
+    from library.custom_train_functions import apply_debiased_estimation
+
+    _, ours, theirs = schedules
+    weight = noise.debiased_weight(ours, torch.arange(1000), v)
+    torch.testing.assert_close(weight, apply_debiased_estimation(torch.ones(1000), torch.arange(1000), theirs, v))
