@@ -152,14 +152,14 @@ def main(
     picture.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="proof-") as folder:
         bench = Bench(pictures.made(Path(folder) / "set"), Path(folder), trainer)
-        judged = prove(bench, rows, lambda line: print(line, flush=True))
+        results = prove(bench, rows, lambda line: print(line, flush=True))
         table = Table("row", "", "plain texts", "long texts", "tags alone", "")
-        for row, found in judged.items():
+        for row, found in results.items():
             table.add_row(row.name, row.what, *found.right, found.wrong or "holds")
         Console(width=160).print(table)
-        shown.write(picture, bench.ready, {row.words: found.drawn for row, found in judged.items() if found.drawn})
+        shown.write(picture, bench.ready, {row.words: found.drawn for row, found in results.items() if found.drawn})
     print(f"the picture: {picture}")
-    return int(any(found.wrong for found in judged.values()))
+    return int(any(found.wrong for found in results.values()))
 
 
 if __name__ == "__main__":
