@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import torch
 from safetensors.torch import save_file
 
-from extensions.averages import pieces, posthoc
+from extensions.averages import pieces, posthoc, snapshots
+from extensions.averages.profiles import Power
+from extensions.averages.ranks import Ranks
 from extensions.averages.tracks import Tracks
 from extensions.model.models import Models
 
@@ -61,3 +63,18 @@ def save(of: Models, path: Path, step: int, dtype=torch.float32) -> None:
     """A checkpoint of the model, as far as averages look at one."""
     tensors = {f"model.diffusion_model.{name}": each.detach().to(dtype) for name, each in of.unet.named_parameters()}
     save_file(tensors, path, {posthoc.STEPS: str(step), "modelspec.title": path.stem})
+
+
+def averaged_run(output: Path) -> Models:
+    """Write what an averaged run of 20 steps leaves, its last checkpoint and two snapshots. Returns its models."""
+    folder = snapshots.folder_of(output)
+    folder.mkdir(parents=True)
+    snapshots.begin_launch(folder, 0)
+    of = models()
+    tracks = ranks_of(of, 1, [Power(0.05), Power(0.10)])[0]
+    for step in walk(of, 20):
+        tracks.update(step)
+        if step % 10 == 0:
+            snapshots.Keeper(folder, Ranks(alone()), alone()).snapshot(tracks, 1)
+    save(of, output / "last.safetensors", 20)
+    return of

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from extensions.base import paths
+from extensions.report import overview, records
+from tests.helpers.run_folders import folder_of, lines
+
 HERE = Path(__file__).parent
 DAILY = 3
 
@@ -16,3 +20,13 @@ def pytest_collection_modifyitems(items):
         for number, item in enumerate(cases):
             if number % DAILY:
                 item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture
+def logs(tmp_path, monkeypatch):
+    """One sound run, beside which others are made."""
+    monkeypatch.setattr(paths, "LOGS", tmp_path / "logs")
+    monkeypatch.setattr(records, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(overview, "launchers", lambda: ({}, []))
+    folder_of(tmp_path / "logs", "sound", "20260101T000000Z", lines(1, 5))
+    return tmp_path / "logs"

@@ -9,11 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from extensions.base import paths
 from extensions.base.manifest import Manifest
 from extensions.base.reporting import exit_code_of
 from extensions.handing_on import card, verify
-from extensions.report import overview, records
 from tests.helpers.run_folders import folder_of, grid, lines
 
 TEXTS = st.one_of(st.text(max_size=9), st.sampled_from(["---", "a\n---\nlicense: mit", "| x |", "`", "<b>", "# a"]))
@@ -28,16 +26,6 @@ HEADINGS = {
     "In short", "Where it comes from", "How to prompt it", "How it was trained", "Curves", "Validation", "Samples",
     "Flags", "Versions",
 }  # fmt: skip
-
-
-@pytest.fixture
-def logs(tmp_path, monkeypatch):
-    """One sound run, beside which others are made."""
-    monkeypatch.setattr(paths, "LOGS", tmp_path / "logs")
-    monkeypatch.setattr(records, "KEPT", tmp_path / "kept")
-    monkeypatch.setattr(overview, "launchers", lambda: ({}, []))
-    folder_of(tmp_path / "logs", "sound", "20260101T000000Z", lines(1, 5))
-    return tmp_path / "logs"
 
 
 def refused(tmp_path, capsys, *words: str) -> str:

@@ -7,11 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from extensions.base import paths
 from extensions.base.manifest import Manifest
 from extensions.base.reporting import exit_code_of
 from extensions.report import __main__ as report
-from extensions.report import overview, records
 from tests.helpers.run_folders import folder_of, grid, lines
 
 VALUES = st.recursive(
@@ -20,16 +18,6 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 NAMES = [name for name in vars(Manifest()) if name != "version"]
-
-
-@pytest.fixture
-def logs(tmp_path, monkeypatch):
-    """One sound run, beside which others are made."""
-    monkeypatch.setattr(paths, "LOGS", tmp_path / "logs")
-    monkeypatch.setattr(records, "KEPT", tmp_path / "kept")
-    monkeypatch.setattr(overview, "launchers", lambda: ({}, []))
-    folder_of(tmp_path / "logs", "sound", "20260101T000000Z", lines(1, 5))
-    return tmp_path / "logs"
 
 
 def index(tmp_path) -> str:

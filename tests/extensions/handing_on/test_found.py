@@ -6,14 +6,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from extensions.averages import posthoc, snapshots
-from extensions.averages.profiles import Power
-from extensions.averages.ranks import Ranks
+from extensions.averages import posthoc
 from extensions.base import paths
 from extensions.base.errors import UserError
 from extensions.handing_on import export, found
 from tests.helpers import run_folders
-from tests.helpers.averaging import alone, models, ranks_of, save, walk
+from tests.helpers.averaging import averaged_run, save
 from tests.helpers.exporting import wish
 
 RUN = "25022601"
@@ -103,16 +101,7 @@ def averaged(of, ema: str, given: bool = False):
 
 def test_averages_of_any_length_are_made_where_they_are_not(logs, tmp_path, capsys):
     output = tmp_path / "output" / f"model_out_{RUN}"
-    folder = snapshots.folder_of(output)
-    folder.mkdir(parents=True)
-    snapshots.begin_launch(folder, 0)
-    of = models()
-    tracks = ranks_of(of, 1, [Power(0.05), Power(0.10)])[0]
-    for step in walk(of, 20):
-        tracks.update(step)
-        if step % 10 == 0:
-            snapshots.Keeper(folder, Ranks(alone()), alone()).snapshot(tracks, 1)
-    save(of, output / "last.safetensors", 20)
+    of = averaged_run(output)
     last = found.find(RUN, "")
     with pytest.raises(UserError, match="EMA=1: no averaged weights 0.10 stand beside .*, there are none"):
         averaged(last, "1")

@@ -6,13 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from extensions.averages import posthoc, snapshots
-from extensions.averages.profiles import Power
-from extensions.averages.ranks import Ranks
+from extensions.averages import posthoc
 from extensions.base.paths import ROOT
 from extensions.base.reporting import exit_code_of
 from extensions.report import ema
-from tests.helpers.averaging import alone, models, ranks_of, save, walk
+from tests.helpers.averaging import averaged_run
 
 RUN = "25022601"
 
@@ -22,16 +20,7 @@ def left(tmp_path, monkeypatch):
     """What a run has left: a checkpoint, and snapshots of two steps."""
     monkeypatch.setenv("OUTPUT", str(tmp_path))
     output = tmp_path / f"model_out_{RUN}"
-    folder = snapshots.folder_of(output)
-    folder.mkdir(parents=True)
-    snapshots.begin_launch(folder, 0)
-    of = models()
-    tracks = ranks_of(of, 1, [Power(0.05), Power(0.10)])[0]
-    for step in walk(of, 20):
-        tracks.update(step)
-        if step % 10 == 0:
-            snapshots.Keeper(folder, Ranks(alone()), alone()).snapshot(tracks, 1)
-    save(of, output / "last.safetensors", 20)
+    averaged_run(output)
     return output
 
 
