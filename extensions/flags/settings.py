@@ -22,7 +22,12 @@ UNET = "U-Net"
 A1111, PLAIN, UPSTREAM = TOKEN_RULES = ("a1111", "plain", "upstream")
 TOKEN_LENGTHS = (75, 150, 225)
 NEAREST = "nearest"  # how bf16 weights are rounded where nothing else is said
+KAHAN = "kahan"
 LEARNING_RATE, MAX_STEPS, ZERO_STAGE = "2e-6", "1600", "2"  # upstream's defaults
+# Flags that leave DDP as it is: DeepSpeed is another engine, and a static graph wants the first pass for itself.
+AS_UPSTREAM = "ddp_gradients_as_upstream"
+AS_UPSTREAM_HELP = "several processes keep gradients twice under accumulation, as upstream does"
+OTHER_GRADIENTS = (AS_UPSTREAM, "deepspeed", "ddp_static_graph")
 PRECISIONS = (("full_bf16", "bf16"), ("full_fp16", "fp16"))
 
 
@@ -37,7 +42,9 @@ class Settings:
     it, else "". rounding: of --bf16_updates, NEAREST where nothing is said. token_rule: one of TOKEN_RULES;
     token_length: tokens, of upstream's rule; max_chunks: of 75 tokens a text, 0: as many as needed. batch_size:
     images a micro-step and process. accumulation: micro-steps an optimizer step. epochs: None where steps say the
-    length. max_steps, start_step, stop_step: optimizer steps. zero_stage: None without DeepSpeed.
+    length. max_steps, start_step, stop_step: optimizer steps. zero_stage: None without DeepSpeed. gradients_once:
+    several processes keep no second copy in DDP's buckets (`optimizers/gradients.py`); without plugins they are
+    upstream's.
     """
 
     family: str
@@ -62,6 +69,7 @@ class Settings:
     start_step: int
     stop_step: int | None
     zero_stage: int | None
+    gradients_once: bool
 
     def end(self, steps_per_epoch: int | None = None) -> int | None:
         """Return the optimizer step at which the run ends; None where only its data say.
@@ -72,6 +80,11 @@ class Settings:
         if self.epochs and steps_per_epoch:
             whole = self.epochs * steps_per_epoch
         return min((step for step in (whole, self.stop_step) if step is not None), default=None)
+
+    @property
+    def remainder_bytes(self) -> int:
+        """Bytes an element that --bf16_updates keeps of what it cut off, in the optimizer's state."""
+        return 2 if self.rounding == KAHAN else 0
 
     @property
     def optimizer_class(self) -> str:
@@ -146,6 +159,7 @@ def _made(given: _Given) -> Settings:
         **_tokens(given),
         **_counts(given),
         zero_stage=given.number("zero_stage", 0, ZERO_STAGE) if given.has("deepspeed") else None,
+        gradients_once=bool(given.plugins) and not any(given.has(name) for name in OTHER_GRADIENTS),
     )
 
 

@@ -8,6 +8,8 @@ near 24 GB are capped by the card in the same way.
 
 from dataclasses import dataclass
 
+from extensions.flags import settings
+from extensions.flags.words import Flags
 from extensions.logbook import tables
 from extensions.plan import vram
 from extensions.plan.recorded import Reading
@@ -59,11 +61,14 @@ def relative(modelled: float, recorded: Reading) -> float | None:
 
 
 def known(readings: list[Reading]) -> list[Known]:
-    """Return the readings with their parts. UserError for a row whose flags make no sense."""
-    nothing = Fit(0.0, 0.0)
-    return [
-        Known(row, vram.need(vram.setup(row.flags, row.gpus), nothing, row.before_first_step)) for row in readings
-    ]
+    """Return the readings with their parts. UserError for a row whose flags make no sense.
+
+    What was read had its gradients twice under DDP.
+    """
+    nothing, twice = Fit(0.0, 0.0), Flags.of_text(f"--{settings.AS_UPSTREAM}")
+    setups = [vram.setup(row.flags.merged(twice), row.gpus) for row in readings]
+    found = zip(readings, setups, strict=True)
+    return [Known(row, vram.need(setup, nothing, row.before_first_step)) for row, setup in found]
 
 
 def fit(rows: list[Known]) -> Fit:

@@ -34,6 +34,7 @@ class Training:
         self.text = text.Text(family, args.tokenizer_cache_dir, args.clip_skip, args.max_token_length)
         self.dataset.tokenize_strategy = self.text
         self.accelerator = engine.accelerator(args)
+        hook_points.accelerator_made(args, self.accelerator)
         self.dtype = engine.DTYPES[args.mixed_precision]
         self.rates = settings.of_args(args).rates
         self.schedule = diffusion.scheduler(args.zero_terminal_snr)

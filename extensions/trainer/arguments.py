@@ -6,6 +6,7 @@ from pathlib import Path
 
 from extensions import manager
 from extensions.base.errors import UserError
+from extensions.flags import settings
 from extensions.model import prediction
 
 HELP = (
@@ -45,6 +46,7 @@ def extend(parser: argparse.ArgumentParser, plugins: manager.Manager) -> argpars
     parser.add_argument("--extensions", default="", help=HELP)
     parser.add_argument("--run_folder", type=Path, help="where the run's record goes; a launch gives it")
     parser.add_argument(f"--{prediction.CHANGE}", action="store_true", help=prediction.CHANGE_HELP)
+    parser.add_argument(f"--{settings.AS_UPSTREAM}", action="store_true", help=settings.AS_UPSTREAM_HELP)
     for name in plugins.names:
         group = parser.add_argument_group(name)
         try:

@@ -9,8 +9,16 @@ from safetensors import SafetensorError
 from extensions import manager
 from extensions.base.errors import UserError
 from extensions.base.saving import replacing_checkpoint, require_room
+from extensions.flags import settings
 from extensions.model.models import Models
+from extensions.optimizers import gradients
 from extensions.optimizers import state as optimizer_state
+
+
+def accelerator_made(args, accelerator) -> None:
+    """Tell accelerate, before it prepares a model, how gradients are kept."""
+    if settings.of_args(args).gradients_once:
+        gradients.keep_once(accelerator)
 
 
 def choose_parameters(models: Models, groups: list[dict]) -> list[dict]:

@@ -106,6 +106,13 @@ SEAMS = (
     ),
     Seam(
         "library.train_util",
+        "prepare_accelerator",
+        wrappers.prepare_accelerator,
+        ("args",),
+        "several processes keep gradients once; how DDP is made is said to accelerate alone, before it wraps a model",
+    ),
+    Seam(
+        "library.train_util",
         "get_optimizer",
         wrappers.get_optimizer,
         ("args", "trainable_params"),

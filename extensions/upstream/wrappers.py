@@ -75,6 +75,13 @@ def _own_storage(encoder) -> None:
             parameter.data = parameter.data.clone()
 
 
+def prepare_accelerator(upstream, args):
+    """Upstream's accelerator; how it is to wrap models is said before it wraps one."""
+    accelerator = upstream(args)
+    hook_points.accelerator_made(args, accelerator)
+    return accelerator
+
+
 def get_optimizer(upstream, args, trainable_params):
     """Let plugins freeze and filter, hand upstream what is left to train, show them the optimizer."""
     groups = hook_points.choose_parameters(_models, _as_groups(trainable_params, args.learning_rate))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extensions.base.errors import UserError
-from extensions.flags.settings import Settings, of_args, of_words
+from extensions.flags.settings import OTHER_GRADIENTS, Settings, of_args, of_words
 from extensions.flags.words import Flags
 from extensions.optimizers import facts as optimizer_facts
 
@@ -20,7 +20,7 @@ NOTHING = {
     "unet_train": None, "unet_freeze": None, "optimizer": "AdamW", "optimizer_args": {}, "mixed_precision": "no",
     "full_precision": "", "rounding": "nearest", "token_rule": "upstream", "token_length": 75, "max_chunks": 0,
     "batch_size": 1, "accumulation": 1, "epochs": None, "max_steps": 1600, "start_step": 0, "stop_step": None,
-    "zero_stage": None,
+    "zero_stage": None, "gradients_once": False,
 }  # fmt: skip
 SAID = (
     ("--v2", "family", "sd2"),
@@ -53,6 +53,8 @@ SAID = (
     ("--deepspeed", "zero_stage", 2),
     ("--deepspeed --zero_stage=0", "zero_stage", 0),
     ("--zero_stage=1", "zero_stage", None),
+    ("--extensions=dual_tag", "gradients_once", True),
+    *((f"--extensions=dual_tag --{name}", "gradients_once", False) for name in OTHER_GRADIENTS),
 )
 REFUSED = (
     ("--learning_rate=fast", "--learning_rate=fast is not a number"),

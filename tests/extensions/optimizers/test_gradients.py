@@ -1,0 +1,68 @@
+"""Gradients of several processes kept once: their bytes, their bits, and whether a run that goes on has them, too."""
+
+import pytest
+import torch
+
+from tests.helpers.gradient_cases import Case, ran
+
+MIB = 2**20
+
+
+def weights(found: list[dict]) -> dict[str, torch.Tensor]:
+    """Those of a run whose processes agree."""
+    first = found[0]["weights"]
+    for other in found[1:]:
+        assert all(other["weights"][name].equal(tensor) for name, tensor in first.items())
+    return first
+
+
+def differing(one: list[dict], other: list[dict]) -> list[str]:
+    return [name for name, tensor in weights(one).items() if not weights(other)[name].equal(tensor)]
+
+
+def copies(found: list[dict]) -> list[float]:
+    """How often the gradients of process 0 are in memory at each micro-step, by the bytes of the process."""
+    return [one["rss"] / one["gradients"] for one in found[0]["measured"]]
+
+
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_two_processes_train_the_same_bits(accumulation, tmp_path):
+    kept, plain = (ran(Case(each, accumulation=accumulation), tmp_path / str(each)) for each in (True, False))
+    assert not differing(kept, plain)
+
+
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_gradients_are_views_of_few_buckets_at_every_micro_step(accumulation, tmp_path):
+    """DDP's own are so from the second update on, and under accumulation in its last micro-step alone."""
+    found = ran(Case(True, accumulation=accumulation), tmp_path)[0]["measured"]
+    assert len(found) == 3 * accumulation
+    assert all(one["storages"] == one["gradients"] and one["count"] < 24 for one in found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_one_copy_is_in_memory_at_every_micro_step_of_three_updates(accumulation, tmp_path):
+    """192 MiB of gradients. SGD, which keeps nothing; the weights were there before the measurement began."""
+    large = {"accumulation": accumulation, "width": 2048, "layers": 12, "optimizer": "SGD"}
+    kept = copies(ran(Case(True, **large), tmp_path / "kept"))
+    plain = copies(ran(Case(False, **large), tmp_path / "plain"))
+    # Libraries and gloo take some tens of MB, too, in both.
+    assert max(kept) < 1.6, kept
+    assert all(two - one > 0.8 for one, two in zip(kept, plain, strict=True)), (kept, plain)
+    if accumulation > 1:  # what upstream's flag saves by itself: nothing, but in the last micro-step
+        views = copies(ran(Case(False, views=True, **large), tmp_path / "views"))
+        assert all(views[n] - kept[n] > 0.8 for n in range(len(views)) if n % accumulation < accumulation - 1), views
+
+
+@pytest.mark.slow
+def test_four_processes_go_on_exactly_which_ddp_alone_does_not(tmp_path):
+    """DDP reduces a launch's first update in another layout of its buckets; four numbers are added in its order."""
+    different = {}
+    for kept in (True, False):
+        common = {"processes": 4, "width": 512, "layers": 12, "kept": kept}
+        whole = ran(Case(ends_at=4, **common), tmp_path / f"whole {kept}")
+        ran(Case(ends_at=2, **common), tmp_path / f"two {kept}")
+        gone_on = ran(Case(begins_at=2, ends_at=4, **common), tmp_path / f"two {kept}")
+        different[kept] = differing(whole, gone_on)
+    assert not different[True]
+    assert different[False]
