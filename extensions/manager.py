@@ -88,6 +88,12 @@ def reader_of(flag: str, names: Iterable[str] | None = None) -> str | None:
     return next((name for name in names if flag in getattr(declared(name), "reads", ())), None)
 
 
+def claimer_of(what: str, names: Iterable[str] | None = None) -> str | None:
+    """Return the plugin, among `names` or all of this package, that decides what is claimed once; None for none."""
+    names = available() if names is None else names
+    return next((name for name in names if what in getattr(declared(name), "claims", ())), None)
+
+
 class Manager:
     """The plugins of one run.
 

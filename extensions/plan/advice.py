@@ -10,6 +10,8 @@ from extensions.flags import contradictions, settings
 from extensions.flags.pairs import TE_RATES
 from extensions.flags.settings import UNET
 from extensions.flags.words import Flags
+from extensions.optimizers import facts as optimizer_facts
+from extensions.optimizers.partition import CLAIM
 from extensions.plan import optimizer_memory, vram
 from extensions.plan.vram import Fit
 
@@ -57,12 +59,13 @@ def candidates(flags: Flags, gpus: int, upstream: bool) -> Iterator[Change]:
     """Yield every change that makes a run smaller, whether or not it goes with the other flags."""
     if not any(name in flags for name in vram.ATTENTION):
         yield Change("--sdpa", "none: the same attention, computed in pieces")
-    if upstream and gpus > 1 and "deepspeed" not in flags and "ddp_gradient_as_bucket_view" not in flags:
-        yield Change("--ddp_gradient_as_bucket_view", "none: the same gradients, kept once")
+    if gpus > 1:
+        yield from gradients_once(flags, upstream)
+        yield from sharding(flags)
     if "gradient_checkpointing" not in flags:
         yield Change("--gradient_checkpointing", "about a third of the speed, same result")
     yield from smaller_batches(flags)
-    if settings.of_words(flags).rounding == "kahan":
+    if settings.of_words(flags).rounding == settings.KAHAN:
         yield Change("--bf16_updates=stochastic", "noise of rounding, which is right in the mean")
     if gpus > 1 and "deepspeed" not in flags:
         yield Change(
@@ -76,6 +79,29 @@ def candidates(flags: Flags, gpus: int, upstream: bool) -> Iterator[Change]:
     if config.encoders_train and UNET in config.rates:
         rates = tuple(name for name in TE_RATES if name in flags)  # refused without text encoders that train
         yield Change("", "the text encoders stay as they are", ("train_text_encoder", *rates))
+
+
+def gradients_once(flags: Flags, upstream: bool) -> Iterator[Change]:
+    """Yield how several processes keep no second copy of their gradients, where they do."""
+    config, cost = settings.of_words(flags), "none: the same gradients, kept once"
+    if settings.AS_UPSTREAM in flags and "deepspeed" not in flags:
+        yield Change("", cost, (settings.AS_UPSTREAM,))
+    elif upstream and not config.gradients_once and config.accumulation == 1 and not given_to_ddp(flags):
+        yield Change("--ddp_gradient_as_bucket_view", cost)
+
+
+def sharding(flags: Flags) -> Iterator[Change]:
+    """Yield the optimizer's state divided among the ranks."""
+    config = settings.of_words(flags)
+    divided = config.zero_stage is not None or manager.claimer_of(CLAIM, config.plugins)
+    if not divided and optimizer_facts.is_known(config.optimizer):
+        plugins = ",".join([*config.plugins, str(manager.claimer_of(CLAIM))])
+        yield Change(f"--extensions={plugins}", "the weights travel once more an optimizer step; the same result")
+
+
+def given_to_ddp(flags: Flags) -> bool:
+    """Tell whether the flags say themselves how gradients are kept."""
+    return any(name in flags for name in ("deepspeed", "ddp_gradient_as_bucket_view"))
 
 
 def smaller_batches(flags: Flags) -> Iterator[Change]:
@@ -144,7 +170,8 @@ def together(taken: list[Change]) -> Change:
         new = Flags.of_text(change.add)
         added = added.merged(new)
         costs[next(iter(new.values), change.drop)] = change.cost
-    if "deepspeed" in added and "ddp_gradient_as_bucket_view" in added:
+    # ZeRO has no use for it, and a run with plugins keeps its gradients once by itself.
+    if "ddp_gradient_as_bucket_view" in added and ("deepspeed" in added or "extensions" in added):
         added = added.without("ddp_gradient_as_bucket_view")
         costs.pop("ddp_gradient_as_bucket_view")
     dropped = tuple(dict.fromkeys(name for change in taken for name in change.drop))

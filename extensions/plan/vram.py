@@ -11,11 +11,13 @@ does not fit into the blocks that activations leave behind. GB are 2**30 bytes, 
 from dataclasses import dataclass
 from math import ceil, prod
 
+from extensions import manager
 from extensions.base.errors import UserError
 from extensions.flags import settings
 from extensions.flags.settings import UNET, Settings
 from extensions.flags.words import Flags
 from extensions.model import full_size
+from extensions.optimizers.partition import CLAIM, IN_FLIGHT, MESSAGE, owners
 from extensions.plan import activations, optimizer_memory, trained
 from extensions.plan.trained import Model
 
@@ -28,6 +30,8 @@ BUCKET = {"sdxl": 1024, "sd2": 768}  # pixels of the largest square bucket
 OFFLOAD = ("offload_optimizer_device", "offload_param_device")
 STEP = "optimizer step, for a moment"
 STAND_INS = "optimizer step on fp32 stand-ins, for a moment"
+STATE = "optimizer state"
+EXCHANGE = "weights on their way to other ranks"
 FUSED = ("fused_backward_pass", "fused_optimizer_groups")
 
 
@@ -35,7 +39,8 @@ FUSED = ("fused_backward_pass", "fused_optimizer_groups")
 class Setup:
     """What decides the memory of one process; `models` say what trains. width: bytes of a trained weight.
 
-    rounding: --bf16_updates where it steps stand-ins, else "".
+    gradients_twice: in DDP's buckets, too. sharded: each weight's optimizer state on one rank. rounding:
+    --bf16_updates where it steps stand-ins, else "".
     """
 
     models: tuple[Model, ...]
@@ -46,7 +51,8 @@ class Setup:
     width: int
     mixed: bool
     zero: bool
-    bucket_view: bool
+    gradients_twice: bool
+    sharded: bool
     rounding: str
     encoders_cached: bool
     latents_cached: bool
@@ -82,12 +88,21 @@ def setup(flags: Flags, gpus: int) -> Setup:
         width=2 if config.full_precision or (zero and mixed) else 4,
         mixed=mixed,
         zero=zero,
-        bucket_view="ddp_gradient_as_bucket_view" in flags,
+        gradients_twice=gpus > 1 and not zero and not gradients_once(flags, config),
+        sharded=gpus > 1 and manager.claimer_of(CLAIM, config.plugins) is not None,
         rounding="" if config.rounding == settings.NEAREST else config.rounding,
         encoders_cached="cache_text_encoder_outputs" in flags,
         latents_cached=any(name in flags for name in ("cache_latents", "cache_latents_to_disk", "dataset_class")),
         shape=one_pass(flags, config),
     )
+
+
+def gradients_once(flags: Flags, config: Settings) -> bool:
+    """Tell whether several processes keep no second copy of their gradients in DDP's buckets.
+
+    Upstream's flag alone makes gradients views of them in synchronised backward passes, so without accumulation.
+    """
+    return config.gradients_once or ("ddp_gradient_as_bucket_view" in flags and config.accumulation == 1)
 
 
 def one_pass(flags: Flags, config: Settings) -> activations.Pass:
@@ -149,24 +164,42 @@ def weights(model: Model, setup: Setup) -> float:
 
 def plain_parts(setup: Setup, training: list[Model]) -> dict[str, float]:
     """Gradients, DDP's copy of them, and the optimizer, without DeepSpeed."""
-    shapes = [shape for model in training for shape in model.trained]
     trainable = sum(model.trainable for model in training)
-    copies = setup.gpus > 1 and not setup.bucket_view
-    return {
+    found = {
         "gradients": setup.width * trainable,
-        "gradient buckets (DDP)": setup.width * trainable if copies else 0,
-        "optimizer state": optimizer_memory.state_bytes(setup.optimizer, shapes, setup.width)
-        + (setup.width * trainable if setup.rounding == "kahan" else 0),
-        **step_parts(setup, training, shapes),
+        "gradient buckets (DDP)": setup.width * trainable if setup.gradients_twice else 0,
     }
-
-
-def step_parts(setup: Setup, training: list[Model], shapes: list) -> dict[str, float]:
-    """Return what the optimizer step takes for a moment; each model is one parameter group."""
-    if not setup.rounding:
-        return {STEP: optimizer_memory.step_bytes(setup.optimizer, shapes, setup.width)}
     groups = [model.trained for model in training]
-    return {STAND_INS: optimizer_memory.stand_in_bytes(setup.optimizer, groups, setup.rounding)}
+    if not setup.sharded:
+        return found | optimizer_parts(setup, groups)
+    of_ranks = [optimizer_parts(setup, some) for some in shares(setup, groups)]
+    sent = (IN_FLIGHT + 1) * min(MESSAGE, setup.width * trainable)
+    return found | max(of_ranks, key=lambda parts: sum(parts.values())) | {EXCHANGE: sent}
+
+
+def optimizer_parts(setup: Setup, groups: list[list]) -> dict[str, float]:
+    """Return the state of these weights, and what their step takes for a moment. groups: shapes, one list a model."""
+    shapes = [shape for group in groups for shape in group]
+    found = {STATE: float(sum(state_of(setup, shape) for shape in shapes))}
+    if setup.rounding:
+        return found | {STAND_INS: optimizer_memory.stand_in_bytes(setup.optimizer, groups, setup.rounding)}
+    return found | {STEP: optimizer_memory.step_bytes(setup.optimizer, shapes, setup.width)}
+
+
+def state_of(setup: Setup, shape) -> int:
+    """Return bytes of one weight's state, with what --bf16_updates keeps in it."""
+    kept = setup.width * prod(shape) if setup.rounding == settings.KAHAN else 0
+    return optimizer_memory.state_bytes(setup.optimizer, [shape], setup.width) + kept
+
+
+def shares(setup: Setup, groups: list[list]) -> list[list[list]]:
+    """Divide the weights as `optimizers/sharding.py` does; groups of each rank."""
+    places = [(number, shape) for number, group in enumerate(groups) for shape in group]
+    found: list[list[list]] = [[[] for _ in groups] for _ in range(setup.gpus)]
+    owned = owners([state_of(setup, shape) for _, shape in places], setup.gpus)
+    for (number, shape), owner in zip(places, owned, strict=True):
+        found[owner][number].append(shape)
+    return found
 
 
 def zero_parts(setup: Setup, training: list[Model]) -> dict[str, float]:

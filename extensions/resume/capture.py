@@ -1,7 +1,7 @@
 """Captures what makes up a training state: weights, optimizer, schedule, loss scale, RNG states; and puts it back.
 
-Every process calls these functions together. Process 0 keeps what all have in common; under ZeRO, whose optimizer is
-divided, each keeps its own share.
+Every process calls these functions together. Process 0 keeps what all have in common; where the optimizer is divided,
+by ZeRO or by weight (`optimizer_shares.py`), each keeps its own share.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,7 +13,7 @@ from accelerate.utils import gather_object
 from extensions.base.errors import NotFinite, UserError
 from extensions.model.models import Models
 from extensions.optimizers import facts as optimizer_facts
-from extensions.resume import parts, randomness
+from extensions.resume import optimizer_shares, parts, randomness
 from extensions.resume.description import State
 from extensions.resume.parts import size_of
 
@@ -31,7 +31,7 @@ def values(run, models: Models) -> list[tuple[str, Callable[[], object]]]:
     if run.accelerator.is_main_process:
         found += [(file_of(name), model.state_dict) for name, model in models.named().items()]
         found.append((PROGRESS, lambda: progress(run, streams)))
-    if divided(run) or run.accelerator.is_main_process:
+    if optimizer_file(run) != optimizer_shares.WHOLE or run.accelerator.is_main_process:
         found.append((optimizer_file(run), lambda: optimizer(run)))
     return found
 
@@ -69,17 +69,17 @@ def file_of(name: str) -> str:
 
 
 def divided(run) -> bool:
-    """Tell whether each process keeps a share of the optimizer (ZeRO)."""
+    """Tell whether ZeRO has divided the optimizer."""
     return run.accelerator.distributed_type == DistributedType.DEEPSPEED
 
 
 def optimizer_file(run) -> str:
     """Return this process's file of optimizer state."""
-    return f"optimizer-{run.accelerator.process_index}.safetensors" if divided(run) else "optimizer.safetensors"
+    return f"optimizer-{run.accelerator.process_index}.safetensors" if divided(run) else optimizer_shares.file_of(run)
 
 
 def optimizer(run) -> dict:
-    """Return the optimizer's state; under ZeRO this process's share, with the fp32 weights that it keeps."""
+    """Return what this process has of the optimizer's state; under ZeRO with the fp32 weights that it keeps."""
     if not divided(run):
         return run.optimizer.state_dict()
     zero = run.optimizer.optimizer
@@ -111,7 +111,7 @@ def restore(run, models: Models, state: State) -> dict:
     """
     for name, model in models.named().items():
         restore_weights(model, parts.read_tensors(state.file(file_of(name))), f"{state.path}: {name}")
-    restore_optimizer(run, parts.read(state.file(optimizer_file(run)), run.accelerator.device), state)
+    restore_optimizer(run, state)
     kept = parts.read(state.file(PROGRESS))
     run.lr_scheduler.load_state_dict(kept["schedule"])
     if kept["scaler"] is not None and run.accelerator.scaler is not None:
@@ -139,13 +139,13 @@ def restore_weights(model: torch.nn.Module, saved: Iterable[tuple[str, torch.Ten
         raise UserError(f"{what}: the state has no {next(iter(own))}; it is of another base model")
 
 
-def restore_optimizer(run, saved: dict, state: State) -> None:
+def restore_optimizer(run, state: State) -> None:
     """Load the optimizer's state. UserError for one of another optimizer or of other groups."""
     try:
         if divided(run):
-            restore_share(run, saved)
+            restore_share(run, parts.read(state.file(optimizer_file(run)), run.accelerator.device))
         else:
-            run.optimizer.load_state_dict(saved)
+            run.optimizer.load_state_dict(optimizer_shares.read(run, state))
     except (KeyError, ValueError) as error:
         raise UserError(f"{state.path}: its optimizer does not fit this run ({error}); take its launcher") from None
 

@@ -4,7 +4,8 @@
       state.json                    small: where the run stood, what it was made with, size and xxh3 of each file
       U-Net.safetensors …           the weights of each model in the dtype in which it is used; of those that are
                                     not trained too, since a later segment's base model may be another file
-      optimizer.safetensors         or optimizer-0.safetensors … under ZeRO, one a process
+      optimizer.safetensors         or one a process: optimizer-0.safetensors … under ZeRO, which only as many read,
+                                    optimizer-share-0.safetensors … by weight (optimizer_shares.py)
       progress.safetensors          schedule, loss scale, the random streams of every process
 
 A state is written under a name that begins with a dot, synced, and renamed: what is called step… is whole. It is

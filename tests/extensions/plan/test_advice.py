@@ -28,8 +28,14 @@ def first(flags, gpus, card, **other):
     ("flags", "gpus", "card", "expected"),
     [
         (f"{BF16} --optimizer_type=Lion8bit --gradient_checkpointing --train_batch_size=2", 1, 20, "--sdpa"),
-        (f"{SAVING} --optimizer_type=AdamW8bit", 4, 24, "--ddp_gradient_as_bucket_view"),
+        (
+            f"{SAVING.replace('--extensions=dual_tag', '')} --optimizer_type=AdamW8bit",
+            4,
+            24,
+            "--ddp_gradient_as_bucket",
+        ),
         (f"{BF16} --optimizer_type=AdamW8bit --sdpa", 1, 24, "--gradient_checkpointing"),
+        (f"{SAVING} --optimizer_type=AdamW8bit", 4, 20, "--extensions=dual_tag,shard_optimizer"),
         (f"{SAVING} --optimizer_type=AdamW8bit --train_batch_size=4", 1, 24, "--train_batch_size=1 --gradient_acc"),
         (f"{SAVING} --optimizer_type=AdamW", 1, 24, "--optimizer_type=AdamW8bit"),
         (f"{SAVING} --optimizer_type=AdamW8bit", 1, 20, "--optimizer_type=Lion8bit"),
@@ -41,16 +47,33 @@ def test_the_cheapest_comes_first(flags, gpus, card, expected):
     assert change.add.startswith(expected) and needed <= card
 
 
-def test_the_reference_trainer_has_no_bucket_views():
-    change, _ = first(f"{SAVING} --optimizer_type=AdamW8bit", 4, 24, upstream=False)
-    assert change.add == "--deepspeed --zero_stage=2"
+def test_a_run_that_keeps_gradients_as_upstream_is_told_of_the_copy():
+    change, needed = first(f"{SAVING} --optimizer_type=AdamW8bit --ddp_gradients_as_upstream", 4, 24)
+    assert change.text() == "without --ddp_gradients_as_upstream" and change.cost.startswith("none") and needed <= 24
+
+
+@pytest.mark.parametrize(
+    ("more", "upstream", "advised"),
+    [("", True, True), ("--gradient_accumulation_steps=4", True, False), ("", False, False)],
+)
+def test_bucket_views_alone_are_no_advice_where_they_save_nothing(more, upstream, advised):
+    without_plugins = SAVING.replace("--extensions=dual_tag", "")
+    changes = advice.changes(Flags.of_text(f"{without_plugins} {more}"), 4, upstream)
+    assert any("bucket_view" in change.add for change in changes) == advised
 
 
 def test_several_changes_become_one_where_one_is_not_enough():
-    change, needed = first(f"{SAVING} --optimizer_type=AdamW8bit", 4, 17)
-    assert needed <= 17
-    assert change.add.startswith("--deepspeed --zero_stage=2 --optimizer_type=Lion8bit")
-    assert "bucket_view" not in change.add + change.cost
+    change, needed = first(f"{SAVING} --optimizer_type=AdamW --ddp_gradients_as_upstream", 4, 17)
+    assert needed <= 17 and change.drop == ("ddp_gradients_as_upstream",)
+    assert change.add == "--extensions=dual_tag,shard_optimizer --optimizer_type=AdamW8bit"
+
+
+def test_bucket_views_are_not_asked_for_beside_a_first_plugin():
+    """A run with plugins keeps its gradients once by itself."""
+    without = SAVING.replace("--extensions=dual_tag", "")
+    change, needed = first(f"{without} --optimizer_type=AdamW8bit", 4, 15)
+    assert needed <= 15 and "--extensions=unet_percent,shard_optimizer" in change.add
+    assert "bucket_view" not in change.add and "kept once" not in change.cost
 
 
 def test_a_card_that_is_too_small_for_everything_gets_all_of_them():

@@ -60,9 +60,24 @@ def test_one_process_in_full_bf16_with_lion():
     assert "gradient buckets (DDP)" not in found
 
 
-def test_ddp_keeps_a_second_copy_unless_gradients_are_views():
-    assert parts(BASE, gpus=4)["gradient buckets (DDP)"] == 2 * ALL
-    assert "gradient buckets (DDP)" not in parts(f"{BASE} --ddp_gradient_as_bucket_view", gpus=4)
+AS_UPSTREAM = f"{BASE} --extensions=dual_tag --ddp_gradients_as_upstream"
+
+
+@pytest.mark.parametrize(
+    ("flags", "copies"),
+    [
+        (f"{BASE} --extensions=dual_tag", 1),
+        (BASE, 2),  # without plugins the trainer is upstream's
+        (AS_UPSTREAM, 2),
+        (f"{AS_UPSTREAM} --ddp_gradient_as_bucket_view", 1),
+        (f"{AS_UPSTREAM} --ddp_gradient_as_bucket_view --gradient_accumulation_steps=4", 2),
+        (f"{BASE} --extensions=dual_tag --ddp_static_graph", 2),
+    ],
+)
+def test_ddp_keeps_a_second_copy_unless_gradients_are_views(flags, copies):
+    """tests/extensions/optimizers/test_gradients.py counts them in real processes."""
+    assert parts(flags, gpus=4).get("gradient buckets (DDP)", 0) == (copies - 1) * 2 * ALL
+    assert "gradient buckets (DDP)" not in parts(flags)
 
 
 def test_zero_2_divides_all_but_the_weights():
