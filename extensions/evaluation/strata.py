@@ -80,10 +80,15 @@ class Strata:
         self.names = names(self.COUNT)
 
     def means(self, losses: list[float], timesteps: list[torch.Tensor]) -> dict[str, float]:
-        """Return {stratum: mean loss} of micro-steps of one image each; a batch's loss belongs to several."""
-        if len(losses) != len(timesteps) or any(len(each) != 1 for each in timesteps):
+        """Return {stratum: mean loss} of micro-steps of one image each; a batch's loss belongs to several.
+
+        The timesteps are read off their device together, once.
+        """
+        import torch
+
+        if not losses or len(losses) != len(timesteps) or any(len(each) != 1 for each in timesteps):
             return {}
         found: dict[str, list[float]] = {}
-        for loss, drawn in zip(losses, timesteps, strict=True):
-            found.setdefault(self.names[self.of_timestep[int(drawn)]], []).append(loss)
+        for loss, drawn in zip(losses, torch.cat(timesteps).tolist(), strict=True):
+            found.setdefault(self.names[self.of_timestep[drawn]], []).append(loss)
         return {name: sum(values) / len(values) for name, values in found.items()}

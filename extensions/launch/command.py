@@ -16,6 +16,8 @@ START = (sys.executable, "-m", "extensions.launch.spawn")
 # Minutes that processes wait for another in one call, as they do while process 0 writes a checkpoint. NCCL's ten end
 # the run where a disk takes less than 12 MB/s for 7 GB. (Of states they wait in many calls, without limit.)
 PATIENCE = 60
+# By either of these the caller settles how PyTorch's allocator works.
+ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
 # By any of these the caller chooses where NCCL listens.
 NCCL_ADDRESSES = {"NCCL_SOCKET_IFNAME", "NCCL_SOCKET_FAMILY", "NCCL_COMM_ID"}
 
@@ -125,6 +127,10 @@ def environment(asked: Asked) -> dict[str, str]:
         # What DeepSpeed compiles at its first start. PyTorch's folder for it is shared by all installations of a
         # user, which then build it anew for each other, even while it is in use.
         chosen["TORCH_EXTENSIONS_DIR"] = str(TORCH_EXTENSIONS / processor.kind())
+    if not asked.cpu and not os.environ.keys() & ALLOCATOR:
+        # 25 sizes of images and texts of any length: blocks that do not fit the next size are not given back, until
+        # a full card frees everything and waits, every few micro-steps.
+        chosen |= {ALLOCATOR[0]: "expandable_segments:True"}
     if asked.cpu:
         # One thread: the stand-ins' products are too small for a second one to help, and on a busy
         # machine threads that wait for each other cost more than they save.

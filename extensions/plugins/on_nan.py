@@ -31,8 +31,6 @@ from extensions.resume import process_notes, skipped, states
 from extensions.resume.description import State
 
 if TYPE_CHECKING:
-    import torch
-
     from extensions.loop import Run
 
 REPORT = "on_nan: loss"  # to the other processes
@@ -89,6 +87,8 @@ class Plugin:
 
     def look(self, optimizer) -> None:
         """NotFinite on every process when a gradient of one is not finite."""
+        from extensions.optimizers.finite import finite
+
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if self.run is not None and any_process(self.run.accelerator, not finite(gradients)):
             self.end(self.run, "gradients")
@@ -168,15 +168,6 @@ def unwritten(write: Callable[[], None]) -> str | None:
     except (OSError, UserError) as error:
         return str(no_room(error) or error).partition(";")[0]
     return None
-
-
-def finite(gradients: list[torch.Tensor]) -> bool:
-    """Tell whether no gradient holds NaN or infinity. One number a tensor is made on its device, then one is read."""
-    if not gradients:
-        return True
-    import torch
-
-    return bool(torch.stack(torch._foreach_norm(gradients, math.inf)).isfinite().all())
 
 
 def trained_keys(run: Run) -> list[str]:

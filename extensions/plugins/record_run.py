@@ -24,13 +24,22 @@ TITLED_BY = ("metadata_title", "output_name")  # flags by which a person titles 
 IDENTITY = ("run", "started", "parent", "trainer", "sd_scripts_commit", "patch_series_sha256", "project_commit")
 
 
-def peak_memory() -> int:
-    """Return bytes: of this process's GPU where there is one, else its resident set."""
+def memory() -> dict[str, int]:
+    """Return the peak of this process: bytes on its GPU where there is one, else its resident set.
+
+    Of a GPU also what PyTorch's allocator had reserved, and how often it had to free all and try again, which stops
+    the GPU each time: a card that is nearly full.
+    """
     import torch
 
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if not torch.cuda.is_available():
+        return {"peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    found = torch.cuda.memory_stats()
+    return {
+        "peak_memory_bytes": found["allocated_bytes.all.peak"],
+        "reserved_memory_bytes": found["reserved_bytes.all.peak"],
+        "allocator_retries": found["num_alloc_retries"],
+    }
 
 
 def numbers_of(figures: dict, prefix: str = "") -> dict[str, float]:
@@ -167,7 +176,7 @@ class Plugin:
             "loss": sum(self.losses) / len(self.losses),
             "lr": dict(zip(self.names, run.learning_rates(), strict=True)),
             "images_per_second": round((run.samples - self.samples) / seconds, 3),
-            "peak_memory_bytes": peak_memory(),
+            **memory(),
             **{name: value for name, value in more.items() if value},
         }
 

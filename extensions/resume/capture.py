@@ -13,6 +13,7 @@ from accelerate.utils import gather_object
 from extensions.base.errors import NotFinite, UserError
 from extensions.model.models import Models
 from extensions.optimizers import facts as optimizer_facts
+from extensions.optimizers.finite import finite
 from extensions.resume import optimizer_shares, parts, randomness
 from extensions.resume.description import State
 from extensions.resume.parts import size_of
@@ -55,8 +56,12 @@ def expected_bytes(models: Models, optimizer) -> int:
 
 def require_finite(run, models: Models) -> None:
     """NotFinite, naming the first weight that is NaN or infinite: a state of it would replace a good one."""
-    for name, model in models.named().items():
-        for key, tensor in model.state_dict().items():
+    weights = {name: model.state_dict() for name, model in models.named().items()}
+    every = (tensor for of_model in weights.values() for tensor in of_model.values())
+    if finite(tensor for tensor in every if tensor.is_floating_point()):
+        return
+    for name, of_model in weights.items():
+        for key, tensor in of_model.items():
             if tensor.is_floating_point() and not tensor.isfinite().all():
                 raise NotFinite(
                     f"{name}: {key} is not finite at optimizer step {run.optimizer_steps:,}; no state saved"

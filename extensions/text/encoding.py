@@ -5,6 +5,8 @@ its first EOS, projected); SD2 takes the last state of its 23 layers. Used by th
 under either trainer, and by the reference trainer for texts of one chunk.
 """
 
+from functools import lru_cache
+
 import torch
 
 from extensions.text.chunks import wrap
@@ -47,5 +49,10 @@ def fill_padding(ids: torch.Tensor, tokenizer) -> torch.Tensor:
     Upstream's own dataset tokenizes one text at a time and pads shorter ones with zero rows; a real
     chunk begins with BOS.
     """
-    empty = torch.tensor(wrap([], tokenizer), device=ids.device, dtype=ids.dtype)
-    return torch.where((ids[..., :1] == tokenizer.bos_token_id), ids, empty)
+    return torch.where((ids[..., :1] == tokenizer.bos_token_id), ids, _empty_chunk(tokenizer, ids.device, ids.dtype))
+
+
+@lru_cache(maxsize=8)
+def _empty_chunk(tokenizer, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """Return (77,), made once: each making on a GPU waits for it, at every micro-step."""
+    return torch.tensor(wrap([], tokenizer), device=device, dtype=dtype)

@@ -1,0 +1,38 @@
+"""What a run reads off its device, for which a GPU is waited for each time: counted on the CPU, by place."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from extensions.base.paths import ROOT
+from tests.helpers.launching import launch
+
+TRAINERS = [pytest.param("sd-scripts", marks=pytest.mark.upstream), pytest.param("reference", marks=pytest.mark.slow)]
+PLUGINS = "unet_percent,dual_tag,token_chunks,bf16_updates,resume_at_step,save_states,on_nan,bad_sample,record_run"
+ACCUMULATION = 4
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_a_micro_step_reads_its_loss_and_an_update_three_numbers_more(trainer, standins, tmp_path):
+    """The plugins of TEMPLATE.sh: whether the gradients are finite, their norm, the timesteps; nothing a micro-step."""
+    (template,) = [
+        line.partition("=")[2]
+        for line in (ROOT / "train" / "TEMPLATE.sh").read_text(encoding="utf-8").splitlines()
+        if line.strip().startswith("--extensions=")
+    ]
+    assert template == PLUGINS
+    counted = tmp_path / "reads.json"
+    words = f"--extensions={PLUGINS},tests.helpers.counting_reads --bf16_updates=stochastic"
+    variables = {"PROFILE": "tiny", "TINY_STEPS": 3, "TRAINER": trainer, "ARGS": words}
+    done = launch("25022601", tmp_path, READS_COUNTED=str(counted), PYTHONPATH=str(ROOT), **variables)
+    assert done.code == 0, done.said[-3000:]
+    found = [Counter(step) for step in json.loads(counted.read_text())]
+    assert len(found) == 3 * ACCUMULATION
+    losses = {place for step in found for place in step if place in ("train.py:loop", "sdxl_train.py:train")}
+    assert len(losses) == 1 and all(step[next(iter(losses))] == 1 for step in found)
+    others = [
+        step - Counter(dict.fromkeys(losses, 1)) for step in found[ACCUMULATION:]
+    ]  # the loader's seed is before
+    updates = [others[n : n + ACCUMULATION] for n in range(0, len(others), ACCUMULATION)]
+    assert all(sum((sum(step.values()) for step in update), 0) <= 3 for update in updates), others
