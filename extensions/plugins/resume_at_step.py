@@ -14,7 +14,6 @@ The data come in the order of `extensions/data/order.py`, which is computed for 
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,7 @@ from extensions.data import DATASET
 from extensions.flags import values
 from extensions.flags.declared import Flag
 from extensions.hookspecs import hookimpl
-from extensions.resume import identity, pending_checkpoints, same_start, skipped, states
+from extensions.resume import identity, pending_checkpoints, same_start, schedule, skipped, states
 from extensions.resume.description import State
 
 if TYPE_CHECKING:
@@ -120,7 +119,7 @@ class Plugin:
                 "optimizer steps); nothing is left to train"
             )
         if self.start and not self.state:
-            self.forward_schedule(run)
+            schedule.forward(run, self.start)
         if self.start:
             print(f"resume_at_step: starting at optimizer step {self.start:,}", flush=True)
         return self.start
@@ -135,24 +134,6 @@ class Plugin:
             passed_over = skipped.of_state(self.state, Path(run.args.output_dir), dataset)
             return Places(*of_process, passed_over, self.start - self.state.facts.data_steps)
         return Places(*of_process, {}, 0 if self.skip else self.start)
-
-    def forward_schedule(self, run):
-        """Advance the schedule by the optimizer steps that are done; accelerate's wrapper counts one a process.
-
-        Where its rate follows from the count alone, which all of upstream's do, the count is set.
-        """
-        from accelerate.scheduler import AcceleratedScheduler
-        from torch.optim.lr_scheduler import LambdaLR
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "scheduler before optimizer": on purpose here
-            wrapper = run.lr_scheduler
-            if isinstance(wrapper, AcceleratedScheduler) and isinstance(wrapper.scheduler, LambdaLR):
-                wrapper.scheduler.last_epoch = self.start * run.accelerator.num_processes - 1
-                wrapper.scheduler.step()
-                return
-            for _ in range(self.start):
-                run.lr_scheduler.step()
 
     @hookimpl
     def training_begins(self, run):
