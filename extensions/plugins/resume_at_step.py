@@ -5,6 +5,7 @@
     --stop_at_step=M             save and end at step M of a longer schedule
     --resume_mode=weights        weights of the base model, a new optimizer: what the production segments did
     --resume_mode=exact          everything of the training state --resume_from; N is the state's
+    --data_order=dealt           an update's batches go to the ranks by their cost (extensions/data/dealing.py)
 
 All numbers are optimizer steps. Upstream's own step resume (of its LoRA trainer) counts micro-steps here and
 optimizer steps there; with accumulation 4 a start at 240,000 of 778,000 leaves nothing to train.
@@ -21,6 +22,7 @@ from extensions import manager
 from extensions.base.errors import UserError
 from extensions.base.processes import from_main
 from extensions.data import DATASET
+from extensions.data.dealing import AS_DRAWN, DEALT
 from extensions.flags import values
 from extensions.flags.declared import Flag
 from extensions.hookspecs import hookimpl
@@ -56,6 +58,13 @@ class Plugin:
             f"what may differ from the state's run: any of {', '.join(identity.WHAT)}, comma-separated",
             default="",
             neutral=True,
+        ),
+        Flag(
+            "data_order",
+            str,
+            "which rank trains which batch of an update: as drawn, or dealt by cost, so that none waits long",
+            default=AS_DRAWN,
+            choices=(AS_DRAWN, DEALT),
         ),
     )
 
@@ -130,10 +139,11 @@ class Plugin:
 
         ranks = run.accelerator
         of_process = (dataset, ranks.process_index, ranks.num_processes, run.args.gradient_accumulation_steps)
+        passed_over, ahead = {}, 0 if self.skip else self.start
         if self.state:
             passed_over = skipped.of_state(self.state, Path(run.args.output_dir), dataset)
-            return Places(*of_process, passed_over, self.start - self.state.facts.data_steps)
-        return Places(*of_process, {}, 0 if self.skip else self.start)
+            ahead = self.start - self.state.facts.data_steps
+        return Places(*of_process, passed_over, ahead, run.args.data_order)
 
     @hookimpl
     def training_begins(self, run):

@@ -31,14 +31,16 @@ def drawn_by_sample(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("order", ["as_drawn", "dealt"])
 @pytest.mark.parametrize("trainer", TRAINERS)
 def test_the_update_is_that_of_one_process_on_the_same_global_batch(
-    trainer, drawn_by_sample, request, standins, tmp_path, monkeypatch
+    trainer, order, drawn_by_sample, request, standins, tmp_path, monkeypatch
 ):
     """Accumulation 4 with two processes, 8 with one: three optimizer steps of eight samples each."""
     monkeypatch.setattr(parity, "MICRO_STEPS", 8)
     patched = request.getfixturevalue("patched") if trainer == "sd-scripts" else None
-    cases = (parity.Case("one", RUN, (), ONE), parity.Case("two", RUN, (), TWO, processes=2))
+    dealt = (*TWO, ("data_order", order))
+    cases = (parity.Case("one", RUN, (), ONE), parity.Case("two", RUN, (), dealt, processes=2))
     one, two = (parity.train(case, tmp_path / case.what, patched) for case in cases)
     assert len(one.losses) == len(two.losses) == 24
     assert sorted(two.losses) == pytest.approx(sorted(one.losses), rel=parity.LOSSES)
