@@ -111,9 +111,19 @@ class Places(Sampler):
         """Count what all processes see in the micro-step after so many; a bucket's last batch has fewer."""
         if self.dataset.batch_size == 1:
             return self.processes
+        return sum(map(len, self._of_all(optimizer_steps, micro_steps)))
+
+    def shapes(self, optimizer_steps: int, micro_steps: int) -> list[list[int]]:
+        """Return the shape (b, 4, h/8, w/8) of each process's latents in the micro-step after so many."""
+        found, sides = self._of_all(optimizer_steps, micro_steps), self.dataset.metadata.buckets
+        sizes = [sides[self.dataset.bucket[rows[0]]] for rows in found]
+        return [[len(rows), 4, height // 8, width // 8] for rows, (width, height) in zip(found, sizes, strict=True)]
+
+    def _of_all(self, optimizer_steps: int, micro_steps: int) -> list[tuple[int, ...]]:
+        """Return the rows of each process in the micro-step after so many."""
         step = optimizer_steps - self.ahead - self.epoch * self.steps
         micro_step = micro_steps % self.accumulation
-        return sum(len(self.at(step, micro_step, process).rows) for process in range(self.processes))
+        return [self.at(step, micro_step, process).rows for process in range(self.processes)]
 
     def global_batch(self, step: int) -> list[tuple[int, int, Place]]:
         """Return [(micro-step, process, what it sees), …] at a step of the epoch, in the order of the data."""

@@ -118,14 +118,20 @@ def test_what_a_roll_back_leaves_out_moves_nothing_else(buckets, batch_size, pro
         assert all(after[place] == rows for place, rows in before.items() if not lost & set(rows))
 
 
-def test_images_of_a_micro_step_are_those_of_all_processes():
+def test_images_and_shapes_of_a_micro_step_are_those_of_all_processes():
     dataset = Sized([0] * 5 + [1] * 4 + [3] * 8, batch_size=3)
-    places = Places(dataset, 0, 2, 3, {}, 7, DEALT)
-    places.begin(0, 0)
-    for step in range(places.steps):
-        for micro_step in range(3):
-            there = sum(len(places.at(step, micro_step, process).rows) for process in range(2))
-            assert places.images(7 + step, 3 * step + micro_step) == there
+    for order in (AS_DRAWN, DEALT):
+        places = Places(dataset, 0, 2, 3, {}, 7, order)
+        places.begin(0, 0)
+        for step in range(places.steps):
+            for micro_step in range(3):
+                there = [places.at(step, micro_step, process).rows for process in range(2)]
+                done = 7 + step, 3 * step + micro_step
+                assert places.images(*done) == sum(map(len, there))
+                sizes = [SIZES[dataset.bucket[rows[0]]] for rows in there]
+                shapes = [[4, height // 8, width // 8] for width, height in sizes]
+                for rows, shape, found in zip(there, shapes, places.shapes(*done), strict=True):
+                    assert found == [len(rows), *shape]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
