@@ -42,6 +42,8 @@ class Places(Protocol):
 
     def images(self, optimizer_steps: int, micro_steps: int) -> int: ...
 
+    def shapes(self, optimizer_steps: int, micro_steps: int) -> list[list[int]]: ...
+
 
 @dataclass
 class Position:

@@ -56,6 +56,7 @@ COVERED = {
     "resume/pending_checkpoints": "../end_to_end/test_owed_checkpoints.py",
     "resume/process_notes": "resume/test_writer_processes.py",
     "resume/same_start": "plugins/test_resume_at_step.py",
+    "resume/schedule": "plugins/test_resume_at_step.py",
     "standins/ensure": "standins/test_datasets.py",
     "standins/model_sd2": "standins/test_checkpoints.py",
     "standins/model_sdxl": "standins/test_checkpoints.py",

@@ -55,6 +55,8 @@ flags=(
   --max_grad_norm=0                # 0 is no clipping; upstream clips at 1.0 when it is left out
   --max_train_epochs=10
   --seed="$RUN"
+  --data_order=dealt               # an update's batches go to the GPUs by cost, so that none waits long; as_drawn: as in
+                                   # the recorded runs
   # segment: all three are optimizer steps
   # --initial_step=10000
   # --skip_until_initial_step

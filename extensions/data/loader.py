@@ -10,15 +10,18 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from itertools import product
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
 from extensions.base.errors import UserError, no_room
+from extensions.data.dealing import AS_DRAWN, DEALT, dealt
 from extensions.data.order import EpochOrder, place_of, steps_per_epoch
+from extensions.model.flops import unet_mflop
 
 
 @contextmanager
@@ -44,18 +47,31 @@ class Place(NamedTuple):
 class Places(Sampler):
     """The batches of one process in one epoch. Set `begin` before each pass.
 
-    dataset: has `bucket`, `batch_size`, `seed` and `trained`. skipped: see EpochOrder. ahead: optimizer steps that
-    count as done and have seen no data (--initial_step without --skip_until_initial_step).
+    dataset: has `bucket`, `batch_size`, `seed` and `trained`, and `metadata.buckets` where the order is DEALT.
+    skipped: see EpochOrder. ahead: optimizer steps that count as done and have seen no data (--initial_step without
+    --skip_until_initial_step). data_order: AS_DRAWN or DEALT; which batch of an update is whose.
     """
 
     def __init__(
-        self, dataset, process: int, processes: int, accumulation: int, skipped: dict[int, int], ahead: int = 0
+        self,
+        dataset,
+        process: int,
+        processes: int,
+        accumulation: int,
+        skipped: dict[int, int],
+        ahead: int = 0,
+        data_order: str = AS_DRAWN,
     ):
         self.dataset, self.skipped, self.ahead = dataset, skipped, ahead
         self.process, self.processes, self.accumulation = process, processes, accumulation
         self.steps = steps_per_epoch(len(dataset), processes, accumulation)  # optimizer steps of an epoch
-        self.epoch, self.first = 0, 0
+        self.data_order, self.epoch, self.first = data_order, 0, 0
         self.order: EpochOrder | None = None
+        self.costs: np.ndarray | None = None  # of an image, by its bucket; None where nothing is dealt
+        if data_order == DEALT:
+            self.costs = np.array([unet_mflop(*size) for size in dataset.metadata.buckets], np.int64)
+        # Two: the loader reads ahead of the step whose images are counted.
+        self.deal_of = lru_cache(2)(self._deal_of)
 
     def begin(self, epoch: int, first: int) -> None:
         """Stand before step `first` of `epoch`, both counted from 0. The order is made once an epoch."""
@@ -64,6 +80,7 @@ class Places(Sampler):
             dataset, update = self.dataset, self.processes * self.accumulation
             words = (dataset.bucket, dataset.batch_size, dataset.seed, epoch, self.skipped, update)
             self.order = EpochOrder(*words, dataset.trained)
+            self.deal_of.cache_clear()
         self.epoch, self.first = epoch, first
 
     def __len__(self) -> int:
@@ -79,16 +96,34 @@ class Places(Sampler):
         process = self.process if process is None else process
         place = place_of(step, micro_step, process, self.processes, self.accumulation)
         assert self.order is not None  # made by `begin`
+        if self.costs is not None:
+            place = self.deal_of(step)[place % self.order.update]
         rows = self.order.batch(place, self.ahead + self.epoch * self.steps + step)
         return Place(self.epoch + 1, tuple(rows.tolist()))
+
+    def _deal_of(self, step: int) -> list[int]:
+        """Return the drawn place of each batch of a step of the epoch, at its place as dealt."""
+        assert self.order is not None and self.costs is not None
+        first = step * self.order.update
+        return [first + number for number in dealt(self.order.costs(first, self.costs), self.processes)]
 
     def images(self, optimizer_steps: int, micro_steps: int) -> int:
         """Count what all processes see in the micro-step after so many; a bucket's last batch has fewer."""
         if self.dataset.batch_size == 1:
             return self.processes
+        return sum(map(len, self._of_all(optimizer_steps, micro_steps)))
+
+    def shapes(self, optimizer_steps: int, micro_steps: int) -> list[list[int]]:
+        """Return the shape (b, 4, h/8, w/8) of each process's latents in the micro-step after so many."""
+        found, sides = self._of_all(optimizer_steps, micro_steps), self.dataset.metadata.buckets
+        sizes = [sides[self.dataset.bucket[rows[0]]] for rows in found]
+        return [[len(rows), 4, height // 8, width // 8] for rows, (width, height) in zip(found, sizes, strict=True)]
+
+    def _of_all(self, optimizer_steps: int, micro_steps: int) -> list[tuple[int, ...]]:
+        """Return the rows of each process in the micro-step after so many."""
         step = optimizer_steps - self.ahead - self.epoch * self.steps
         micro_step = micro_steps % self.accumulation
-        return sum(len(self.at(step, micro_step, process).rows) for process in range(self.processes))
+        return [self.at(step, micro_step, process).rows for process in range(self.processes)]
 
     def global_batch(self, step: int) -> list[tuple[int, int, Place]]:
         """Return [(micro-step, process, what it sees), …] at a step of the epoch, in the order of the data."""

@@ -13,6 +13,9 @@ number of processes, as long as the global batch is the same. The last global ba
 the first batches of that epoch, so that every update averages over equally many: an epoch has
 ceil(batches / (processes x accumulation)) optimizer steps, which is upstream's count.
 
+With --data_order=dealt the batches of each update go to processes and micro-steps by their cost (`dealing.py`), the
+same batches in the same update.
+
 A row that must not be seen any more leaves its place to a stand-in (`stand_ins.py`); all other places stay as they
 were.
 
@@ -74,7 +77,7 @@ class EpochOrder:
         update: int = 1,
         trained: np.ndarray | None = None,
     ):
-        self.skipped, self.update = dict(skipped or {}), update
+        self.bucket, self.skipped, self.update = bucket, dict(skipped or {}), update
         rows = shuffled(len(bucket if trained is None else trained), seed, epoch, ROWS)
         if trained is not None:
             rows = trained[rows]
@@ -102,6 +105,19 @@ class EpochOrder:
         first = place - place % self.update
         planned = [self._planned(first + number) for number in range(self.update)]
         return self.stand_ins.filled(planned, step)[place - first]
+
+    def costs(self, first: int, of_image: np.ndarray) -> list[int]:
+        """Return the cost of each batch of the update that begins at place `first`.
+
+        of_image: by bucket, int64. Stand-ins for skipped rows do not count, so that they move no other batch.
+        """
+        places = np.arange(first, first + self.update) % len(self)
+        if self.cut is None:
+            return of_image[self.bucket[self.rows[places]]].tolist()
+        starts, stops, numbers = self.cut
+        batches = numbers[places]
+        a_row = self.rows[starts[batches]]
+        return (of_image[self.bucket[a_row]] * (stops[batches] - starts[batches])).tolist()
 
     def _planned(self, place: int) -> np.ndarray:
         place %= len(self)

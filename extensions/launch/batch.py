@@ -5,6 +5,7 @@ from rich.table import Table
 
 from extensions import manager
 from extensions.base.errors import UserError, printable
+from extensions.data.dealing import DEALT
 from extensions.data.loader import Places
 from extensions.launch.stages import Asked
 from extensions.resume import skipped, states
@@ -18,7 +19,8 @@ def show(asked: Asked) -> int:
     accumulation = asked.settings.accumulation
     newest = next(iter(states.found(states.folder_of(asked.output))[0]), None)
     skips = skipped.of_state(newest, asked.output, dataset) if newest else {}
-    places = Places(dataset, 0, asked.processes, accumulation, skips, ahead(asked, newest))
+    order = dataset.args.data_order
+    places = Places(dataset, 0, asked.processes, accumulation, skips, ahead(asked, newest), order)
     require_within(asked, places)
     epoch, step = divmod(asked.batch_step - 1 - places.ahead, places.steps)
     places.begin(epoch, step)
@@ -70,5 +72,5 @@ def title(asked: Asked, places: Places, step: int) -> str:
     """Return where the step stands."""
     return (
         f"{asked.run}: optimizer step {asked.batch_step:,} is step {step + 1:,} of {places.steps:,} in epoch "
-        f"{places.epoch + 1}"
+        f"{places.epoch + 1}{', dealt by cost' if places.data_order == DEALT else ''}"
     )

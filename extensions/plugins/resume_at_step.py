@@ -5,6 +5,7 @@
     --stop_at_step=M             save and end at step M of a longer schedule
     --resume_mode=weights        weights of the base model, a new optimizer: what the production segments did
     --resume_mode=exact          everything of the training state --resume_from; N is the state's
+    --data_order=dealt           an update's batches go to the ranks by their cost (extensions/data/dealing.py)
 
 All numbers are optimizer steps. Upstream's own step resume (of its LoRA trainer) counts micro-steps here and
 optimizer steps there; with accumulation 4 a start at 240,000 of 778,000 leaves nothing to train.
@@ -14,7 +15,6 @@ The data come in the order of `extensions/data/order.py`, which is computed for 
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +22,11 @@ from extensions import manager
 from extensions.base.errors import UserError
 from extensions.base.processes import from_main
 from extensions.data import DATASET
+from extensions.data.dealing import AS_DRAWN, DEALT
 from extensions.flags import values
 from extensions.flags.declared import Flag
 from extensions.hookspecs import hookimpl
-from extensions.resume import identity, pending_checkpoints, same_start, skipped, states
+from extensions.resume import identity, pending_checkpoints, same_start, schedule, skipped, states
 from extensions.resume.description import State
 
 if TYPE_CHECKING:
@@ -57,6 +58,13 @@ class Plugin:
             f"what may differ from the state's run: any of {', '.join(identity.WHAT)}, comma-separated",
             default="",
             neutral=True,
+        ),
+        Flag(
+            "data_order",
+            str,
+            "which rank trains which batch of an update: as drawn, or dealt by cost, so that none waits long",
+            default=AS_DRAWN,
+            choices=(AS_DRAWN, DEALT),
         ),
     )
 
@@ -120,7 +128,7 @@ class Plugin:
                 "optimizer steps); nothing is left to train"
             )
         if self.start and not self.state:
-            self.forward_schedule(run)
+            schedule.forward(run, self.start)
         if self.start:
             print(f"resume_at_step: starting at optimizer step {self.start:,}", flush=True)
         return self.start
@@ -131,28 +139,11 @@ class Plugin:
 
         ranks = run.accelerator
         of_process = (dataset, ranks.process_index, ranks.num_processes, run.args.gradient_accumulation_steps)
+        passed_over, ahead = {}, 0 if self.skip else self.start
         if self.state:
             passed_over = skipped.of_state(self.state, Path(run.args.output_dir), dataset)
-            return Places(*of_process, passed_over, self.start - self.state.facts.data_steps)
-        return Places(*of_process, {}, 0 if self.skip else self.start)
-
-    def forward_schedule(self, run):
-        """Advance the schedule by the optimizer steps that are done; accelerate's wrapper counts one a process.
-
-        Where its rate follows from the count alone, which all of upstream's do, the count is set.
-        """
-        from accelerate.scheduler import AcceleratedScheduler
-        from torch.optim.lr_scheduler import LambdaLR
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "scheduler before optimizer": on purpose here
-            wrapper = run.lr_scheduler
-            if isinstance(wrapper, AcceleratedScheduler) and isinstance(wrapper.scheduler, LambdaLR):
-                wrapper.scheduler.last_epoch = self.start * run.accelerator.num_processes - 1
-                wrapper.scheduler.step()
-                return
-            for _ in range(self.start):
-                run.lr_scheduler.step()
+            ahead = self.start - self.state.facts.data_steps
+        return Places(*of_process, passed_over, ahead, run.args.data_order)
 
     @hookimpl
     def training_begins(self, run):

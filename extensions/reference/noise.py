@@ -13,7 +13,7 @@ def timestep_range(args) -> tuple[int, int]:
 
 
 def draw(
-    latents: torch.Tensor, accelerator, low: int = 0, high: int = TIMESTEPS
+    latents: torch.Tensor, accelerator, low: int = 0, high: int = TIMESTEPS, shapes: list[list[int]] | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Noise like `latents` (b, 4, h, w) and timesteps int64 (b,) from [low, high), for this process.
 
@@ -21,9 +21,10 @@ def draw(
     processes then see exactly what one process would see that trains their batches one after the other.
     Upstream seeds all processes alike and lets each draw for itself, so that with n GPUs every n-th batch
     has the same timesteps and, at equal sizes, the same noise. With one process the draws are upstream's.
+    shapes: of each process's latents, where they are known; else they are asked for, and all wait for the slowest.
     """
     mine = None
-    for process, shape in enumerate(shapes_of_all(latents, accelerator)):
+    for process, shape in enumerate(shapes or shapes_of_all(latents, accelerator)):
         noise = torch.randn(shape, dtype=latents.dtype, device=latents.device)
         # On the CPU, as upstream does: the same timesteps whatever the device.
         count = (shape[0],)

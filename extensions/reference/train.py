@@ -135,13 +135,20 @@ class Training:
         latents = batch["latents"].to(accelerator.device, self.dtype) * LATENT_SCALE[self.family]
         with torch.set_grad_enabled(args.train_text_encoder):
             condition = self.condition(batch)
-        drawn, timesteps = noise.draw(latents, accelerator, *self.timesteps)
+        drawn, timesteps = noise.draw(latents, accelerator, *self.timesteps, self.shapes_of_all())
         manager.current().hook.timesteps_drawn(timesteps=timesteps)
         noisy = self.schedule.add_noise(latents, drawn, timesteps).to(self.dtype)
         with accelerator.autocast():
             predicted = self.unet(noisy, timesteps, **condition).sample
         target = noise.target_of(self.schedule, latents, drawn, timesteps, args.v_parameterization)
         return noise.loss_of(predicted, target, self.weight(timesteps))
+
+    def shapes_of_all(self) -> list[list[int]] | None:
+        """Return the shape of each process's latents where the order of the data tells it: nobody is asked."""
+        run = loop.current()
+        if self.accelerator.num_processes == 1 or run is None or run.position is None:
+            return None
+        return run.position.places.shapes(run.optimizer_steps, run.micro_steps)
 
     def weight(self, timesteps: torch.Tensor) -> torch.Tensor | None:
         """Return what the flags weigh each sample's loss by, float32 (b,)."""

@@ -160,8 +160,8 @@ SEAMS = (
         "get_noise_noisy_latents_and_timesteps",
         wrappers.draw_noise,
         ("args", "noise_scheduler", "latents"),
-        "plugins are told at which timestep a loss arose, which upstream keeps to itself; and each draw would wait for "
-        "the schedule's alphas to come back from the GPU",
+        "plugins are told at which timestep a loss arose, which upstream keeps to itself; and each draw would wait "
+        "until the schedule's alphas are back from the GPU",
     ),
     Seam(
         "library.train_util",

@@ -113,6 +113,7 @@ def test_stopped_by_corrupt_latents_it_goes_on_as_its_last_line_says(trainer, st
     ("run", "args"),
     [
         pytest.param("25022601", "", id="DDP"),
+        pytest.param("25022601", "--data_order=dealt", id="DDP, dealt"),
         pytest.param("25022301", "--dynamo_backend=eager", id="ZeRO-2"),
         pytest.param("24120801", "", id="GA 1"),
     ],

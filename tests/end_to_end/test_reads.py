@@ -15,7 +15,7 @@ ACCUMULATION = 4
 
 @pytest.mark.parametrize("trainer", TRAINERS)
 def test_a_micro_step_reads_its_loss_and_an_update_three_numbers_more(trainer, standins, tmp_path):
-    """The plugins of TEMPLATE.sh: whether the gradients are finite, their norm, the timesteps; nothing a micro-step."""
+    """With TEMPLATE.sh's plugins: whether gradients are finite, their norm, the timesteps; nothing a micro-step."""
     (template,) = [
         line.partition("=")[2]
         for line in (ROOT / "train" / "TEMPLATE.sh").read_text(encoding="utf-8").splitlines()

@@ -10,7 +10,6 @@ from tests.proofs import parity
 
 RUN = "25022601"
 DRIVER = Path(__file__).parents[1] / "helpers" / "drawing_driver.py"
-TRAINERS = [pytest.param("sd-scripts", marks=pytest.mark.upstream), "reference"]
 ONE = (("optimizer_type", "AdamW"), ("gradient_accumulation_steps", "8"))
 TWO = (("optimizer_type", "AdamW"), ("gradient_accumulation_steps", "4"))
 
@@ -31,14 +30,22 @@ def drawn_by_sample(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trainer", TRAINERS)
+@pytest.mark.parametrize(
+    ("trainer", "order"),
+    [
+        pytest.param("sd-scripts", "as_drawn", marks=pytest.mark.upstream),
+        pytest.param("sd-scripts", "dealt", marks=pytest.mark.upstream),
+        ("reference", "as_drawn"),  # it draws noise by the place in the update, which a dealt sample changes
+    ],
+)
 def test_the_update_is_that_of_one_process_on_the_same_global_batch(
-    trainer, drawn_by_sample, request, standins, tmp_path, monkeypatch
+    trainer, order, drawn_by_sample, request, standins, tmp_path, monkeypatch
 ):
     """Accumulation 4 with two processes, 8 with one: three optimizer steps of eight samples each."""
     monkeypatch.setattr(parity, "MICRO_STEPS", 8)
     patched = request.getfixturevalue("patched") if trainer == "sd-scripts" else None
-    cases = (parity.Case("one", RUN, (), ONE), parity.Case("two", RUN, (), TWO, processes=2))
+    more = (*TWO, ("data_order", order))
+    cases = (parity.Case("one", RUN, (), ONE), parity.Case("two", RUN, (), more, processes=2))
     one, two = (parity.train(case, tmp_path / case.what, patched) for case in cases)
     assert len(one.losses) == len(two.losses) == 24
     assert sorted(two.losses) == pytest.approx(sorted(one.losses), rel=parity.LOSSES)

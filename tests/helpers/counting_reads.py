@@ -1,4 +1,4 @@
-"""A plugin that counts what a trainer reads off its device, by the place that asks, between one micro-step and the next.
+"""A plugin that counts what a trainer reads off its device in each micro-step, by the place that asks.
 
 READS_COUNTED names the file for what it found: a list, one {place: reads} a micro-step.
 """

@@ -20,7 +20,9 @@ PLUGINS = "resume_at_step,save_states,on_nan"
 
 
 class Keys(list):
-    """What the plugins know of an index: each row's id, and the row of an id."""
+    """What the plugins know of an index: each row's id, and the row of an id; the sizes of its three buckets."""
+
+    buckets = ((512, 1024), (768, 1024), (1024, 1024))
 
     def __getitem__(self, row):
         return SimpleNamespace(key=super().__getitem__(row))

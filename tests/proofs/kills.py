@@ -34,16 +34,17 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @dataclass(frozen=True)
 class Row:
-    """So many kills of one trainer's runs on so many processes."""
+    """So many kills of one trainer's runs on so many processes. more: flags of the runs."""
 
     trainer: str
     processes: int
     kills: int
     steps: int = STEPS
+    more: str = ""
 
     @property
     def name(self) -> str:
-        return f"{self.trainer}, {self.processes} process{'es' * (self.processes > 1)}"
+        return " ".join([f"{self.trainer}, {self.processes} process{'es' * (self.processes > 1)}", self.more]).strip()
 
 
 ROWS = (Row("reference", 1, 80), Row("reference", 2, 20), Row(SD_SCRIPTS, 1, 30), Row(SD_SCRIPTS, 2, 10))
@@ -59,7 +60,7 @@ class Unbroken:
 
 def train_unbroken(row: Row, folder: Path) -> Unbroken:
     """Train once without a kill; the folder is removed once all is known of it."""
-    run = KilledRun(folder, row.trainer, row.processes, row.steps, keep=row.steps)
+    run = KilledRun(folder, row.trainer, row.processes, row.steps, keep=row.steps, more=row.more)
     run.start()
     run.finish()
     found, bad = states.found(run.states)
@@ -76,7 +77,7 @@ def kill(row: Row, seed: int, folder: Path) -> Iterator[str]:
     done = rounds = 0
     while done < row.kills:
         rounds += 1
-        run = KilledRun(folder / f"broken{rounds}", row.trainer, row.processes, row.steps)
+        run = KilledRun(folder / f"broken{rounds}", row.trainer, row.processes, row.steps, more=row.more)
         run.start()
         while done < row.kills and run.wait_for(now := drawn(f"{seed}/{row.name}/{done + 1}", row.processes)):
             before = run.take(now)

@@ -15,7 +15,9 @@ from extensions.resume.states import State
 from tests.proofs import killing, kills
 from tests.proofs.killing import KINDS, Kill, KilledRun, Wrong
 
+DEALT = "--gradient_accumulation_steps=2 --data_order=dealt"
 LONG = [
+    pytest.param(kills.Row("reference", 2, 3, steps=8, more=DEALT), marks=pytest.mark.slow),
     pytest.param(kills.Row("reference", 2, 5, steps=12), marks=pytest.mark.slow),
     pytest.param(kills.Row("sd-scripts", 1, 6, steps=12), marks=[pytest.mark.slow, pytest.mark.upstream]),
     pytest.param(kills.Row("sd-scripts", 2, 5, steps=12), marks=[pytest.mark.slow, pytest.mark.upstream]),

@@ -74,6 +74,11 @@ def test_run_number_comes_from_the_file_name(script):
 
 
 @each
+def test_a_recorded_run_keeps_the_order_of_before(script):
+    assert "data_order" not in flag_names(script)
+
+
+@each
 def test_a_segment_names_its_parent(script):
     text, names = code(script), set(flag_names(script))
     assert ("initial_step" in names) == bool(re.search(r"^PARENT=\d{8}$", text, re.M)) == ("$PARENT/" in text)

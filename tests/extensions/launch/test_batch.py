@@ -63,11 +63,30 @@ def test_a_run_without_the_plugin_has_no_known_order(asked):
         batch.opened(made)
 
 
-def shown(asked, capsys, run, step, *more):
+def shown(asked, capsys, run, step, *more, **variables):
     """Ids that `make batch` names, in order."""
-    words, environment = asked(run, step)
+    words, environment = asked(run, step, **variables)
     batch.show(opened([*words, *more], environment))
     return re.findall(r"^│ \d+ +│ \d+ +│ (\S+) +│", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_a_dealt_order_is_shown_as_it_is_trained(asked, capsys):
+    """Four processes, accumulation 4: the same samples, those of a process from small to large."""
+    drawn = shown(asked, capsys, "25022601", "2", GPUS="4")
+    words, environment = asked("25022601", "2", GPUS="4")
+    made = opened([*words, "--data_order=dealt"], environment)
+    batch.show(made)
+    said = capsys.readouterr().out
+    assert "dealt by cost" in " ".join(said.split())
+    lines = re.findall(r"^│ (\d+) +│ (\d+) +│ (\S+) +│ (\d+)x(\d+)", said, re.MULTILINE)
+    assert sorted(key for _, _, key, *_ in lines) == sorted(drawn) and [key for _, _, key, *_ in lines] != drawn
+    for process in "0123":
+        areas = [int(width) * int(height) for _, rank, _, width, height in lines if rank == process]
+        assert len(areas) == 4 and areas == sorted(areas)
+    places = batch.Places(batch.opened(made), 1, 4, 4, {}, 0, "dealt")
+    places.begin(0, 1)
+    keys = [places.dataset.metadata[row].key for micro_step in range(4) for row in places.at(1, micro_step).rows]
+    assert keys == [key for _, rank, key, *_ in lines if rank == "1"]
 
 
 def keep_state(folder, **facts):

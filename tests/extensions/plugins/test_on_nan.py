@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from extensions import loop
 from extensions.base.errors import NotFinite, UserError

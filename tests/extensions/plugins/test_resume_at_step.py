@@ -141,6 +141,7 @@ def test_a_step_that_is_no_number(tmp_path, flag, value):
     [
         (dict(in_json="14"), "other data: 13 images there, 14 images here.*--resume_allow=data"),
         (dict(gradient_accumulation_steps=4), "other flags: gradient_accumulation_steps is 2 there, 4 here"),
+        (dict(data_order="dealt"), "other flags: data_order is not set there, dealt here; .*--resume_allow=flags"),
         (dict(initial_step=3), "was saved after optimizer step 4; drop --initial_step"),
         (dict(stop_at_step=4), "--stop_at_step=4 is not after"),
         (dict(resume_allow="dta"), "--resume_allow=dta is unknown"),
@@ -171,6 +172,23 @@ def test_a_difference_can_be_allowed_by_name(tmp_path):
     # Where things lie and how fast they are read makes no difference.
     moved = resumed(tmp_path, 4, max_data_loader_n_workers=1, save_every_n_steps=3)
     assert train(moved).run.optimizer_steps == 8
+
+
+def test_the_order_may_change_where_that_is_allowed(tmp_path, capsys):
+    """One process has nothing to deal: it trains what it would have, in the same order."""
+    whole = train(flags(tmp_path / "whole"))
+    train(flags(tmp_path, stop_at_step=4, data_order="dealt"))
+    with pytest.raises(UserError, match="other flags: data_order is dealt there, not set here"):
+        train(resumed(tmp_path, 4))
+    assert same(train(resumed(tmp_path, 4, resume_allow="flags")).weights, whole.weights)
+    assert "--resume_allow=flags: data_order is dealt there, not set here" in capsys.readouterr().out
+    kept = states.read(states.folder_of(tmp_path) / states.name_of(4)).facts.made_with["flags"]
+    assert kept["data_order"] == "dealt"
+
+
+def test_there_are_two_orders(tmp_path):
+    with pytest.raises(UserError, match=r"--data_order: invalid choice: 'by_size' .*'as_drawn', 'dealt'"):
+        flags(tmp_path, "--data_order=by_size")
 
 
 def again(folder, step, **changed):

@@ -123,6 +123,18 @@ def test_shapes_are_gathered_in_the_order_of_the_processes(monkeypatch):
     assert noise.shapes_of_all(torch.empty(1, 4, 32, 24), accelerator) == [[1, 4, 32, 24], [2, 4, 8, 16]]
 
 
+def test_known_shapes_are_not_asked_for(monkeypatch):
+    """A gathering in each micro-step would make all wait for the slowest in each."""
+    monkeypatch.setattr(noise, "gather", lambda row: torch.cat([torch.tensor([[2, 4, 8, 16]]), row]))
+    mine, accelerator = torch.empty(1, 4, 32, 24), SimpleNamespace(num_processes=2, process_index=1)
+    torch.manual_seed(1)
+    asked = noise.draw(mine, accelerator)
+    monkeypatch.setattr(noise, "gather", None)
+    torch.manual_seed(1)
+    known = noise.draw(mine, accelerator, shapes=[[2, 4, 8, 16], [1, 4, 32, 24]])
+    assert all(torch.equal(a, b) for a, b in zip(asked, known, strict=True))
+
+
 def test_loss_is_torchs_mean_squared_error_in_float32():
     predicted, target = latents((3, 4, 8, 6)).bfloat16(), latents((3, 4, 8, 6), 2)
     loss = noise.loss_of(predicted, target, None)

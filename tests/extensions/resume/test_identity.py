@@ -97,6 +97,22 @@ def test_a_flag_that_this_version_has_first_stops_no_old_state_at_its_default(at
             identity.require_same(state_of(**before), {"flags": now["flags"]}, set())
 
 
+def test_a_state_of_before_there_were_two_orders_has_the_drawn_one():
+    parsed("resume_at_step")
+    before = flags_of("resume_at_step", seed="3")
+    for order in ("as_drawn", None):
+        now = flags_of("resume_at_step", seed="3", **({"data_order": order} if order else {}))
+        identity.require_same(state_of(**before), now, set())
+        identity.require_same(state_of(**now), before, set())
+    dealt = flags_of("resume_at_step", seed="3", data_order="dealt")
+    identity.require_same(state_of(**dealt), dealt, set())
+    for there, here in ((before, dealt), (dealt, before)):
+        with pytest.raises(UserError, match="s was made with other flags: data_order is .* undo that, or") as caught:
+            identity.require_same(state_of(**there), here, set())
+        assert "\n" not in str(caught.value)
+        identity.require_same(state_of(**there), here, {"flags"})
+
+
 def test_a_flag_that_this_version_has_no_more_stops_an_old_state():
     """Nothing is known of its default."""
     parsed("dual_tag")
