@@ -16,6 +16,7 @@ from extensions.plan import optimizer_memory, trained
 
 TRAINED = "--learning_rate=1e-6 --train_text_encoder --full_bf16 --mixed_precision=bf16 --unet_percent=71"
 TINY = ((64, 64), (64,), (4096,), (80, 64), (32, 32, 3, 3), (128, 64))
+JOINED = 3 * 1280  # rows of text encoder 2's queries, keys and values in one tensor
 COMPARED = 20  # tensors, of bitsandbytes' kernels
 OFF_THE_TABLE = 0.001  # of the state's bytes,
 MAPS, COUNTERS = 2 * 256 * 4, 16  # beside what no table counts: bitsandbytes' two maps, counters a tensor
@@ -69,7 +70,7 @@ def made(setting: Setting) -> Weights:
     shapes = list(TINY)
     if not setting.tiny:
         models = trained.models(settings.of_words(Flags.of_text(TRAINED)))
-        shapes = [shape for model in models for shape in model.trained]
+        shapes = [part for model in models for shape in model.trained for part in apart(model.name, shape)]
     draws = torch.Generator(setting.device).manual_seed(0)
 
     def drawn(shape, scale) -> torch.Tensor:
@@ -79,6 +80,12 @@ def made(setting: Setting) -> Weights:
     for parameter in parameters:
         parameter.grad = drawn(parameter.shape, 1e-3)
     return Weights(parameters, shapes)
+
+
+def apart(model: str, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The tensors of a run that a tensor of the file becomes: transformers has queries, keys and values apart."""
+    joined = model == "text encoder 2" and shape[0] == JOINED
+    return [(shape[0] // 3, *shape[1:])] * 3 if joined else [shape]
 
 
 def measured(setting: Setting, weights: Weights, facts: optimizer_facts.Facts, way: str) -> dict:

@@ -32,8 +32,8 @@ class Worker:
             self.begin()
         began = time.time()
         found = {"outcome": FAILED, "why": "", "seconds": 0.0, "figures": {}, "checks": {}}
-        self.pipe.send((stage, began + seconds))
         try:
+            self.pipe.send((stage, began + seconds))
             self.listen(found, began + seconds)
         except (EOFError, OSError):
             self.process.join(5)

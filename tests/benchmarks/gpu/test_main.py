@@ -131,6 +131,16 @@ def test_a_machine_without_a_card_is_one_line(tmp_path):
     assert "Traceback" not in done.stderr and not out.exists()
 
 
+@pytest.mark.parametrize("words", [["-m", "benchmarks.gpu"], [str(ROOT / "benchmarks" / "gpu")]])
+def test_it_starts_as_a_module_and_as_a_folder(words, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    folder = ROOT if words[0] == "-m" else tmp_path
+    done = subprocess.run(
+        [sys.executable, *words, "--help"], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith("usage: gpu "), done.stderr
+
+
 def test_names_of_stages_are_taken_in_their_order():
     assert [each.name for each in gpu.chosen("compiled-warm, environment")] == ["environment", "compiled-warm"]
     assert gpu.chosen("") == list(STAGES)
