@@ -2,8 +2,9 @@
 
 import os
 import time
+from pathlib import Path
 
-from benchmarks.gpu.setting import Setting, wait
+from benchmarks.gpu.setting import LeftOutError, Setting, wait
 
 BUCKETS = {True: 1, False: 5}
 CHUNKS = {True: (1, 2), False: (1, 2, 3, 4)}
@@ -17,13 +18,22 @@ def cold(setting: Setting) -> None:
 
 def warm(setting: Setting) -> None:
     """In another process, with the caches that the stage before has left."""
+    if not setting.cuda:
+        raise LeftOutError("aot_eager, the CPU's, keeps nothing that a second start could find")
+    if not cache(setting).is_dir():
+        raise LeftOutError("nothing was compiled before")
     compiled(setting)
+
+
+def cache(setting: Setting) -> Path:
+    """Where compiled code is kept."""
+    return setting.work / "compiled"
 
 
 def compiled(setting: Setting) -> None:
     """Compile as the plugin dynamo does, and meet bucket after bucket with texts of 1 to 4 chunks."""
-    cache = setting.work / "compiled"
-    os.environ |= {"TORCHINDUCTOR_CACHE_DIR": str(cache), "TRITON_CACHE_DIR": str(cache / "triton")}
+    folder = cache(setting)
+    os.environ |= {"TORCHINDUCTOR_CACHE_DIR": str(folder), "TRITON_CACHE_DIR": str(folder / "triton")}
     import torch._dynamo
 
     from benchmarks.gpu.session import Session
