@@ -22,7 +22,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # as a folder it finds the package, too
 from benchmarks.gpu import shown
-from benchmarks.gpu.stages import BY_NAME, STAGES, TINY_LEAST, TINY_SECONDS, Stage
+from benchmarks.gpu.stages import BY_NAME, FIRST, STAGES, TINY_LEAST, TINY_SECONDS, Stage
 from benchmarks.gpu.worker import FAILED, LATE, SKIPPED, Worker
 from extensions.base.errors import UserError
 from extensions.base.paths import ROOT, RUNTIME
@@ -125,7 +125,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--size", choices=("full", "tiny"), default="full", help="tiny: the stand-in's sizes")
     parser.add_argument("--seconds", type=float, default=360, help="for everything")
-    parser.add_argument("--only", default="", help="stages, comma-separated; all when left out")
+    parser.add_argument("--only", default="", help="stages, comma-separated, after environment and model")
     parser.add_argument("--out", type=Path, help="the JSON; else below sd-scripts-runtime/gpu-check/")
     parser.add_argument("--work", type=Path, help="a folder for some 55 GB; else in memory or TMPDIR")
     asked = parser.parse_args(arguments)
@@ -136,12 +136,12 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
 
 
 def chosen(only: str) -> list[Stage]:
-    """The stages that are asked for, in their order; all for none."""
+    """The stages that are asked for and those that all others go by, in their order; all for none."""
     names = [name.strip() for name in only.split(",") if name.strip()]
     for name in names:
         if name not in BY_NAME:
             raise UserError(f"--only: no stage {name!r}; there is {', '.join(BY_NAME)}")
-    return [stage for stage in STAGES if not names or stage.name in names]
+    return [stage for stage in STAGES if not names or stage.name in {*names, *FIRST}]
 
 
 if __name__ == "__main__":

@@ -49,4 +49,5 @@ STAGES = (
     Stage("compiled-cold", "compiled:cold", 150, 40, alone=CACHES),
     Stage("compiled-warm", "compiled:warm", 120, 30, alone=CACHES),
 )
+FIRST = ("environment", "model")  # what all others go by
 BY_NAME = {stage.name: stage for stage in STAGES}

@@ -142,7 +142,12 @@ def test_it_starts_as_a_module_and_as_a_folder(words, tmp_path):
 
 
 def test_names_of_stages_are_taken_in_their_order():
-    assert [each.name for each in gpu.chosen("compiled-warm, environment")] == ["environment", "compiled-warm"]
+    assert [each.name for each in gpu.chosen("compiled-warm, ours")] == [
+        "environment",
+        "model",
+        "ours",
+        "compiled-warm",
+    ]
     assert gpu.chosen("") == list(STAGES)
 
 
@@ -169,12 +174,12 @@ def test_a_python_without_a_venv_runs_it(tmp_path):
     python = sys._base_executable
     packages = os.pathsep.join(path for path in sys.path if "site-packages" in path)
     words = ["make", "gpu-check", f"PYTHON={python}"]
-    more = f"ARGS=--device=cpu --size=tiny --only=environment,states --out={tmp_path / 'out.json'}"
+    more = f"ARGS=--device=cpu --size=tiny --only=states --out={tmp_path / 'out.json'}"
     environment = {**os.environ, "PYTHONPATH": packages}
     done = subprocess.run([*words, more], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads((tmp_path / "out.json").read_text())
-    assert outcomes(report) == {"environment": "passed", "states": "passed"}
+    assert outcomes(report) == {"environment": "passed", "model": "passed", "states": "passed"}
     assert report["stages"]["environment"]["figures"]["nvidia-smi"] == "skipped: a CPU has none"
 
 
