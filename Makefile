@@ -22,9 +22,11 @@ RUNNING := $(STANDINS)
 else
 RUNNING := $(INSTALLED)
 endif
+# PYTHON=python3: that Python has what is needed, and nothing is installed.
+CHECKING := $(if $(filter override,$(origin PYTHON)),,$(INSTALLED))
 
 .PHONY: help setup latents index check-data pack train batch chain tricks kills runs show diff plan plan-check ema parity proof \
-	patched check-patches diff-upstream save-patches port-patches report compare watch card verify audit export upload lint test test-all lock ramdisk-clean clean
+	patched check-patches diff-upstream save-patches port-patches report compare watch card verify audit export upload lint test test-all lock ramdisk-clean clean gpu-check
 
 help:
 	@awk 'BEGIN {FS = " ## "} \
@@ -89,6 +91,9 @@ verify: $(INSTALLED) ## RUN=25022601 [MODEL=x.safetensors]: the record against t
 
 audit: $(INSTALLED) ## [RUN=25022601] [OUT=x.md|x.csv]: logbook, recorded flags and logs, and launchers beside each other, and why a launcher is as it is
 	@"$$PYTHON" -m extensions.handing_on.audit --out="$${OUT-}" -- "$${RUN-}"
+
+gpu-check: $(CHECKING) ## [PYTHON=python3] [ARGS="--device=cpu --size=tiny"]: what holds on this machine's GPU, and what it gives: a JSON and a table (6 minutes)
+	@read -ra words -d '' <<< "$${ARGS-}" || true; "$$PYTHON" -m benchmarks.gpu "$${words[@]}"
 
 ## Data
 latents: $(INSTALLED) ## IMAGES=… OUT=… MODEL=… [TEXTS=meta.json] [TAGS=.txt] [CAPTION=.caption] [TEXT_ENCODING=utf-8] [IDS=path] [BACKGROUND=white] [MIN_SIDE=32] [MAX_ENLARGE=16] [BAD=skip] [JOBS=n]: images to latents

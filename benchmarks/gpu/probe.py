@@ -1,12 +1,14 @@
-"""Start sd-scripts as a run does, and write down what each micro-step took: a part of benchmarks.full_size.
+"""Starts sd-scripts as a run does, and writes down what each micro-step took: a part of benchmarks.gpu.trainer.
 
-    python -m benchmarks.full_size_probe OUT.json pristine|patched TREE SCRIPT [flags]
+    python -m benchmarks.gpu.probe OUT.json pristine|patched TREE SCRIPT [flags]
 
 patched: as extensions.upstream starts it. pristine: upstream's own files with none of our calls and seams; only the
-data set is ours, because upstream's would encode images first. DETERMINISTIC=1: kernels that repeat their bits.
+data set is ours, because upstream's would encode images first. COUNT_FROM, COUNT_TO: micro-steps between whose ends
+synchronisations are counted. STOP_AFTER: the run ends after so many, without a checkpoint.
 """
 
 import argparse
+import functools
 import importlib
 import json
 import os
@@ -14,26 +16,45 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # as a script it finds the package, too
+from benchmarks.gpu import synchronisations
+
 
 class Clock:
     """A moment a micro-step, when upstream has its loss: it has waited for the GPU by then."""
 
     def __init__(self):
         self.steps, self.latents = [], None
+        number = {name: int(os.environ.get(name, "-1")) for name in ("COUNT_FROM", "COUNT_TO", "STOP_AFTER")}
+        self.count_from, self.count_to, self.stop_after = number.values()
+        self.counter = synchronisations.Counter()
 
     def watch(self, train_util) -> None:
         """Wrap what upstream calls once a micro-step: the draw of the noise, and the record of the loss."""
         draw, add = train_util.get_noise_noisy_latents_and_timesteps, train_util.LossRecorder.add
 
-        def drawing(args, scheduler, latents, *rest, **named):
+        @functools.wraps(draw)  # the seams look at its arguments
+        def drawing(args, noise_scheduler, latents, *rest, **named):
             self.latents = list(latents.shape)
-            return draw(args, scheduler, latents, *rest, **named)
+            return draw(args, noise_scheduler, latents, *rest, **named)
 
+        @functools.wraps(add)
         def adding(recorder, *, epoch, step, loss):
-            self.steps.append({"at": time.perf_counter(), "loss": loss, "latents": self.latents, **memory()})
+            self.micro_step(loss)
             return add(recorder, epoch=epoch, step=step, loss=loss)
 
         train_util.get_noise_noisy_latents_and_timesteps, train_util.LossRecorder.add = drawing, adding
+
+    def micro_step(self, loss: float) -> None:
+        """Note the end of a micro-step."""
+        self.steps.append({"at": time.perf_counter(), "loss": loss, "latents": self.latents, **memory()})
+        done = len(self.steps)
+        if done == self.count_from:
+            self.counter.begin()
+        if done == self.count_to:
+            self.counter.end()
+        if done == self.stop_after:
+            raise SystemExit(0)
 
 
 def memory() -> dict:
@@ -48,19 +69,6 @@ def memory() -> dict:
         "reserved_bytes": found["reserved_bytes.all.peak"],
         "alloc_retries": found["num_alloc_retries"],
     }
-
-
-def repeat_kernels() -> None:
-    """Ask for kernels that give the same bits each time; an operator that has none ends the run.
-
-    warn_only would not do: with it attention, flash's and cuDNN's, stays as it is and warns (seen on an H200).
-    """
-    import torch
-
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing reads it
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False
 
 
 def train_pristine(tree: str, script: str, flags: list[str]) -> int:
@@ -93,14 +101,12 @@ def main(words: list[str]) -> int:
     clock = Clock()
     clock.watch(importlib.import_module("library.train_util"))
     facts = {"imported": time.time(), "began": time.perf_counter()}
-    if os.environ.get("DETERMINISTIC") == "1":
-        repeat_kernels()
     from extensions.upstream.__main__ import run
 
     try:
         return train_pristine(tree, script, flags) if kind == "pristine" else run([tree, script, *flags])
     finally:
-        Path(out).write_text(json.dumps(facts | {"micro_steps": clock.steps}))
+        Path(out).write_text(json.dumps(facts | {"micro_steps": clock.steps, "waits": clock.counter.found()}))
 
 
 if __name__ == "__main__":
