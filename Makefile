@@ -54,7 +54,7 @@ batch: $(RUNNING) ## RUN=25022601 STEP=123 [PROFILE=tiny]: the samples and texts
 	@[[ -n "$${STEP-}" ]] || { echo "error: give STEP=<optimizer step, from 1>" >&2; exit 2; }
 	@launcher="$$("$$PYTHON" -m extensions.logbook path -- "$${RUN-}")" && exec "$$launcher"
 
-plan: $(INSTALLED) ## RUN=25022601 [GPUS=n] [ARGS="--flag=x"] [VRAM=24] [IMG_S=1.9] [IMAGES=n]: what it will cost
+plan: $(INSTALLED) ## RUN=25022601 [GPUS=n] [ARGS="--flag=x"] [VRAM=24] [IMG_S=1.9] [BUS=8] [IMAGES=n]: what it will cost
 	@"$$PYTHON" -m extensions.plan -- "$${RUN-}"
 
 ema: $(INSTALLED) ## RUN=25022601 LENGTH=0.07 [STEP=n] [OUT=x.safetensors]: a checkpoint of averaged weights, of any length from 0.02 to 0.25

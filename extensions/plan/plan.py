@@ -90,6 +90,12 @@ def stated_rate(environment: dict[str, str]) -> float | None:
     return positive("IMG_S", text, "images a second") if text else None
 
 
+def stated_bus(environment: dict[str, str]) -> float | None:
+    """BUS in GB/s into each GPU. UserError for anything but a number above 0."""
+    text = environment.get("BUS")
+    return positive("BUS", text, "GB/s") if text else None
+
+
 def positive(name: str, text: str, unit: str) -> float:
     """Return a number above 0. UserError for anything else."""
     try:

@@ -7,6 +7,7 @@ from extensions.logbook import registry, steps, tables
 from extensions.plan import (
     advice,
     averages,
+    communication,
     evaluation,
     optimizer_memory,
     plan,
@@ -26,7 +27,7 @@ def show(name: str, environment: dict[str, str], check: Callable[[Asked], None])
     """Print the plan of a run. UserError before the first line for what cannot be planned, or `check` refuses."""
     planned = plan.read(name, environment)
     card, whose = plan.card_of(environment, planned.head)
-    rate = plan.stated_rate(environment)
+    rate, bus = plan.stated_rate(environment), plan.stated_bus(environment)
     models, memory = trained_models(planned), memory_of(planned)
     check(planned.asked)
     print(f"model_out_{planned.run.run}: {planned.head.words}\n")
@@ -36,6 +37,7 @@ def show(name: str, environment: dict[str, str], check: Callable[[Asked], None])
     show_memory(planned, memory, card, whose)
     show_averages(planned)
     show_hours(planned, counts, rate)
+    show_communication(memory, bus)
     if found := evaluation.of(planned.asked):
         print(found.text())
     if drawn := samples.of(planned.asked, planned.images):
@@ -157,3 +159,16 @@ def show_hours(planned: Plan, counts: tuple[steps.Counts, steps.Counts] | None, 
     tables.show(["images/s", "this run", "whole schedule", "source"], rows)
     if not rate and planned.run.optimizer != "AdamW8bit":
         print(f"these speeds were recorded with AdamW8bit, not with {planned.run.optimizer}")
+
+
+def show_communication(memory: tuple[vram.Setup, vram.Fit] | None, bus: float | None) -> None:
+    """What several GPUs exchange, and how long that takes; micro-steps are counted as the recorded ones."""
+    exchange = communication.of(memory[0]) if memory else None
+    if exchange is None:
+        return
+    print()
+    tables.show(communication.HEAD, communication.rows(exchange, bus))
+    if bus is None:
+        print(
+            "with NVLink, or another machine: give BUS= (GB/s of a sum over all GPUs, as make gpu-check measures it)"
+        )
