@@ -21,6 +21,7 @@ from extensions.optimizers import facts as optimizer_facts
 UNET = "U-Net"
 A1111, PLAIN, UPSTREAM = TOKEN_RULES = ("a1111", "plain", "upstream")
 TOKEN_LENGTHS = (75, 150, 225)
+CHUNKS = 3  # of 75 tokens: captions with tags are often over 225 tokens
 NEAREST = "nearest"  # how bf16 weights are rounded where nothing else is said
 LEARNING_RATE, MAX_STEPS, ZERO_STAGE = "2e-6", "1600", "2"  # upstream's defaults
 PRECISIONS = (("full_bf16", "bf16"), ("full_fp16", "fp16"))
@@ -34,7 +35,8 @@ class Settings:
     train, by upstream's rules. encoders_train: --train_text_encoder. unet_percent: % of the U-Net's parameters that
     train; unet_train, unet_freeze: regexes of their names. optimizer: --optimizer_type under its present name.
     mixed_precision: "no", "fp16" or "bf16"; full_precision: "fp16" or "bf16" where weights and gradients are kept in
-    it, else "". rounding: of --bf16_updates, NEAREST where nothing is said. token_rule: one of TOKEN_RULES;
+    it, else "". rounding: of --bf16_updates, NEAREST where nothing is said. recompute: one of `recomputation.WAYS`,
+    or GB of activations to keep; UPSTREAM, the trainer's own --gradient_checkpointing, where nothing is said. token_rule: one of TOKEN_RULES;
     token_length: tokens, of upstream's rule; max_chunks: of 75 tokens a text, 0: as many as needed. batch_size:
     images a micro-step and process. accumulation: micro-steps an optimizer step. epochs: None where steps say the
     length. max_steps, start_step, stop_step: optimizer steps. zero_stage: None without DeepSpeed.
@@ -52,6 +54,7 @@ class Settings:
     mixed_precision: str
     full_precision: str
     rounding: str
+    recompute: str | float
     token_rule: str
     token_length: int
     max_chunks: int
@@ -72,6 +75,16 @@ class Settings:
         if self.epochs and steps_per_epoch:
             whole = self.epochs * steps_per_epoch
         return min((step for step in (whole, self.stop_step) if step is not None), default=None)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens a text that the U-Net attends to, of the longest texts that are usual.
+
+        The plugin's chunks keep their BOS and EOS; a trainer's own cut leaves one of each, whatever its length.
+        """
+        if self.token_rule == UPSTREAM:
+            return self.token_length + 2
+        return 77 * (self.max_chunks or CHUNKS)
 
     @property
     def optimizer_class(self) -> str:
@@ -143,6 +156,7 @@ def _made(given: _Given) -> Settings:
         mixed_precision=given.text("mixed_precision") or "no",
         full_precision=full,
         rounding=given.of_plugin("bf16_updates", None) or NEAREST,
+        recompute=given.of_plugin("recompute", UPSTREAM),
         **_tokens(given),
         **_counts(given),
         zero_stage=given.number("zero_stage", 0, ZERO_STAGE) if given.has("deepspeed") else None,

@@ -10,6 +10,7 @@ from extensions.flags import contradictions, settings
 from extensions.flags.pairs import TE_RATES
 from extensions.flags.settings import UNET
 from extensions.flags.words import Flags
+from extensions.model.recomputation import AUTO, NONE, UPSTREAM
 from extensions.plan import optimizer_memory, vram
 from extensions.plan.vram import Fit
 
@@ -59,8 +60,7 @@ def candidates(flags: Flags, gpus: int, upstream: bool) -> Iterator[Change]:
         yield Change("--sdpa", "none: the same attention, computed in pieces")
     if upstream and gpus > 1 and "deepspeed" not in flags and "ddp_gradient_as_bucket_view" not in flags:
         yield Change("--ddp_gradient_as_bucket_view", "none: the same gradients, kept once")
-    if "gradient_checkpointing" not in flags:
-        yield Change("--gradient_checkpointing", "about a third of the speed, same result")
+    yield from less_kept(flags)
     yield from smaller_batches(flags)
     if settings.of_words(flags).rounding == "kahan":
         yield Change("--bf16_updates=stochastic", "noise of rounding, which is right in the mean")
@@ -76,6 +76,18 @@ def candidates(flags: Flags, gpus: int, upstream: bool) -> Iterator[Change]:
     if config.encoders_train and UNET in config.rates:
         rates = tuple(name for name in TE_RATES if name in flags)  # refused without text encoders that train
         yield Change("", "the text encoders stay as they are", ("train_text_encoder", *rates))
+
+
+def less_kept(flags: Flags) -> Iterator[Change]:
+    """Yield more recomputation, where not everything is recomputed yet. `auto` takes what there is."""
+    said = settings.of_words(flags).recompute
+    if said == UPSTREAM and "gradient_checkpointing" not in flags:
+        yield Change(
+            "--gradient_checkpointing",
+            "a quarter of the speed; the text encoders' gradients to rounding (the plugin recompute: to the bit)",
+        )
+    elif said == NONE or isinstance(said, float):
+        yield Change(f"--recompute={AUTO}", "up to a quarter of the speed, the same bits")
 
 
 def smaller_batches(flags: Flags) -> Iterator[Change]:

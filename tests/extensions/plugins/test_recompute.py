@@ -1,0 +1,258 @@
+"""Whatever is recomputed, the weights are the same to the bit; the budget holds; what contradicts is refused."""
+
+import copy
+import types
+
+import pytest
+import torch
+
+from extensions import manager
+from extensions.base.errors import UserError
+from extensions.flags import contradictions
+from extensions.flags.words import Flags
+from extensions.hookspecs import hookimpl
+from extensions.model import checkpointed, recomputation
+from extensions.model.activations import Pass
+from extensions.plugins import recompute
+from tests.helpers import both_models
+from tests.helpers.plugin_flags import parsed
+
+TRAINERS = [pytest.param("sd-scripts", marks=pytest.mark.upstream), "reference"]
+SMALL = 0.002  # GB: some of a stand-in's pieces
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", params=["sdxl", "sd2"])
+def family(request):
+    return request.param
+
+
+@pytest.fixture(scope="module", params=TRAINERS)
+def loaded(request, family, standins):
+    """A trainer's models; not to be changed."""
+    if request.param == "sd-scripts":
+        request.getfixturevalue("patched")
+    return both_models.models_of(request.param, family, str(standins[family]))
+
+
+class Accelerator:
+    """What the plugin asks of one, on one process."""
+
+    device, num_processes, is_main_process, process_index = torch.device("cpu"), 1, True, 0
+
+    def __init__(self):
+        self.said: list[str] = []
+
+    def print(self, text: str) -> None:
+        self.said.append(text)
+
+
+def run_of(args, buckets=None) -> types.SimpleNamespace:
+    dataset = types.SimpleNamespace(metadata=types.SimpleNamespace(buckets=buckets or [(128, 128), (64, 192)]))
+    return types.SimpleNamespace(
+        args=args, accelerator=Accelerator(), dataloader=types.SimpleNamespace(dataset=dataset), optimizer_steps=1
+    )
+
+
+def begun(models, said, **trainers):
+    """The plugin as training begins, and its run."""
+    args = parsed("recompute", f"--recompute={said}", **{"gradient_checkpointing": False} | trainers)
+    made = recompute.Plugin()
+    made.check_arguments(args)
+    made.models_loaded(models)
+    run = run_of(args)
+    made.training_begins(run)
+    return made, run
+
+
+def weights_after(models, dtype, updates: int = 2) -> dict[str, torch.Tensor]:
+    """Train a little; the weights, and the gradients of the last update."""
+    for model in models.named().values():
+        model.to(dtype)
+    parameters = [p for model in models.named().values() for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(parameters, lr=0.05)
+    for update in range(updates):
+        optimizer.zero_grad(set_to_none=True)
+        for micro_step in range(1 + update):
+            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+                out = both_models.predicted(models, models.text_encoders, models.unet, 10 * update + micro_step)
+            out.float().square().mean().backward()
+        optimizer.step()
+    found = {}
+    for name, model in models.named().items():
+        for key, parameter in model.named_parameters():
+            found[f"{name} {key}"] = parameter.detach()
+            if parameter.grad is not None:
+                found[f"gradient of {name} {key}"] = parameter.grad
+    return found
+
+
+def freeze(models) -> None:
+    """A part of the U-Net, as unet_percent does."""
+    for name, parameter in models.unet_parameters().items():
+        parameter.requires_grad_(not name.startswith(("input_blocks.5.", "middle_block.")))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_no_bit_of_weights_and_gradients_depends_on_the_choice(loaded, dtype):
+    """None, all, and a budget between; the U-Net frozen in part."""
+    freeze(loaded)
+    wanted = weights_after(copy.deepcopy(loaded), dtype)
+    assert sum(name.startswith("gradient of text encoder") for name in wanted) > 10
+    kept = set()
+    for said in ("none", "all", SMALL):
+        models = copy.deepcopy(loaded)
+        made, _ = begun(models, said)
+        kept.add(sum(not module.on for module in made.wrapped.values()))
+        found = weights_after(models, dtype)
+        assert found.keys() == wanted.keys()
+        assert [name for name, tensor in wanted.items() if not torch.equal(tensor, found[name])] == []
+    assert len(kept) == 3, kept  # each another choice
+
+
+def saved(models) -> int:
+    """Bytes that one forward pass keeps, without the weights."""
+    seen = {p.untyped_storage()._cdata: 0 for model in models.named().values() for p in model.parameters()}
+    alive = []
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        seen.setdefault(storage._cdata, storage.nbytes())
+        alive.append(storage)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        both_models.predicted(models, models.text_encoders, models.unet, 1)
+    return sum(seen.values())
+
+
+def test_what_is_kept_is_within_the_budget_and_all_of_it_is_used(loaded):
+    """Beside what recomputing everything keeps, of which the hooks see only what lies between the pieces."""
+    models = copy.deepcopy(loaded)
+    whole = saved(models)
+    made, _ = begun(models, "all", sdpa=True, max_token_chunks=1)
+    least = saved(models)
+    assert least < whole / 2
+    for budget in (SMALL, 4 * SMALL):
+        choice = recomputation.choose(made.units, budget * 2**30, made.forward)
+        checkpointed.recompute(made.wrapped, choice.recomputed)
+        smallest = min(unit.bytes for unit in choice.recomputed)
+        assert budget * 2**30 - smallest < choice.bytes <= budget * 2**30
+        assert least < saved(models) < whole
+
+
+def test_every_piece_has_a_module_of_its_own(loaded):
+    made, _ = begun(copy.deepcopy(loaded), "all")
+    kinds = {unit.kind for unit in made.wrapped}
+    assert kinds == set(recomputation.KINDS)
+    assert len({id(module.forward.__self__) for module in made.wrapped.values()}) == len(made.units)
+
+
+def test_nothing_is_recomputed_where_no_gradient_is_asked_for():
+    module = checkpointed.Checkpointed(lambda x, scale=1: x * scale)
+    module.on = True
+    with torch.no_grad():
+        assert module(torch.ones(1), scale=2) == 2
+
+
+def test_the_choice_is_said_in_one_line_and_recorded(loaded, monkeypatch):
+    heard = []
+
+    class Listener:
+        @hookimpl
+        def figures_measured(self, figures):
+            heard.append(figures)
+
+    listening = manager.Manager()
+    listening.register("listener", Listener())
+    monkeypatch.setattr(manager, "_current", listening)
+    made, run = begun(copy.deepcopy(loaded), SMALL)
+    [line] = run.accelerator.said
+    assert line.startswith(f"recompute={SMALL}: kept: ") and "TFLOP" in line and "\n" not in line
+    for _ in range(2):
+        made.optimizer_step_ended(run)
+    [figures] = heard
+    assert 0 < figures["recompute"]["kept_gb"] <= SMALL and 0 < figures["recompute"]["recomputed_share"] < 1
+
+
+def test_without_a_card_auto_recomputes_all_and_says_so(loaded):
+    made, run = begun(copy.deepcopy(loaded), "auto")
+    assert run.accelerator.said[0].startswith("recompute=auto: no card, so as all: kept: 0 of ")
+    assert all(module.on for module in made.wrapped.values())
+
+
+def test_on_a_card_auto_measures_two_steps(loaded, monkeypatch):
+    """What is left after them, less what the largest bucket takes more than those that were seen."""
+    models = copy.deepcopy(loaded)
+    made = recompute.Plugin()
+    made.check_arguments(parsed("recompute", gradient_checkpointing=False))
+    made.models_loaded(models)
+    run = run_of(parsed("recompute", sdpa=True), [(128, 128), (64, 64)])
+    run.accelerator.device = torch.device("cuda")
+    made.training_begins(run)
+    assert all(module.on for module in made.wrapped.values())
+    free = 0.01 * 2**30
+    monkeypatch.setattr(recompute, "spare", lambda device: free)
+    for side in (8, 4):
+        made.micro_step_ended({"latents": torch.empty(1, 4, side, side)})
+        made.optimizer_step_ended(run)
+    missing = [Pass(side, side, tokens=made.largest.tokens, number=4) for side in (128, 64)]
+    large, small = (recompute.activations.bytes_of(made.unet_shapes, one) for one in missing)
+    kept = [unit for unit, module in made.wrapped.items() if not module.on]
+    assert kept == list(recomputation.choose(made.units, free - large + small, made.forward).kept)
+    assert 0 < len(kept) < len(made.units) and "GB to spare: kept: " in run.accelerator.said[-1]
+
+
+def test_no_memory_left_keeps_nothing(loaded, monkeypatch):
+    made, run = begun(copy.deepcopy(loaded), "all")
+    monkeypatch.setattr(recompute, "spare", lambda device: -1.0)
+    made.choose_measured(run)
+    assert all(module.on for module in made.wrapped.values())
+
+
+def test_spare_memory_is_what_was_never_needed(monkeypatch):
+    """Free now, less what PyTorch had more at its peak, less the margin."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (500, 1000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 300)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 400)
+    assert recompute.spare(torch.device("cuda")) == pytest.approx(500 - 100 - recomputation.MARGIN * 1000)
+
+
+def test_upstream_leaves_everything_as_it_is(loaded):
+    models = copy.deepcopy(loaded)
+    made, run = begun(models, "upstream", gradient_checkpointing=True)
+    made.optimizer_step_ended(run)
+    assert not made.wrapped and run.accelerator.said == []
+    assert not any("forward" in vars(m) for model in models.named().values() for m in model.modules())
+
+
+@pytest.mark.parametrize("said", ["auto", "all", "none", "2"])
+def test_two_ways_to_recompute_are_refused(said):
+    args = parsed("recompute", f"--recompute={said}", gradient_checkpointing=True)
+    with pytest.raises(UserError, match=r"--gradient_checkpointing and --recompute=\S+ contradict") as caught:
+        recompute.Plugin().check_arguments(args)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("said", ["some", "-1", "nan", "2GB"])
+def test_other_values_are_refused(said):
+    with pytest.raises(UserError, match="neither auto, all, none, upstream nor a number of GB from 0 up"):
+        parsed("recompute", f"--recompute={said}")
+
+
+@pytest.mark.parametrize("flag", ["torch_compile", "fused_backward_pass"])
+def test_what_was_not_shown_to_work_is_refused(flag):
+    words = f"--extensions=recompute,dynamo --optimizer_type=AdaFactor --{flag}"
+    with pytest.raises(UserError, match=f"--{flag} and the plugin recompute exclude each other"):
+        contradictions.check(Flags.of_text(words), 1)
+
+
+def test_a_parsed_budget_is_a_number():
+    assert parsed("recompute", "--recompute=4.5").recompute == 4.5
