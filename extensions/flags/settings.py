@@ -16,6 +16,7 @@ from extensions.base.errors import UserError
 from extensions.flags import values
 from extensions.flags.literals import literals
 from extensions.flags.words import Flags
+from extensions.model import recomputation
 from extensions.optimizers import facts as optimizer_facts
 
 UNET = "U-Net"
@@ -36,10 +37,11 @@ class Settings:
     train; unet_train, unet_freeze: regexes of their names. optimizer: --optimizer_type under its present name.
     mixed_precision: "no", "fp16" or "bf16"; full_precision: "fp16" or "bf16" where weights and gradients are kept in
     it, else "". rounding: of --bf16_updates, NEAREST where nothing is said. recompute: one of `recomputation.WAYS`,
-    or GB of activations to keep; UPSTREAM, the trainer's own --gradient_checkpointing, where nothing is said. token_rule: one of TOKEN_RULES;
-    token_length: tokens, of upstream's rule; max_chunks: of 75 tokens a text, 0: as many as needed. batch_size:
-    images a micro-step and process. accumulation: micro-steps an optimizer step. epochs: None where steps say the
-    length. max_steps, start_step, stop_step: optimizer steps. zero_stage: None without DeepSpeed.
+    or GB of activations to keep; its UPSTREAM, the trainer's own --gradient_checkpointing, where nothing is said.
+    token_rule: one of TOKEN_RULES; token_length: tokens, of upstream's rule; max_chunks: of 75 tokens a text, 0: as
+    many as needed. batch_size: images a micro-step and process. accumulation: micro-steps an optimizer step. epochs:
+    None where steps say the length. max_steps, start_step, stop_step: optimizer steps. zero_stage: None without
+    DeepSpeed.
     """
 
     family: str
@@ -156,7 +158,7 @@ def _made(given: _Given) -> Settings:
         mixed_precision=given.text("mixed_precision") or "no",
         full_precision=full,
         rounding=given.of_plugin("bf16_updates", None) or NEAREST,
-        recompute=given.of_plugin("recompute", UPSTREAM),
+        recompute=given.of_plugin("recompute", recomputation.UPSTREAM),
         **_tokens(given),
         **_counts(given),
         zero_stage=given.number("zero_stage", 0, ZERO_STAGE) if given.has("deepspeed") else None,

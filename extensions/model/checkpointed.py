@@ -1,9 +1,9 @@
 """Lets pieces of the models keep their inputs alone and compute the rest again in the backward pass.
 
 By PyTorch's non-reentrant checkpointing (torch.utils.checkpoint, use_reentrant=False): the graph is the one that an
-ordinary forward pass makes, so that gradients are summed in the same order, to the bit. No generator's state is stored:
-these models draw no random numbers. It stops as soon as what is needed is there (`set_checkpoint_early_stop`, the
-default).
+ordinary forward pass makes, so that gradients are summed in the same order, to the bit. No generator's state is
+stored: these models draw no random numbers. It stops as soon as what is needed is there
+(`set_checkpoint_early_stop`, the default).
 """
 
 from collections.abc import Collection

@@ -1,13 +1,14 @@
 """Counts what a piece of a model keeps for the backward pass, and what it costs to compute it again.
 
-Bytes are those under CUDA's autocast, where norms work in fp32 and each Linear makes a 16-bit copy of what it reads. A
-transformer block of which nothing trains keeps less: its Linear layers do not need what they read. (PyTorch's
-convolutions save it all the same.)
+Bytes are those under CUDA's autocast, where norms work in fp32 and each Linear makes a 16-bit copy of what it
+reads. A transformer block of which nothing trains keeps less: its Linear layers do not need what they read.
+(PyTorch's convolutions save it all the same.)
 
-FLOPs are two a multiply-add. Computing a piece again costs less than its forward pass: non-reentrant checkpointing stops
-as soon as the last tensor that the backward pass reads is there, and the last product of a piece has only to begin for
-that. A convolution that doubles the size is nothing but such a product; one that halves it keeps its input and no more,
-so that it is never recomputed at all. Norms, embeddings and the final projections are left out: below 1 %.
+FLOPs are two a multiply-add. Computing a piece again costs less than its forward pass: non-reentrant checkpointing
+stops as soon as the last tensor that the backward pass reads is there, and the last product of a piece has only to
+begin for that. A convolution that doubles the size is nothing but such a product; one that halves it keeps its input
+and no more, so that it is never recomputed at all. Norms, embeddings and the final projections are left out: they are
+below 1 %.
 """
 
 from collections.abc import Callable

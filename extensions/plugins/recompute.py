@@ -7,13 +7,13 @@
     --recompute=upstream   the trainer's own --gradient_checkpointing, as if the plugin were not listed
 
 Which pieces are kept is decided by the FLOPs that a byte saves (`model/recomputation.py`). It changes no bit of the
-result, and a resume may change it. The trainer's own way is another: its reentrant checkpointing sums the gradients of
-the text's states in another order, so that a run does not go from one to the other without --resume_allow=flags.
+result, and a resume may change it. The trainer's own way is another: its reentrant checkpointing sums the gradients
+of the text's states in another order, so that a run goes from one to the other with --resume_allow=flags alone.
 
-`auto` measures. The first two optimizer steps recompute everything; the second one has all that a step ever holds beside
-activations. What the card has left then is kept from there on, less a margin, and less what the largest bucket takes
-more than those that were seen. Of several processes the one with the least decides. Without a card, as on a CPU,
-everything is recomputed.
+`auto` measures. The first two optimizer steps of a launch recompute everything; the second one has all that a step
+ever holds beside activations. What the card has left then is kept from there on, less a margin, and less what the
+largest bucket takes more than those that were seen. Of several processes the one with the least decides. Without a
+card, as on a CPU, everything is recomputed.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ class Plugin:
         self.said = args.recompute
         if self.said != UPSTREAM and args.gradient_checkpointing:
             raise UserError(
-                f"--gradient_checkpointing and --recompute={args.recompute} contradict each other: the plugin decides "
-                "what is recomputed; take --gradient_checkpointing out, or give --recompute=upstream"
+                f"--gradient_checkpointing and --recompute={args.recompute} contradict each other: the plugin "
+                "decides what is recomputed; take --gradient_checkpointing out, or give --recompute=upstream"
             )
 
     @hookimpl
@@ -142,7 +142,8 @@ class Plugin:
         """Keep what the card that has the least left of all processes' takes."""
         missing = max(0.0, activations.bytes_of(self.unet_shapes, self.largest) - self.seen)
         budget = min(from_all(run.accelerator, spare(run.accelerator.device) - missing))
-        self.choose(run, recomputation.budget_of(AUTO, budget), f"recompute=auto: {max(budget, 0) / GB:.2f} GB to spare")
+        budget = recomputation.budget_of(AUTO, budget)
+        self.choose(run, budget, f"recompute=auto: {budget / GB:.2f} GB to spare")
 
 
 def largest_pass(run: Run, family: str) -> Pass:

@@ -37,8 +37,8 @@ def saved_bytes(module, *inputs, autocast: bool, **more) -> int:
         alive.append(storage)  # or its address would be used again
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        with CudaAutocast() if autocast else nullcontext():
-            kept = module(*inputs, **more)
+    hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+    with hooks, CudaAutocast() if autocast else nullcontext():
+        kept = module(*inputs, **more)
     assert kept is not None
     return sum(seen.values())

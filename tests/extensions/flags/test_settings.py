@@ -18,8 +18,9 @@ UNET, TOKENS, RESUME = ("--extensions=unet_percent", "--extensions=token_chunks"
 NOTHING = {
     "family": "sdxl", "plugins": (), "rates": {"U-Net": 2e-6}, "encoders_train": False, "unet_percent": 100.0,
     "unet_train": None, "unet_freeze": None, "optimizer": "AdamW", "optimizer_args": {}, "mixed_precision": "no",
-    "full_precision": "", "rounding": "nearest", "recompute": "upstream", "token_rule": "upstream", "token_length": 75, "max_chunks": 0,
-    "batch_size": 1, "accumulation": 1, "epochs": None, "max_steps": 1600, "start_step": 0, "stop_step": None,
+    "full_precision": "", "rounding": "nearest", "recompute": "upstream", "token_rule": "upstream",
+    "token_length": 75, "max_chunks": 0, "batch_size": 1, "accumulation": 1, "epochs": None, "max_steps": 1600,
+    "start_step": 0, "stop_step": None,
     "zero_stage": None,
 }  # fmt: skip
 SAID = (

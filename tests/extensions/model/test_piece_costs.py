@@ -80,7 +80,8 @@ def case(trainer: str, kind: str, into: int, out: int, request):
     return Upsample2D(into, use_conv=True, out_channels=out), (image(into),), {}, piece, {}
 
 
-CASES = [("residual", 640, 640), ("residual", 1920, 640), ("residual", 320, 640), ("block", 640, 640), ("up", 640, 640)]
+RESIDUALS = [("residual", into, 640) for into in (640, 1920, 320)]
+CASES = [*RESIDUALS, ("block", 640, 640), ("up", 640, 640)]
 
 
 @pytest.mark.parametrize("trainer", TRAINERS)
@@ -93,7 +94,7 @@ def test_what_a_piece_keeps(trainer, precision, trains, kind, into, out, request
         module.requires_grad_(trains)
         measured = saved_bytes(module, *inputs, autocast=precision == "bf16", **words)
     counted = piece_costs.BYTES[kind](piece, own, trains, one_pass(precision))
-    # diffusers' text is in bf16 already, sd-scripts' is made fp32 and bf16 again for each reader: counted as the latter.
+    # diffusers' text is in bf16 already; sd-scripts' is made fp32, and bf16 again for each reader, which is counted.
     assert counted == pytest.approx(measured, rel=0.03 if trainer == "sd-scripts" else 0.05)
 
 

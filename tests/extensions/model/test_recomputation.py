@@ -65,6 +65,7 @@ def unet_on_meta(family: str) -> tuple[Models, dict]:
     return Models(family, unet, unet_names=names), inputs | {"added_cond_kwargs": sizes}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_flops_of_the_full_size_u_net(family):
     """Forward, and what each choice computes again, within a hundredth (embeddings are left out)."""

@@ -11,7 +11,7 @@ from extensions.base.errors import UserError
 from extensions.flags import contradictions
 from extensions.flags.words import Flags
 from extensions.hookspecs import hookimpl
-from extensions.model import checkpointed, recomputation
+from extensions.model import recomputation
 from extensions.model.activations import Pass
 from extensions.plugins import recompute
 from tests.helpers import both_models
@@ -70,96 +70,6 @@ def begun(models, said, **trainers):
     run = run_of(args)
     made.training_begins(run)
     return made, run
-
-
-def weights_after(models, dtype, updates: int = 2) -> dict[str, torch.Tensor]:
-    """Train a little; the weights, and the gradients of the last update."""
-    for model in models.named().values():
-        model.to(dtype)
-    parameters = [p for model in models.named().values() for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(parameters, lr=0.05)
-    for update in range(updates):
-        optimizer.zero_grad(set_to_none=True)
-        for micro_step in range(1 + update):
-            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-                out = both_models.predicted(models, models.text_encoders, models.unet, 10 * update + micro_step)
-            out.float().square().mean().backward()
-        optimizer.step()
-    found = {}
-    for name, model in models.named().items():
-        for key, parameter in model.named_parameters():
-            found[f"{name} {key}"] = parameter.detach()
-            if parameter.grad is not None:
-                found[f"gradient of {name} {key}"] = parameter.grad
-    return found
-
-
-def freeze(models) -> None:
-    """A part of the U-Net, as unet_percent does."""
-    for name, parameter in models.unet_parameters().items():
-        parameter.requires_grad_(not name.startswith(("input_blocks.5.", "middle_block.")))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-def test_no_bit_of_weights_and_gradients_depends_on_the_choice(loaded, dtype):
-    """None, all, and a budget between; the U-Net frozen in part."""
-    freeze(loaded)
-    wanted = weights_after(copy.deepcopy(loaded), dtype)
-    assert sum(name.startswith("gradient of text encoder") for name in wanted) > 10
-    kept = set()
-    for said in ("none", "all", SMALL):
-        models = copy.deepcopy(loaded)
-        made, _ = begun(models, said)
-        kept.add(sum(not module.on for module in made.wrapped.values()))
-        found = weights_after(models, dtype)
-        assert found.keys() == wanted.keys()
-        assert [name for name, tensor in wanted.items() if not torch.equal(tensor, found[name])] == []
-    assert len(kept) == 3, kept  # each another choice
-
-
-def saved(models) -> int:
-    """Bytes that one forward pass keeps, without the weights."""
-    seen = {p.untyped_storage()._cdata: 0 for model in models.named().values() for p in model.parameters()}
-    alive = []
-
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        seen.setdefault(storage._cdata, storage.nbytes())
-        alive.append(storage)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        both_models.predicted(models, models.text_encoders, models.unet, 1)
-    return sum(seen.values())
-
-
-def test_what_is_kept_is_within_the_budget_and_all_of_it_is_used(loaded):
-    """Beside what recomputing everything keeps, of which the hooks see only what lies between the pieces."""
-    models = copy.deepcopy(loaded)
-    whole = saved(models)
-    made, _ = begun(models, "all", sdpa=True, max_token_chunks=1)
-    least = saved(models)
-    assert least < whole / 2
-    for budget in (SMALL, 4 * SMALL):
-        choice = recomputation.choose(made.units, budget * 2**30, made.forward)
-        checkpointed.recompute(made.wrapped, choice.recomputed)
-        smallest = min(unit.bytes for unit in choice.recomputed)
-        assert budget * 2**30 - smallest < choice.bytes <= budget * 2**30
-        assert least < saved(models) < whole
-
-
-def test_every_piece_has_a_module_of_its_own(loaded):
-    made, _ = begun(copy.deepcopy(loaded), "all")
-    kinds = {unit.kind for unit in made.wrapped}
-    assert kinds == set(recomputation.KINDS)
-    assert len({id(module.forward.__self__) for module in made.wrapped.values()}) == len(made.units)
-
-
-def test_nothing_is_recomputed_where_no_gradient_is_asked_for():
-    module = checkpointed.Checkpointed(lambda x, scale=1: x * scale)
-    module.on = True
-    with torch.no_grad():
-        assert module(torch.ones(1), scale=2) == 2
 
 
 def test_the_choice_is_said_in_one_line_and_recorded(loaded, monkeypatch):
