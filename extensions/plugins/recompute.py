@@ -124,8 +124,10 @@ class Plugin:
     @hookimpl
     def micro_step_ended(self, batch):
         if self.steps:
-            images, _, height, width = batch["latents"].shape
-            one = replace(self.largest, width=width * LATENT, height=height * LATENT, batch=images)
+            cached = batch.get("latents") is not None  # else sd-scripts encodes the images in each micro-step
+            count, _, height, width = batch["latents" if cached else "images"].shape
+            scale = LATENT if cached else 1
+            one = replace(self.largest, width=width * scale, height=height * scale, batch=count)
             self.seen = max(self.seen, activations.bytes_of(self.unet_shapes, one))
 
     @hookimpl

@@ -110,8 +110,8 @@ def test_on_a_card_auto_measures_two_steps(loaded, monkeypatch):
     assert all(module.on for module in made.wrapped.values())
     free = 0.01 * 2**30
     monkeypatch.setattr(recompute, "spare", lambda device: free)
-    for side in (8, 4):
-        made.micro_step_ended({"latents": torch.empty(1, 4, side, side)})
+    for batch in ({"latents": torch.empty(1, 4, 8, 8)}, {"latents": None, "images": torch.empty(1, 3, 32, 32)}):
+        made.micro_step_ended(batch)
         made.optimizer_step_ended(run)
     missing = [Pass(side, side, tokens=made.largest.tokens, number=4) for side in (128, 64)]
     large, small = (recompute.activations.bytes_of(made.unet_shapes, one) for one in missing)
