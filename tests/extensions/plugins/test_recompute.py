@@ -14,6 +14,7 @@ from extensions.hookspecs import hookimpl
 from extensions.model import recomputation
 from extensions.model.activations import Pass
 from extensions.plugins import recompute
+from extensions.resume import identity
 from tests.helpers import both_models
 from tests.helpers.plugin_flags import parsed
 
@@ -149,6 +150,18 @@ def test_two_ways_to_recompute_are_refused(said):
     with pytest.raises(UserError, match=r"--gradient_checkpointing and --recompute=\S+ contradict") as caught:
         recompute.Plugin().check_arguments(args)
     assert "\n" not in str(caught.value)
+
+
+def test_a_resume_may_choose_otherwise_but_not_go_from_the_trainers_own_way():
+    def made_with(flags):
+        return {"flags": {"seed": "1"} | flags}
+
+    plain = made_with({"extensions": "dual_tag"})
+    for said in ("auto", "all", "none", "2.0"):
+        chosen = made_with({"extensions": "dual_tag,recompute", "recompute": said})
+        assert identity.comparable(chosen) == identity.comparable(plain)
+    theirs = made_with({"extensions": "dual_tag", "gradient_checkpointing": "True"})
+    assert identity.comparable(theirs) != identity.comparable(plain)
 
 
 @pytest.mark.parametrize("said", ["some", "-1", "nan", "2GB"])
