@@ -15,7 +15,7 @@ GPUS=${GPUS:-4}          # processes, one a GPU; GPUS=2 make train … overrides
 
 flags=(
   # plugins: nothing runs that is not listed; each plugin's own flags follow
-  --extensions=unet_percent,dual_tag,token_chunks,bf16_updates,resume_at_step,save_states,on_nan,bad_sample,record_run
+  --extensions=unet_percent,dual_tag,token_chunks,bf16_updates,recompute,resume_at_step,save_states,on_nan,bad_sample,record_run
   --unet_percent=71                # share of the U-Net that trains: 63, 68, 71 or 100
   --dual_tag=concat                # text of a sample: concat caption and tags, pick one, or tags only
   # --dual_tag_order=tags_first    # concat: caption_first when left out
@@ -28,6 +28,7 @@ flags=(
   --token_chunks=a1111             # texts beyond 75 tokens in chunks; upstream: cut there, as the recorded runs did
   --bf16_updates=stochastic        # under --full_bf16 rounding to nearest, as all recorded runs did, loses most
                                    # updates at these rates; docs/optimizers.md has the figures
+  --recompute=auto                 # activations: keep what the card holds, compute the rest again; or GB, all, none
   --bad_sample=stop                # at corrupt latents; skip trains another image instead, from the start or on a resume
   # model: SD2 adds --v2 --v_parameterization --zero_terminal_snr --min_snr_gamma=5
   --pretrained_model_name_or_path="$BASE_255C"  # a segment: "$OUTPUT/model_out_$PARENT/at-step00010000.safetensors"
@@ -67,7 +68,6 @@ flags=(
   # memory: --mem_eff_attn instead of --xformers where xformers is missing; leave --diffusers_xformers out,
   # for upstream then sets xformers on the VAE only and the U-Net goes without
   --xformers
-  --gradient_checkpointing
   # output
   --output_dir="$OUTPUT/model_out_$RUN"
   --save_model_as=safetensors

@@ -16,11 +16,13 @@ from extensions.base.errors import UserError
 from extensions.flags import values
 from extensions.flags.literals import literals
 from extensions.flags.words import Flags
+from extensions.model import recomputation
 from extensions.optimizers import facts as optimizer_facts
 
 UNET = "U-Net"
 A1111, PLAIN, UPSTREAM = TOKEN_RULES = ("a1111", "plain", "upstream")
 TOKEN_LENGTHS = (75, 150, 225)
+CHUNKS = 3  # of 75 tokens: captions with tags are often over 225 tokens
 NEAREST = "nearest"  # how bf16 weights are rounded where nothing else is said
 KAHAN = "kahan"
 LEARNING_RATE, MAX_STEPS, ZERO_STAGE = "2e-6", "1600", "2"  # upstream's defaults
@@ -39,12 +41,13 @@ class Settings:
     train, by upstream's rules. encoders_train: --train_text_encoder. unet_percent: % of the U-Net's parameters that
     train; unet_train, unet_freeze: regexes of their names. optimizer: --optimizer_type under its present name.
     mixed_precision: "no", "fp16" or "bf16"; full_precision: "fp16" or "bf16" where weights and gradients are kept in
-    it, else "". rounding: of --bf16_updates, NEAREST where nothing is said. token_rule: one of TOKEN_RULES;
-    token_length: tokens, of upstream's rule; max_chunks: of 75 tokens a text, 0: as many as needed. batch_size:
-    images a micro-step and process. accumulation: micro-steps an optimizer step. epochs: None where steps say the
-    length. max_steps, start_step, stop_step: optimizer steps. zero_stage: None without DeepSpeed. gradients_once:
-    several processes keep no second copy in DDP's buckets (`optimizers/gradients.py`); without plugins they are
-    upstream's.
+    it, else "". rounding: of --bf16_updates, NEAREST where nothing is said. recompute: one of `recomputation.WAYS`,
+    or GB of activations to keep; its UPSTREAM, the trainer's own --gradient_checkpointing, where nothing is said.
+    token_rule: one of TOKEN_RULES; token_length: tokens, of upstream's rule; max_chunks: of 75 tokens a text, 0: as
+    many as needed. batch_size: images a micro-step and process. accumulation: micro-steps an optimizer step. epochs:
+    None where steps say the length. max_steps, start_step, stop_step: optimizer steps. zero_stage: None without
+    DeepSpeed. gradients_once: several processes keep no second copy in DDP's buckets (`optimizers/gradients.py`);
+    without plugins they are upstream's.
     """
 
     family: str
@@ -59,6 +62,7 @@ class Settings:
     mixed_precision: str
     full_precision: str
     rounding: str
+    recompute: str | float
     token_rule: str
     token_length: int
     max_chunks: int
@@ -85,6 +89,16 @@ class Settings:
     def remainder_bytes(self) -> int:
         """Bytes an element that --bf16_updates keeps of what it cut off, in the optimizer's state."""
         return 2 if self.rounding == KAHAN else 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens a text that the U-Net attends to, of the longest texts that are usual.
+
+        The plugin's chunks keep their BOS and EOS; a trainer's own cut leaves one of each, whatever its length.
+        """
+        if self.token_rule == UPSTREAM:
+            return self.token_length + 2
+        return 77 * (self.max_chunks or CHUNKS)
 
     @property
     def optimizer_class(self) -> str:
@@ -156,6 +170,7 @@ def _made(given: _Given) -> Settings:
         mixed_precision=given.text("mixed_precision") or "no",
         full_precision=full,
         rounding=given.of_plugin("bf16_updates", None) or NEAREST,
+        recompute=given.of_plugin("recompute", recomputation.UPSTREAM),
         **_tokens(given),
         **_counts(given),
         zero_stage=given.number("zero_stage", 0, ZERO_STAGE) if given.has("deepspeed") else None,

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 
 from extensions.base.errors import UserError
+from extensions.model.recomputation import WAYS
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
@@ -57,6 +58,16 @@ def percent(text: str) -> float:
     if not 0 < value <= 100:
         raise ValueError("not a percentage above 0 and up to 100 (to train text encoders only: --learning_rate=0)")
     return value
+
+
+def recompute(text: str) -> str | float:
+    """Return one of `recomputation.WAYS`, or the GB of activations that may be kept."""
+    if text in WAYS:
+        return text
+    try:
+        return at_least(0)(text)
+    except ValueError:
+        raise ValueError(f"neither {', '.join(WAYS)} nor a number of GB from 0 up") from None
 
 
 def real(text: str) -> float:

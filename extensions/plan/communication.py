@@ -37,7 +37,7 @@ def bandwidth(host: str) -> float:
 
 
 def passes(ranks: int) -> float:
-    """Return how often each byte enters a rank, and leaves it, in a sum over all (a ring: NCCL's tests' bus factor)."""
+    """Return how often each byte enters a rank, and leaves it, in a sum over a ring of ranks."""
     return 2 * (ranks - 1) / ranks
 
 

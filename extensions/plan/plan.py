@@ -31,7 +31,7 @@ READ = {
     "use_8bit_adam", "full_bf16", "full_fp16", "mixed_precision", "deepspeed", "zero_stage", "torch_compile",
     "gradient_checkpointing", "resolution", "token_chunks", "max_token_chunks", "cache_latents",
     "cache_latents_to_disk", "cache_text_encoder_outputs", "dataset_class", "ddp_gradient_as_bucket_view",
-    "bf16_updates", "max_token_length", "extensions", *vram.ATTENTION, *vram.OFFLOAD, *vram.FUSED,
+    "bf16_updates", "recompute", "max_token_length", "extensions", *vram.ATTENTION, *vram.OFFLOAD, *vram.FUSED,
     *averages.READ, *evaluation.flags(), *samples.READ,
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from extensions.launch.stages import SD_SCRIPTS, Asked
 from extensions.logbook import registry, steps, tables
+from extensions.model.recomputation import AUTO, MARGIN
 from extensions.plan import (
     advice,
     averages,
@@ -115,7 +116,21 @@ def show_memory(planned: Plan, memory: tuple[vram.Setup, vram.Fit] | None, card:
     if setup.gpus == 1:
         shown = vram.shown(needed, 1, card, constants)
         print(f"nvidia-smi may show up to {shown:.1f} GB: one process's allocator keeps what it once had")
-    print(verdict(planned, needed, card, whose, constants) + "\n")
+    print(verdict(planned, needed, card, whose, constants))
+    if line := recomputed(planned, setup, needed, card):
+        print(line)
+    print()
+
+
+def recomputed(planned: Plan, setup: vram.Setup, needed: float, card: float) -> str:
+    """Say what --recompute keeps; where it is to find that out itself, what the card has to spare. GB."""
+    if setup.kept is None:
+        return ""
+    if setup.recompute != AUTO:
+        return f"recompute={setup.recompute}: {setup.kept.text()}"
+    spare = max(0.0, (1 - MARGIN) * card - needed)
+    kept = vram.kept(planned.asked.settings, setup.shape, spare * vram.GB)
+    return f"recompute=auto: {spare:.1f} GB to spare (a run measures it): {kept.text()}"
 
 
 def show_averages(planned: Plan) -> None:

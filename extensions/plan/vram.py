@@ -16,16 +16,16 @@ from extensions.base.errors import UserError
 from extensions.flags import settings
 from extensions.flags.settings import UNET, Settings
 from extensions.flags.words import Flags
-from extensions.model import full_size
+from extensions.model import activations, full_size, recomputation
+from extensions.model.recomputation import Choice
 from extensions.optimizers.partition import CLAIM, IN_FLIGHT, MESSAGE, owners
-from extensions.plan import activations, optimizer_memory, trained
+from extensions.plan import optimizer_memory, trained
 from extensions.plan.trained import Model
 
 GB = 2**30
 ATTENTION = ("xformers", "sdpa", "mem_eff_attn")
 # DeepSpeed's default `reduce_bucket_size`; gradients are in the model's 16 bits.
 ZERO_BUCKET = 500_000_000
-CHUNKS = 3  # of 75 tokens: captions with tags are often over 225 tokens
 BUCKET = {"sdxl": 1024, "sd2": 768}  # pixels of the largest square bucket
 OFFLOAD = ("offload_optimizer_device", "offload_param_device")
 STEP = "optimizer step, for a moment"
@@ -40,7 +40,8 @@ class Setup:
     """What decides the memory of one process; `models` say what trains. width: bytes of a trained weight.
 
     gradients_twice: in DDP's buckets, too. sharded: each weight's optimizer state on one rank. rounding:
-    --bf16_updates where it steps stand-ins, else "".
+    --bf16_updates where it steps stand-ins, else "". recompute: as in the settings; kept: what it keeps of
+    activations, None where that is the trainer's own way.
     """
 
     models: tuple[Model, ...]
@@ -57,6 +58,8 @@ class Setup:
     encoders_cached: bool
     latents_cached: bool
     shape: activations.Pass
+    recompute: str | float
+    kept: Choice | None
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def setup(flags: Flags, gpus: int) -> Setup:
     """Return the setup of a run's flags. UserError for flags that make no sense."""
     config = settings.of_words(flags)
     zero, mixed = config.zero_stage is not None, config.mixed_precision != "no"
+    shape = one_pass(flags, config)
     return Setup(
         models=tuple(trained.models(config)),
         family=config.family,
@@ -93,7 +97,9 @@ def setup(flags: Flags, gpus: int) -> Setup:
         rounding="" if config.rounding == settings.NEAREST else config.rounding,
         encoders_cached="cache_text_encoder_outputs" in flags,
         latents_cached=any(name in flags for name in ("cache_latents", "cache_latents_to_disk", "dataset_class")),
-        shape=one_pass(flags, config),
+        shape=shape,
+        recompute=config.recompute,
+        kept=kept(config, shape),
     )
 
 
@@ -112,21 +118,22 @@ def one_pass(flags: Flags, config: Settings) -> activations.Pass:
         width=width,
         height=height,
         batch=config.batch_size,
-        tokens=tokens(config),
+        tokens=config.tokens,
         number=2 if config.mixed_precision != "no" else 4,
-        checkpointing="gradient_checkpointing" in flags,
+        checkpointing="gradient_checkpointing" in flags or config.recompute != recomputation.UPSTREAM,
         efficient_attention=any(name in flags for name in ATTENTION),
     )
 
 
-def tokens(config: Settings) -> int:
-    """Tokens a text that the U-Net attends to.
-
-    The plugin's chunks keep their BOS and EOS; a trainer's own cut leaves one of each, whatever its length.
-    """
-    if config.token_rule == settings.UPSTREAM:
-        return config.token_length + 2
-    return 77 * (config.max_chunks or CHUNKS)
+def kept(config: Settings, shape: activations.Pass, spare: float = 0.0) -> Choice | None:
+    """Return what --recompute keeps of the activations; None for the trainer's own way. spare: bytes for `auto`."""
+    if config.recompute == recomputation.UPSTREAM:
+        return None
+    shapes = full_size.shapes(config.family)
+    names = {model: trained.trained(model, tensors, config) for model, tensors in shapes.items()}
+    units = recomputation.units_of(shapes, names, shape)
+    budget = recomputation.budget_of(config.recompute, spare)
+    return recomputation.choose(units, budget, recomputation.forward_flops(shapes, shape))
 
 
 def resolution(text: str | None, default: int) -> tuple[int, int]:
@@ -230,7 +237,7 @@ def activation_bytes(setup: Setup, training: list[Model]) -> float:
     for model in training:
         if model.name != UNET:
             total += activations.text_bytes(*activations.text_size(shapes[model.name]), setup.shape)
-    return total
+    return total + (setup.kept.bytes if setup.kept else 0.0)
 
 
 def need(setup: Setup, fit: Fit, before_first_step: bool = False) -> float:

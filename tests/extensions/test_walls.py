@@ -50,6 +50,7 @@ FLOORS = {
 # Files that the planner and the launcher read: no torch, not even by what they import.
 NO_TORCH = (
     "base", "flags", "manager", "hookspecs", "plugins", "model.checkpoint", "model.full_size", "model.unet_blocks",
+    "model.recomputation",
     "optimizers.facts", "logbook", "plan", "report",
     "handing_on.card", "handing_on.verify", "handing_on.audit",
 )  # fmt: skip

@@ -18,9 +18,9 @@ UNET, TOKENS, RESUME = ("--extensions=unet_percent", "--extensions=token_chunks"
 NOTHING = {
     "family": "sdxl", "plugins": (), "rates": {"U-Net": 2e-6}, "encoders_train": False, "unet_percent": 100.0,
     "unet_train": None, "unet_freeze": None, "optimizer": "AdamW", "optimizer_args": {}, "mixed_precision": "no",
-    "full_precision": "", "rounding": "nearest", "token_rule": "upstream", "token_length": 75, "max_chunks": 0,
-    "batch_size": 1, "accumulation": 1, "epochs": None, "max_steps": 1600, "start_step": 0, "stop_step": None,
-    "zero_stage": None, "gradients_once": False,
+    "full_precision": "", "rounding": "nearest", "recompute": "upstream", "token_rule": "upstream",
+    "token_length": 75, "max_chunks": 0, "batch_size": 1, "accumulation": 1, "epochs": None, "max_steps": 1600,
+    "start_step": 0, "stop_step": None, "zero_stage": None, "gradients_once": False,
 }  # fmt: skip
 SAID = (
     ("--v2", "family", "sd2"),
@@ -40,6 +40,8 @@ SAID = (
     ("--mixed_precision=bf16 --full_bf16", "full_precision", "bf16"),
     ("--mixed_precision=fp16 --full_fp16", "full_precision", "fp16"),
     ("--extensions=bf16_updates --bf16_updates=kahan", "rounding", "kahan"),
+    ("--extensions=recompute", "recompute", "auto"),
+    ("--extensions=recompute --recompute=4.5", "recompute", 4.5),
     (TOKENS, "token_rule", "a1111"),
     (f"{TOKENS} --token_chunks=plain", "token_rule", "plain"),
     ("--max_token_length=225", "token_length", 225),

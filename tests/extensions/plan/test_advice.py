@@ -8,6 +8,10 @@ from hypothesis import strategies as st
 
 from extensions.flags import contradictions
 from extensions.flags.words import Flags
+from extensions.model import full_size
+from extensions.model.activations import Pass
+from extensions.model.piece_costs import FLOPS
+from extensions.model.recomputation import forward_flops, with_shapes
 from extensions.optimizers import trial as optimizer_trial
 from extensions.plan import advice, recorded, vram_fit
 from extensions.plan.advice import Change
@@ -124,6 +128,31 @@ def test_another_optimizer_takes_the_arguments_that_are_left(flags):
         args.optimizer_type, args.optimizer_args = changed.get("optimizer_type"), words
         schedule = partial(optimizers.lr_scheduler, num_processes=1)
         optimizer_trial.check(args, args.optimizer_type, optimizers.optimizer, schedule)
+
+
+KEEPING = f"{BF16} --sdpa --optimizer_type=Lion8bit".replace("=dual_tag", "=dual_tag,recompute")
+
+
+@pytest.mark.parametrize("said", ["none", "6"])
+def test_a_run_that_keeps_too_much_is_told_to_keep_what_fits(said):
+    change, needed = first(f"{KEEPING} --recompute={said}", 1, 24)
+    assert change.add == "--recompute=auto" and needed <= 24
+
+
+@pytest.mark.parametrize("said", ["auto", "all"])
+def test_nothing_more_can_be_recomputed_than_all(said):
+    found = [change.add for change in advice.changes(Flags.of_text(f"{KEEPING} --recompute={said}"), 1)]
+    assert found and not [add for add in found if add.startswith(("--recompute", "--gradient_checkpointing"))]
+
+
+@pytest.mark.parametrize(("percent", "share"), [(100, 0.25), (71, 0.27)])
+def test_checkpointing_costs_a_quarter_of_the_speed(percent, share):
+    """FLOPs, at full size: the reentrant way computes every piece again as a whole; speed.md counts 6.69 of 25.0."""
+    shapes, one = full_size.shapes("sdxl")["U-Net"], Pass(1024, 1024, tokens=77)
+    pieces = [(piece, own) for piece, own in with_shapes(shapes) if piece.kind != "transformer"]
+    again = sum(FLOPS[piece.kind](piece, own, one)[0] for piece, own in pieces)
+    passes = forward_flops({"U-Net": shapes}, one) + {100: 13.52e12, 71: 11.58e12}[percent]
+    assert again / (again + passes) == pytest.approx(share, abs=0.01)
 
 
 UPDATES = "--extensions=dual_tag,bf16_updates --bf16_updates"

@@ -181,6 +181,21 @@ def test_a_stated_speed_and_card_are_taken_and_named(capsys):
     assert "10.000 1.7 h 1.7 h IMG_S" in lines
 
 
+def test_what_is_recomputed_is_shown(capsys):
+    def line_of(said, card):
+        words = f"--extensions=unet_percent,dual_tag,token_chunks,recompute --recompute={said}"
+        lines = told(capsys, "25022601", ARGS=words, VRAM=card)
+        [line] = [line for line in lines if line.startswith(f"recompute={said}: ")]
+        return line
+
+    wide = line_of("auto", "48")
+    assert "GB to spare (a run measures it): kept: 17 of 17 residual blocks, 70 of 70 transformer" in wide
+    assert line_of("auto", "24").startswith("recompute=auto: 0.0 GB to spare")
+    part = line_of("2.0", "24")
+    assert "2.00 GB; computed again: " in part and "kept: 0 of" not in part
+    assert not any(line.startswith("recompute") for line in told(capsys, "25022601"))
+
+
 def test_own_images_are_counted_once_their_number_is_given(capsys):
     lines = told(capsys, "25022601", ARGS="--in_json=/data/mine.json")
     assert "images of /data/mine.json are not counted here; give IMAGES=" in lines

@@ -228,3 +228,26 @@ def test_the_rules_of_a_text_are_the_plugins():
     (flag,) = [flag for flag in token_chunks.Plugin.flags if flag.name == "token_chunks"]
     assert flag.choices == settings_of_flags.TOKEN_RULES
     assert [setup(f"{BASE} --token_chunks={rule}").shape.tokens for rule in flag.choices] == [231, 231, 77]
+
+
+RECOMPUTED = f"{BASE} --extensions=recompute".replace(" --gradient_checkpointing", "")
+
+
+def activations_of(said):
+    return parts(f"{RECOMPUTED} --recompute={said}")["activations"]
+
+
+def test_what_recompute_keeps_is_activations_and_nothing_else():
+    """All is what checkpointing keeps, auto what is left over, and a budget is used up to less than a piece."""
+    checkpointed = parts(BASE)
+    everything = parts(f"{RECOMPUTED} --recompute=all")
+    assert everything == checkpointed == parts(f"{RECOMPUTED} --recompute=auto")
+    assert activations_of(2) - activations_of("all") == pytest.approx(2 * vram.GB, rel=0.005)
+    assert activations_of(2) <= activations_of("all") + 2 * vram.GB
+    assert parts(f"{BASE} --extensions=recompute --recompute=upstream") == checkpointed
+
+
+def test_nothing_recomputed_is_as_without_checkpointing():
+    """Counted in two ways: here piece by piece, with autocast's copies; there by `activations.bytes_of`, without."""
+    plain = parts(BASE.replace(" --gradient_checkpointing", ""))["activations"]
+    assert activations_of("none") == activations_of(1000) == pytest.approx(plain, rel=0.1)

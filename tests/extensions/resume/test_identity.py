@@ -159,7 +159,10 @@ def test_a_plugin_that_is_not_to_be_had_any_more_counts_as_one_that_changes_weig
         identity.require_same(state_of(**flags_of("dual_tag", "gone")), flags_of("dual_tag"), set())
 
 
-NEUTRAL = {"save_states", "on_nan", "bad_sample", "record_run", "ema", "validate", "sample_images", "shard_optimizer"}
+NEUTRAL = {
+    "save_states", "on_nan", "bad_sample", "record_run", "ema", "validate", "sample_images", "shard_optimizer",
+    "recompute",
+}  # fmt: skip
 
 
 def test_which_plugins_change_no_weight():

@@ -15,16 +15,28 @@ from extensions.model.shapes import Shapes
 
 HEAD_CHANNELS = 64
 LATENT = 8  # pixels a latent
+# The end of one parameter's LDM name, by which a piece is known.
+MARKS = {
+    "residual": ".in_layers.2.weight",
+    "transformer": ".proj_in.weight",
+    "block": ".attn1.to_q.weight",
+    "down": ".op.weight",
+    "up": ".conv.weight",
+}
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One piece of the U-Net in the order of a sample. Widths in channels, scale in latents a position."""
+    """One piece of the U-Net in the order of a sample. Widths in channels, scale in latents a position.
+
+    name: what its parameters' LDM names begin with.
+    """
 
     kind: str
     into: int
     out: int
     scale: int
+    name: str
 
 
 @dataclass(frozen=True)
@@ -44,17 +56,13 @@ def pieces(shapes: Shapes) -> Iterator[Piece]:
     """Yield the pieces of a U-Net, from the names and shapes of its parameters."""
     scale = 1
     for name, shape in shapes.items():
-        if name.endswith(".in_layers.2.weight"):
-            yield Piece("residual", shape[1], shape[0], scale)
-        elif name.endswith(".proj_in.weight"):
-            yield Piece("transformer", shape[1], shape[0], scale)
-        elif name.endswith(".attn1.to_q.weight"):
-            yield Piece("block", shape[1], shape[0], scale)
-        elif name.endswith(".op.weight"):
-            yield Piece("down", shape[1], shape[0], scale)
+        kind, mark = next(((kind, mark) for kind, mark in MARKS.items() if name.endswith(mark)), ("", ""))
+        if not kind or kind == "up" and not name.startswith("output_blocks."):
+            continue
+        yield Piece(kind, shape[1], shape[0], scale, name.removesuffix(mark))
+        if kind == "down":
             scale *= 2
-        elif name.startswith("output_blocks.") and name.endswith(".conv.weight"):
-            yield Piece("up", shape[1], shape[0], scale)
+        elif kind == "up":
             scale //= 2
 
 

@@ -5,9 +5,8 @@ import torch
 import torch.utils.checkpoint
 from diffusers import UNet2DConditionModel
 
-from extensions.model import full_size
-from extensions.plan import activations
-from extensions.plan.activations import Pass
+from extensions.model import activations, full_size
+from extensions.model.activations import Pass
 from tests.helpers.published_unets import SD2_UNET, SDXL_UNET
 
 FAMILIES = {"sdxl": (SDXL_UNET, 1024, 2048), "sd2": (SD2_UNET, 768, 1024)}
