@@ -12,7 +12,7 @@ from extensions.flags.literals import literals
 from extensions.flags.words import Flags
 from extensions.optimizers.facts import OPTIMIZERS
 from extensions.optimizers.updates import Updates
-from extensions.plan import optimizer_memory, vram
+from extensions.plan import optimizer_memory, updating, vram
 from extensions.reference import optimizers
 
 # One tensor that is stepped alone, as the large token embedding is, and a slice of several.
@@ -93,5 +93,5 @@ def test_the_page_says_what_is_planned(row):
             for encoders in ("", " --train_text_encoder"):
                 words = f"{FULL} --optimizer_type={facts.flag.split()[0]} --bf16_updates={how}{encoders}"
                 found = vram.parts(vram.setup(Flags.of_text(words), 1))
-                planned.append((found.get(vram.STEP, 0) + found.get(vram.STAND_INS, 0)) / vram.GB)
+                planned.append((found.get(updating.STEP, 0) + found.get(updating.STAND_INS, 0)) / vram.GB)
         assert [float(figure) for figure in figures] == pytest.approx(planned, abs=0.06), facts.name

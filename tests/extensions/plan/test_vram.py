@@ -61,34 +61,6 @@ def test_one_process_in_full_bf16_with_lion():
     assert "gradient buckets (DDP)" not in found
 
 
-AS_UPSTREAM = f"{BASE} --extensions=dual_tag --ddp_gradients_as_upstream"
-
-
-@pytest.mark.parametrize(
-    ("flags", "copies"),
-    [
-        (f"{BASE} --extensions=dual_tag", 1),
-        (BASE, 2),  # without plugins the trainer is upstream's
-        (AS_UPSTREAM, 2),
-        (f"{AS_UPSTREAM} --ddp_gradient_as_bucket_view", 1),
-        (f"{AS_UPSTREAM} --ddp_gradient_as_bucket_view --gradient_accumulation_steps=4", 2),
-        (f"{BASE} --extensions=dual_tag --ddp_static_graph", 2),
-    ],
-)
-def test_ddp_keeps_a_second_copy_unless_gradients_are_views(flags, copies):
-    """tests/extensions/optimizers/test_gradients.py counts them in real processes."""
-    assert parts(flags, gpus=4).get("gradient buckets (DDP)", 0) == (copies - 1) * 2 * ALL
-    assert "gradient buckets (DDP)" not in parts(flags)
-
-
-def test_zero_2_divides_all_but_the_weights():
-    one, four = (parts(f"{ZERO} --optimizer_type=Lion8bit", gpus) for gpus in (1, 4))
-    assert four["weights, U-Net"] == one["weights, U-Net"] == 2 * UNET
-    for part in ("fp32 master weights (ZeRO share)", "gradients (ZeRO share)", "optimizer state (ZeRO share)"):
-        assert four[part] == pytest.approx(one[part] / 4, rel=1e-6)
-    assert four["fp32 master weights (ZeRO share)"] == pytest.approx(ALL, abs=4 * 3)
-
-
 def test_mixed_precision_keeps_fp32_and_a_copy_in_16_bits():
     found = parts("--learning_rate=1e-6 --mixed_precision=bf16 --gradient_checkpointing --sdpa")
     assert found["weights, U-Net"] == found["gradients"] == 4 * UNET
@@ -100,32 +72,6 @@ def test_what_does_not_train_has_neither_gradient_nor_state():
     rates = "--learning_rate=0 --learning_rate_te1=1e-5 --learning_rate_te2=1e-5"
     found = parts(f"{rates} --train_text_encoder --full_bf16 --mixed_precision=bf16 --sdpa")
     assert found["gradients"] == 2 * (TE1_TRAINED + TE2) and found["weights, U-Net"] == 2 * UNET
-
-
-def test_kahan_is_one_more_buffer():
-    plain, kahan = parts(BASE), parts(f"{BASE} --bf16_updates=kahan")
-    assert kahan["optimizer state"] - plain["optimizer state"] == 2 * ALL
-
-
-def test_bf16_updates_steps_stand_ins_of_the_largest_tensor():
-    encoder, alone = f"{BASE} --optimizer_type=AdamW8bit", BASE.replace("--train_text_encoder", "")
-    assert vram.STEP not in parts(encoder) and vram.STAND_INS not in parts(f"{encoder} --bf16_updates=nearest")
-    # fp32 weight, and 13 bytes of rounding: SDXL's second token embedding, the U-Net's largest kernel.
-    assert parts(f"{encoder} --bf16_updates=stochastic")[vram.STAND_INS] == 17 * 49408 * 1280
-    unet = parts(f"{alone} --optimizer_type=AdamW8bit --bf16_updates=stochastic")
-    assert unet[vram.STAND_INS] == 17 * 1280 * 2560 * 9
-    assert parts(f"{encoder} --bf16_updates=kahan")[vram.STAND_INS] == 23 * 49408 * 1280
-
-
-def test_adamw4bit_is_unpacked_in_its_step():
-    four = parts(f"{BASE} --optimizer_type=extensions.optimizers.AdamW4bit")
-    assert four[vram.STEP] / GB == pytest.approx(3.4, abs=0.05)
-
-
-def test_before_the_first_step_no_stand_in_is_made():
-    made = setup(f"{BASE} --optimizer_type=AdamW8bit --bf16_updates=stochastic")
-    took = vram.parts(made)["optimizer state"] + vram.parts(made)[vram.STAND_INS]
-    assert vram.need(made, FIT) - vram.need(made, FIT, before_first_step=True) == pytest.approx(took / GB)
 
 
 def test_cached_text_encoders_and_uncached_latents():
