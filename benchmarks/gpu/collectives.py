@@ -1,5 +1,6 @@
-"""Reduces over one process and over all cards: bandwidth, and how often DDP keeps a gradient."""
+"""Reduces over one process and over all cards: bandwidth, how often DDP keeps a gradient, a divided optimizer."""
 
+import copy
 import json
 import os
 import time
@@ -8,17 +9,19 @@ from pathlib import Path
 import torch
 
 from benchmarks.gpu.setting import Setting
+from extensions.base.processes import settle
 from extensions.launch.command import loopback
+from extensions.optimizers import gradients, sharding
 
 SIZES = {True: (2**16, 2**20), False: (25 * 2**20, 250 * 2**20, 5_275_378_312)}  # bytes; the last: a run's gradients
 MODEL = {True: (4, 64), False: (8, 4096)}  # layers and their width
 ACCUMULATION = 4
 ROUNDS = 5
-# What is done with gradients between updates, and DDP's own flag.
+# DDP's own flag, and what a run of several processes does.
 WAYS = {
-    "plain": {"view": False, "keep": False},
-    "bucket view": {"view": True, "keep": False},
-    "bucket view, zeroed in place": {"view": True, "keep": True},
+    "plain": {"view": False, "once": False},
+    "bucket view": {"view": True, "once": False},
+    "gradients once": {"view": True, "once": True},
 }
 
 
@@ -31,6 +34,7 @@ def collectives(setting: Setting) -> None:
             setting.put(f"{count} processes: {name}", value)
         setting.check(f"{count} processes: sums are right", found["right"])
         setting.check(f"{count} processes: weights are equal in all ways", found["equal"])
+        setting.check(f"{count} processes: a divided optimizer steps as a whole one", found["divided_equal"])
     if cards == 1:
         setting.put("several cards", "skipped: there is one")
 
@@ -64,9 +68,12 @@ def process(rank: int, count: int, device: str, tiny: bool, meeting: str, out: s
     for name, way in WAYS.items():
         figures[f"DDP, accumulation {ACCUMULATION}, {name}"], weights[name] = accumulated(device, tiny, rank, way)
     equal = all(torch.equal(weights["plain"], other) for other in weights.values())
+    figures["a divided optimizer"], divided_equal = divided(dist, device, tiny)
     if rank == 0:
-        Path(out).write_text(json.dumps({"figures": figures, "right": right, "equal": equal}), encoding="utf-8")
+        checks = {"right": right, "equal": equal, "divided_equal": divided_equal}
+        Path(out).write_text(json.dumps({"figures": figures, **checks}), encoding="utf-8")
     dist.destroy_process_group()
+    settle()
 
 
 def reduced(dist, device: str, size: int, count: int) -> tuple[dict, bool]:
@@ -101,6 +108,8 @@ def accumulated(device: str, tiny: bool, rank: int, way: dict) -> tuple[dict, to
     ids = [rank] if device == "cuda" else None
     ddp = torch.nn.parallel.DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=way["view"])
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    if way["once"]:
+        gradients.lay_out(ddp, (torch.zeros(1, width, device=device, dtype=torch.bfloat16),), {})
     weights = sum(p.nbytes for p in model.parameters())
     torch.manual_seed(1 + rank)
     beyond = []
@@ -112,8 +121,38 @@ def accumulated(device: str, tiny: bool, rank: int, way: dict) -> tuple[dict, to
             if device == "cuda":
                 beyond.append((torch.cuda.memory_allocated() - before) / weights - 1)
         optimizer.step()
-        optimizer.zero_grad(set_to_none=not way["keep"])
+        if way["once"]:
+            gradients.zero_in_place(optimizer)
+        else:
+            optimizer.zero_grad(set_to_none=True)
     kept = torch.cat([p.detach().flatten() for p in model.parameters()]).cpu()
     if not beyond:
         return {"gradients_kept": "skipped: a CPU's allocator tells nothing"}, kept
     return {"most_copies_of_the_gradients": max(beyond[2 * ACCUMULATION :])}, kept
+
+
+def divided(dist, device: str, tiny: bool) -> tuple[dict, bool]:
+    """Seconds of a step of AdamW, whole and divided among the processes, and of sending the weights; equal or not."""
+    layers, width = MODEL[tiny]
+    torch.manual_seed(0)
+    whole = torch.nn.ParameterList(torch.randn(width, width) for _ in range(layers)).to(device, torch.bfloat16)
+    shared = copy.deepcopy(whole)
+    optimizers = [torch.optim.AdamW(each.parameters(), lr=1e-2) for each in (whole, shared)]
+    shards, inner = sharding.Shards(optimizers[1]), optimizers[1].step
+    steps = {"whole": optimizers[0].step, "divided": lambda: shards.step(inner), "sending alone": shards.exchange}
+    for one, other in zip(whole, shared, strict=True):
+        one.grad = torch.randn_like(one)
+        other.grad = one.grad.clone()
+    found = {}
+    for name, step in steps.items():
+        took = []
+        for _ in range(ROUNDS):
+            ready(dist, device)
+            began = time.perf_counter()
+            step()
+            ready(dist, device)
+            took.append(time.perf_counter() - began)
+        found[f"{name}, seconds"] = min(took)
+    sent = sum(each.nbytes for each in shared) * (shards.ranks - 1) / shards.ranks
+    found["GB/s into a card"] = sent / found["sending alone, seconds"] / 1e9
+    return found, all(one.equal(other) for one, other in zip(whole, shared, strict=True))

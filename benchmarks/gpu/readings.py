@@ -45,11 +45,11 @@ def number(cell: str) -> float:
         return 0.0
 
 
-def figures(probe: dict, began: float, accumulation: int, timed_to: int) -> dict:
+def figures(probe: dict, began: float, timed_from: int, timed_to: int) -> dict:
     """Speed of the steady micro-steps, memory, losses.
 
-    began: time.time() at the start of the process. Micro-steps are timed from the second optimizer step's first on to
-    number `timed_to`; each has its share of the optimizer steps.
+    began: time.time() at the start of the process. Micro-steps are timed from number `timed_from` on to `timed_to`,
+    whole optimizer steps; each has its share of their updates.
     """
     steps = probe["micro_steps"]
     found = {"imports_seconds": probe["imported"] - began, "micro_steps": len(steps)}
@@ -58,7 +58,7 @@ def figures(probe: dict, began: float, accumulation: int, timed_to: int) -> dict
     found["first_micro_step_seconds"] = steps[0]["at"] - probe["began"]
     # A micro-step is noted before its backward pass: from note to note goes one backward pass, one forward pass.
     took = [b["at"] - a["at"] for a, b in zip(steps, steps[1:], strict=False)]
-    steady = took[accumulation:timed_to]
+    steady = took[timed_from:timed_to]
     if steady:
         found["images_per_second"] = len(steady) * steps[0]["latents"][0] / sum(steady)
         found["median_micro_step_seconds"] = statistics.median(steady)

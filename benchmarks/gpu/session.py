@@ -5,18 +5,17 @@ import math
 import torch
 
 from benchmarks.gpu.setting import Setting, free
-from benchmarks.gpu.trainer import ACCUMULATION, TEMPLATE, needed_here
+from benchmarks.gpu.trainer import ACCUMULATION, TEMPLATE, needed_here, with_plugins
 from extensions.flags.words import Flags
 from extensions.logbook import registry
 from extensions.reference.__main__ import Reference
 from extensions.trainer import start
 
-PLUGINS = "unet_percent,dual_tag,token_chunks"
+PLUGINS = ("unet_percent", "dual_tag", "token_chunks")
 # Far above a run's: weights in bf16 must move for a difference to show.
 RATES = {"learning_rate": 1e-4, "learning_rate_te1": 1e-4, "learning_rate_te2": 1e-4}
 NOT_HERE = (
-    "xformers", "gradient_checkpointing", "save_every_n_epochs", "log_with", "log_prefix", "bf16_updates",
-    "bad_sample", "persistent_data_loader_workers", "max_train_epochs",
+    "xformers", "save_every_n_epochs", "log_with", "log_prefix", "persistent_data_loader_workers", "max_train_epochs",
 )  # fmt: skip
 KEPT: dict[str, "Session"] = {}
 
@@ -77,9 +76,8 @@ class Session:
 def arguments(setting: Setting, data: str, **more: object):
     """Parse and check the reference trainer's flags: TEMPLATE.sh's on the made inputs, without checkpointing."""
     work = setting.work
-    flags = Flags(registry.ask(TEMPLATE)[7:]).without(*NOT_HERE)
+    flags = with_plugins(Flags(registry.ask(TEMPLATE)[7:]), PLUGINS).without(*NOT_HERE)
     made = {
-        "extensions": PLUGINS,
         "pretrained_model_name_or_path": work / "base.safetensors",
         "in_json": work / data / "meta_lat.json",
         "train_data_dir": work / data / "latents",

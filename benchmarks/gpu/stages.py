@@ -37,8 +37,9 @@ STAGES = (
     Stage("model", "inputs:model", 90, 10),
     Stage("ours", "trainer:ours", 150, 40, alone=MEMORY),
     Stage("pristine", "trainer:pristine", 120, 40, alone=MEMORY),
+    Stage("recompute-auto", "trainer:recompute_auto", 150, 40, alone=MEMORY),
     Stage("synchronisations", "synchronisations:synchronisations", 10, 1),
-    Stage("variants", "variants:variants", 120, 30),
+    Stage("variants", "variants:variants", 120, 24),
     Stage("exactness", "exactness:exactness", 120, 25),
     Stage("optimizers", "optimizers:optimizers", 90, 15, alone=MEMORY),
     Stage("without-plugins", "trainer:without_plugins", 120, 40, alone=MEMORY),
@@ -46,8 +47,8 @@ STAGES = (
     Stage("collectives", "collectives:collectives", 60, 15, alone=MEMORY),
     Stage("states", "storage:states", 60, 15),
     Stage("loader", "storage:loader", 60, 10),
-    Stage("compiled-cold", "compiled:cold", 150, 40, alone=CACHES),
-    Stage("compiled-warm", "compiled:warm", 120, 30, alone=CACHES),
+    Stage("compiled-cold", "compiled:cold", 150, 25, alone=CACHES),
+    Stage("compiled-warm", "compiled:warm", 120, 15, alone=CACHES),
 )
 FIRST = ("environment", "model")  # what all others go by
 BY_NAME = {stage.name: stage for stage in STAGES}

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks.gpu import readings
 from benchmarks.gpu.setting import LeftOutError, Setting
+from extensions import manager
 from extensions.base.errors import UserError
 from extensions.base.paths import CONFIGS, LAUNCHERS, PATCHED, ROOT, SUBMODULE
 from extensions.flags.words import Flags
@@ -25,7 +26,6 @@ TEMPLATE = LAUNCHERS / "TEMPLATE.sh"
 ACCUMULATION = 4
 TIMED = {True: 1, False: 3}  # optimizer steps that are timed, after one that is not; then come one that is counted,
 STATE_AFTER, LAST_AFTER = 3, 4  # one with a state at its end, and one that a resumed run repeats
-OF_PLUGINS = ("unet_percent", "dual_tag", "token_chunks", "bf16_updates", "bad_sample")
 NO_TREE = "patched sd-scripts is not here: git submodule update --init, or carry sd-scripts-runtime/patched along"
 MODELS = ("U-Net", "text_encoder_1", "text_encoder_2")
 ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "COLUMNS": "160"}
@@ -34,23 +34,28 @@ ON_CPU = {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THR
 
 @dataclass(frozen=True)
 class Run:
-    """One training process. plugins: None for TEMPLATE.sh's list; resumes: the run whose state it goes on from."""
+    """One training process. plugins: None for TEMPLATE.sh's list; resumes: the run whose state it goes on from.
+
+    settles: optimizer steps before the first that is timed.
+    """
 
     name: str
     plugins: tuple[str, ...] | None = None
     pristine: bool = False
     states: bool = False
     resumes: str = ""
+    settles: int = 1
     more: dict[str, str] = field(default_factory=dict)
 
 
 RUNS = {
     run.name: run
     for run in (
-        Run("ours", states=True),
+        Run("ours", states=True, more={"recompute": "all"}),  # as much as the plan can say without a card
         Run("pristine", (), pristine=True),
         Run("without-plugins", ()),
-        Run("resumed", states=True, resumes="ours"),
+        Run("resumed", states=True, resumes="ours", more={"recompute": "all"}),
+        Run("recompute-auto", settles=3),  # two are measured by the plugin
     )
 }
 
@@ -64,6 +69,15 @@ def ours(setting: Setting) -> None:
         setting.put("plan", plan)
         setting.put("allocated_over_the_plan", off)
         setting.check("memory within 10 % of the plan", abs(off) <= readings.OFF_THE_PLAN)
+
+
+def recompute_auto(setting: Setting) -> None:
+    """As TEMPLATE.sh has it: kept is what the card has room for."""
+    _, found = trained(setting, RUNS["recompute-auto"])
+    if other := told(setting, "ours"):
+        first = slice(ACCUMULATION)
+        setting.check("first losses are those of recomputing all", found["losses"][first] == other["losses"][first])
+        setting.put("images_per_second_over_ours", found["images_per_second"] / other["images_per_second"])
 
 
 def pristine(setting: Setting) -> None:
@@ -101,10 +115,10 @@ def trained(setting: Setting, run: Run) -> tuple[Flags, dict]:
     words = command(setting, run, tree, out, flags)
     with open(log, "wb") as file, readings.Watched(setting.work / "smi.txt") as watched:
         done = subprocess.run(words, env=environment(setting, run), cwd=ROOT, stdout=file, stderr=file, check=False)
-    timed_to = ACCUMULATION * (1 + TIMED[setting.tiny])
+    timed = ACCUMULATION * run.settles, ACCUMULATION * (run.settles + TIMED[setting.tiny])
     if out.is_file():
         probe = json.loads(out.read_text(encoding="utf-8"))
-        found = readings.figures(probe, began, ACCUMULATION, timed_to)
+        found = readings.figures(probe, began, *timed)
         out.write_text(json.dumps(probe | found), encoding="utf-8")
         for name, value in found.items():
             setting.put(name, value)
@@ -136,7 +150,7 @@ def tree_of(run: Run) -> Path:
 
 def flags_of(setting: Setting, run: Run) -> Flags:
     """TEMPLATE.sh's flags on the made inputs."""
-    work, steps = setting.work, TIMED[setting.tiny]
+    work, steps = setting.work, run.settles - 1 + TIMED[setting.tiny]
     flags = Flags(registry.ask(TEMPLATE)[7:])
     flags = flags.without("max_train_epochs", "xformers", "save_every_n_epochs", "log_with", "log_prefix").with_(
         "sdpa"
@@ -157,7 +171,7 @@ def flags_of(setting: Setting, run: Run) -> Flags:
     if setting.tiny:
         flags = flags.without("persistent_data_loader_workers")
     if run.plugins is not None:
-        flags = flags.with_("extensions", ",".join(run.plugins)).without(*set(OF_PLUGINS) - set(run.plugins))
+        flags = with_plugins(flags, run.plugins).with_("gradient_checkpointing")  # TEMPLATE.sh's is a plugin's
     if not flags.get("extensions"):
         flags = flags.without("extensions", "enable_wildcard")  # which dual_tag reads
     if run.states:
@@ -167,6 +181,12 @@ def flags_of(setting: Setting, run: Run) -> Flags:
     for name, value in run.more.items():
         flags = flags.with_(name, value)
     return needed_here(flags, setting)
+
+
+def with_plugins(flags: Flags, plugins: tuple[str, ...]) -> Flags:
+    """TEMPLATE.sh's flags with these of its plugins, and without the flags of all others."""
+    left_out = manager.flags_of(name for name in manager.listed(flags.get("extensions")) if name not in plugins)
+    return flags.with_("extensions", ",".join(plugins)).without(*(flag.name for flag in left_out))
 
 
 def needed_here(flags: Flags, setting: Setting) -> Flags:
@@ -186,7 +206,7 @@ def command(setting: Setting, run: Run, tree: Path, out: Path, flags: Flags) -> 
 
 def environment(setting: Setting, run: Run) -> dict[str, str]:
     """The variables of a run's process: which micro-steps are counted, and after which it ends."""
-    counted = ACCUMULATION * (1 + TIMED[setting.tiny]) + 1
+    counted = ACCUMULATION * (run.settles + TIMED[setting.tiny]) + 1
     more = ENVIRONMENT | ({} if setting.cuda else ON_CPU) | ({"TINY": "1"} if setting.tiny else {})
     if not run.resumes:
         more |= {"COUNT_FROM": str(counted), "COUNT_TO": str(counted + ACCUMULATION)}

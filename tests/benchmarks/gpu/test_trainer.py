@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks.gpu import trainer
 from benchmarks.gpu.setting import LeftOutError, Setting
+from extensions import manager
 
 
 def setting(tmp_path, tiny=False, device="cuda") -> Setting:
@@ -21,7 +22,19 @@ def test_ours_has_the_templates_plugins(tmp_path):
 @pytest.mark.parametrize("name", ["pristine", "without-plugins"])
 def test_no_plugins_flag_is_left_without_its_plugin(tmp_path, name):
     flags = trainer.flags_of(setting(tmp_path), trainer.RUNS[name])
-    assert not set(flags.values) & {"extensions", *trainer.OF_PLUGINS}
+    of_plugins = {flag.name for flag in manager.flags_of(manager.available())}
+    assert not set(flags.values) & {"extensions", *of_plugins} and "gradient_checkpointing" in flags
+
+
+def test_what_is_recomputed_is_chosen_after_two_optimizer_steps(tmp_path):
+    held = setting(tmp_path)
+    ours, auto = (trainer.flags_of(held, trainer.RUNS[name]) for name in ("ours", "recompute-auto"))
+    assert (ours.get("recompute"), auto.get("recompute")) == ("all", "auto")
+    assert auto.number("max_train_steps") == ours.number("max_train_steps") + 2
+    first, last = (
+        int(trainer.environment(held, trainer.RUNS["recompute-auto"])[n]) for n in ("COUNT_FROM", "COUNT_TO")
+    )
+    assert (first, last) == (25, 29)
 
 
 def test_a_resumed_run_goes_on_from_the_state_before_the_last(tmp_path):
