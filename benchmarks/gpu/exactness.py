@@ -11,7 +11,7 @@ from benchmarks.gpu.session import Session
 from benchmarks.gpu.setting import Setting, wait
 from benchmarks.gpu.trainer import ACCUMULATION
 from benchmarks.gpu.variants import REENTRANT, switched
-from extensions.plugins.on_nan import finite
+from extensions.optimizers.finite import finite
 
 UPDATES = 3
 BAD = {"nan": float("nan"), "+inf": float("inf"), "-inf": float("-inf")}

@@ -10,6 +10,7 @@ from extensions.plan import (
     averages,
     communication,
     evaluation,
+    levers,
     optimizer_memory,
     plan,
     recorded,
@@ -36,6 +37,7 @@ def show(name: str, environment: dict[str, str], check: Callable[[Asked], None])
     counts = show_counts(planned)
     show_parameters(models)
     show_memory(planned, memory, card, whose)
+    show_levers(planned, memory, card)
     show_averages(planned)
     show_hours(planned, counts, rate)
     show_communication(memory, bus)
@@ -131,6 +133,14 @@ def recomputed(planned: Plan, setup: vram.Setup, needed: float, card: float) -> 
     spare = max(0.0, (1 - MARGIN) * card - needed)
     kept = vram.kept(planned.asked.settings, setup.shape, spare * vram.GB)
     return f"recompute=auto: {spare:.1f} GB to spare (a run measures it): {kept.text()}"
+
+
+def show_levers(planned: Plan, memory: tuple[vram.Setup, vram.Fit] | None, card: float) -> None:
+    """What several GPUs need lever by lever, and what speed to expect."""
+    found = levers.of(planned.asked.flags, planned.run.gpus, card, memory[1]) if memory else []
+    if found:
+        tables.show(levers.HEAD, levers.rows(found))
+        print(f"speeds as of four RTX 3090 on the machine with the fastest memory, {communication.LONG_HOST}\n")
 
 
 def show_averages(planned: Plan) -> None:
