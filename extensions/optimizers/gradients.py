@@ -132,7 +132,7 @@ def _require_gradients(model: DistributedDataParallel) -> None:
 
 
 def _corner(value: Any) -> Any:
-    """Return what a model is called with, without its graph; latents (b, c, h, w) cut to a corner of one image's."""
+    """Return what a model is called with, without its graph; latents (b, c, h, w) cut to a corner of each image."""
     if isinstance(value, dict):
         return {name: _corner(inner) for name, inner in value.items()}
     if not isinstance(value, torch.Tensor):
