@@ -15,7 +15,7 @@ from extensions.flags.words import Flags
 from extensions.model import full_size, recomputation
 from extensions.model.activations import Pass
 from extensions.model.piece_costs import FLOPS, layer_flops
-from extensions.model.recomputation import AUTO, LAYER, MARGIN
+from extensions.model.recomputation import AUTO, LAYER, MARGIN, UPSTREAM
 from extensions.model.shapes import Shapes
 from extensions.optimizers.partition import CLAIM
 from extensions.plan import communication, vram
@@ -63,10 +63,10 @@ def steps(flags: Flags) -> Iterator[tuple[str, Flags]]:
     bare = flags.without(RECOMPUTE, settings.AS_UPSTREAM, "ddp_gradient_as_bucket_view").with_(
         "gradient_checkpointing"
     )
-    once = bare.with_("extensions", ",".join(others) or "record_run")
+    once = bare.with_("extensions", ",".join(others or [str(chooser)])).with_(RECOMPUTE, UPSTREAM)
     yield "as upstream", once.with_(settings.AS_UPSTREAM)
     yield "gradients once, by itself", once
-    divided = once.with_("extensions", ",".join([*others, str(divider)]))
+    divided = once.with_("extensions", ",".join([*others, str(divider)])).without(RECOMPUTE)
     yield f"and {divider}", divided
     chosen = divided.without("gradient_checkpointing").with_(RECOMPUTE, AUTO)
     yield f"and --{RECOMPUTE}={AUTO}", chosen.with_("extensions", ",".join([*others, str(divider), str(chooser)]))

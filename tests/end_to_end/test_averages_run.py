@@ -37,7 +37,10 @@ def newest(done):
     return states.newest_good(states.folder_of(done.output))
 
 
-@pytest.mark.parametrize("trainer", TRAINERS)
+@pytest.mark.parametrize(
+    "trainer",
+    [pytest.param("sd-scripts", marks=[pytest.mark.upstream, pytest.mark.slow]), "reference"],
+)
 def test_a_run_has_the_same_weights_and_averages_beside_its_checkpoints(trainer, tmp_path):
     """Stopped after its second step and resumed, held against one without the plugin; ends in its second epoch."""
     steps = "--save_every_n_steps=1 --save_precision=float --states_every_n_steps=1 --keep_states=9"

@@ -23,6 +23,7 @@ def checked(out, *more: str) -> dict:
     return json.loads(out.read_text())
 
 
+@pytest.mark.slow  # CI runs all of them by the verb
 def test_the_cheap_stages(tmp_path):
     found = checked(tmp_path / "out.json", f"--only={','.join(CHEAP)}")["stages"]
     assert {name: stage["outcome"] for name, stage in found.items()} == dict.fromkeys(CHEAP, "passed")

@@ -48,6 +48,7 @@ def test_the_same_name_in_two_folders(tmp_path, photographs, standins):
     assert [open_for(meta, data)[row].key for row in range(2)] == [key for key in entries if key != "two/b"]
 
 
+@pytest.mark.slow
 def test_texts_of_upstreams_metadata_and_none_at_all(tmp_path, photographs, standins):
     (photographs / "one" / "a.png").unlink()
     texts = tmp_path / "meta.json"

@@ -32,6 +32,7 @@ def test_fifty_updates_of_every_optimizer_and_rounding_are_those_of_the_whole_on
     assert_equal_and_divided(found, processes)
 
 
+@pytest.mark.slow
 def test_a_state_of_two_processes_goes_on_with_one(tmp_path):
     few = {"ways": ["stochastic"], "names": ["AdamW8bit", "AdamW4bit"]}
     ran(2, tmp_path, what="save", **few)
