@@ -40,9 +40,10 @@ CORNER = 64  # latents a side: what the passes compute is thrown away
 def keep_once(accelerator: Accelerator) -> None:
     """Let accelerate, before it prepares anything, wrap models in DDP whose gradients are kept once.
 
-    Without several processes, or with another engine than DDP, nothing is another.
+    Without several processes, or with another engine than DDP, nothing is another. Buffers are not sent again: the
+    models' are constants (CLIP's position ids), alike from the start, and all ranks would wait for the first.
     """
-    accelerator.ddp_handler = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+    accelerator.ddp_handler = DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False)
     prepare_model, prepare_optimizer = accelerator.prepare_model, accelerator.prepare_optimizer
     wrapped = []
 
