@@ -74,16 +74,9 @@ def begin_peak(setting: Setting) -> int:
 
 def peak(setting: Setting) -> dict[str, int]:
     """Bytes allocated and reserved at most since `begin_peak`, and the allocator's retries; {} on a CPU."""
-    if not setting.cuda:
-        return {}
-    import torch
+    from benchmarks.gpu.probe import memory
 
-    found = torch.cuda.memory_stats()
-    return {
-        "allocated_bytes": found["allocated_bytes.all.peak"],
-        "reserved_bytes": found["reserved_bytes.all.peak"],
-        "alloc_retries": found["num_alloc_retries"],
-    }
+    return memory() if setting.cuda else {}
 
 
 def free(setting: Setting) -> None:

@@ -143,7 +143,7 @@ def _corner(value: Any) -> Any:
 
 
 def _tensors(output: Any) -> Iterator[torch.Tensor]:
-    """Yield the tensors of what a model gave back."""
+    """Yield the tensors of what a model gave back: one, a container, or an object that has them for attributes."""
     if isinstance(output, torch.Tensor):
         yield output
     elif isinstance(output, dict):
@@ -152,3 +152,5 @@ def _tensors(output: Any) -> Iterator[torch.Tensor]:
     elif isinstance(output, (list, tuple)):
         for inner in output:
             yield from _tensors(inner)
+    elif hasattr(output, "__dict__"):  # sd-scripts' U-Net for SD2 makes an object of its own
+        yield from _tensors(vars(output))

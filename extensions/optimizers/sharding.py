@@ -82,8 +82,9 @@ class Shards:
     def exchange(self) -> None:
         """Send each rank's weights to the others, a few messages at a time."""
         pending: deque[Message] = deque()
+        parameters = self.parameters
         for owner in range(self.ranks):
-            weights = [each for each, whose in zip(self.parameters, self.owners, strict=True) if whose == owner]
+            weights = [each for each, whose in zip(parameters, self.owners, strict=True) if whose == owner]
             for some in messages(weights):
                 pending.append(Message(some, owner, self.me))
                 if len(pending) > IN_FLIGHT:

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 from extensions.resume import states
 from tests.helpers.launching import launch
 
-RUN = "25022601"
+RUN, SD2 = "25022601", "24122001"
 PLUGINS = "unet_percent,dual_tag,token_chunks,resume_at_step,save_states,on_nan,record_run"
 DIVIDED = f"--extensions={PLUGINS},shard_optimizer"
 UPSTREAM = "--ddp_gradients_as_upstream"
@@ -15,9 +15,9 @@ STEPS = 3
 pytestmark = pytest.mark.slow
 
 
-def run(trainer, output, *words, **more):
+def run(trainer, output, *words, of=RUN, **more):
     environment = {"PROFILE": "tiny", "TINY_STEPS": STEPS, "GPUS": 2, "TRAINER": trainer, "ARGS": " ".join(words)}
-    done = launch(RUN, output, **environment | more)
+    done = launch(of, output, **environment | more)
     assert done.code == 0, done.said[-3000:]
     return done
 
@@ -52,3 +52,9 @@ def test_a_state_goes_on_divided_or_not(trainer, standins, tmp_path):
     run(trainer, tmp_path / "parts", "--stop_at_step=2", RESUME="auto")
     last = run(trainer, tmp_path / "parts", DIVIDED, RESUME="auto")
     assert same(weights(whole), weights(last))
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_sd2_trains_what_plain_ddp_trains(trainer, standins, tmp_path):
+    plain, once = (run(trainer, tmp_path / name, *words, of=SD2) for name, words in (("p", [UPSTREAM]), ("o", [])))
+    assert same(weights(plain), weights(once))

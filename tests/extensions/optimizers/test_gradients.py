@@ -1,11 +1,12 @@
 """Gradients of several processes kept once: their bytes, their bits, and whether a run that goes on has them, too."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from extensions.optimizers import gradients
 from tests.helpers.gradient_cases import Case, ran
-
-MIB = 2**20
 
 
 def weights(found: list[dict]) -> dict[str, torch.Tensor]:
@@ -71,3 +72,17 @@ def test_four_processes_go_on_exactly_which_ddp_alone_does_not(tmp_path):
         different[kept] = differing(whole, gone_on)
     assert not different[True]
     assert different[False]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda t: t,
+        lambda t: (t, None),
+        lambda t: {"sample": [t]},
+        lambda t: SimpleNamespace(sample=t, text="no tensor"),
+    ],
+)
+def test_tensors_are_found_in_whatever_a_model_gives_back(wrap):
+    tensor = torch.zeros(3)
+    assert [found is tensor for found in gradients._tensors(wrap(tensor))] == [True]
