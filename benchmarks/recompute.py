@@ -24,10 +24,10 @@ from extensions.base.errors import UserError
 from extensions.base.reporting import exit_code_of
 from extensions.launch.stages import REFERENCE, SD_SCRIPTS, TRAINERS
 from extensions.model import checkpointed, recomputation
-from extensions.model.activations import LATENT, Pass
 from extensions.model.checkpoint import UNET as PREFIX
 from extensions.model.checkpoint import Header
 from extensions.model.models import Models
+from extensions.model.pieces import LATENT, Pass
 from extensions.model.recomputation import ALL, NONE, UNET, UPSTREAM, budget_of
 from extensions.model.shapes import prefixed
 from extensions.model.shapes_unet import UNetSize, unet_shapes

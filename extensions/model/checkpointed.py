@@ -11,8 +11,8 @@ from collections.abc import Collection
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from extensions.model.activations import MARKS
 from extensions.model.models import Models
+from extensions.model.pieces import MARKS
 from extensions.model.recomputation import UNET, Unit
 from extensions.model.shapes import Shapes
 

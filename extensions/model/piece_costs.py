@@ -13,7 +13,7 @@ below 1 %.
 
 from collections.abc import Callable
 
-from extensions.model.activations import HEAD_CHANNELS, Pass, Piece, entry, positions
+from extensions.model.pieces import HEAD_CHANNELS, Pass, Piece, entry, positions
 from extensions.model.shapes import Shapes
 
 SHORTCUT, TEXT = "skip_connection.weight", "attn2.to_k.weight"

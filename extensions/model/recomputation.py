@@ -9,9 +9,9 @@ import re
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from extensions.model.activations import Pass, Piece, entry, pieces, positions
 from extensions.model.full_size import UNET
 from extensions.model.piece_costs import BYTES, FLOPS, layer_bytes, layer_flops
+from extensions.model.pieces import Pass, entry, positions, text_tokens, with_shapes
 from extensions.model.shapes import Shapes
 
 AUTO, ALL, NONE, UPSTREAM = WAYS = ("auto", "all", "none", "upstream")
@@ -127,7 +127,7 @@ def units_of(models: Mapping[str, Shapes], trained: Mapping[str, Container[str]]
         if model == UNET:
             found += unet_units(shapes, names, one)
         else:
-            found += layers(model, shapes, names, model == QUICK and len(models) > 2, one)
+            found += layers(model, shapes, names, is_quick(model, len(models)), one)
     return [unit for unit in found if unit.bytes > 0]
 
 
@@ -138,18 +138,6 @@ def unet_units(shapes: Shapes, trained: Container[str], one: Pass) -> Iterator[U
             trains = any(f"{piece.name}.{name}" in trained for name in own)
             saved = BYTES[piece.kind](piece, own, trains, one) - entry(piece, one)
             yield Unit(UNET, piece.name, piece.kind, saved, FLOPS[piece.kind](piece, own, one)[1])
-
-
-def with_shapes(shapes: Shapes) -> Iterator[tuple[Piece, Shapes]]:
-    """Yield each piece with the shapes of its parameters, by the rest of their names."""
-    found = {piece.name: piece for piece in pieces(shapes)}
-    own: dict[str, Shapes] = {name: {} for name in found}
-    for name, shape in shapes.items():
-        parts = name.split(".")
-        for length in range(1, len(parts)):
-            if (start := ".".join(parts[:length])) in own:
-                own[start][".".join(parts[length:])] = shape
-    return ((piece, own[name]) for name, piece in found.items())
 
 
 def layers(model: str, shapes: Shapes, trained: Container[str], quick: bool, one: Pass) -> Iterator[Unit]:
@@ -163,11 +151,6 @@ def layers(model: str, shapes: Shapes, trained: Container[str], quick: bool, one
             yield Unit(model, found["number"], "layer", saved, again)
 
 
-def text_tokens(one: Pass) -> int:
-    """Tokens a text that an encoder reads: whole chunks of 77."""
-    return 77 * -(-one.tokens // 77)
-
-
 def forward_flops(models: Mapping[str, Shapes], one: Pass) -> float:
     """FLOPs of one forward pass of all models."""
     total = 0.0
@@ -177,6 +160,15 @@ def forward_flops(models: Mapping[str, Shapes], one: Pass) -> float:
             ends = shapes["input_blocks.0.0.weight"], shapes["out.2.weight"]
             total += sum(2 * 9 * out * into * positions(1, one) for out, into, *_ in ends)
         else:
-            widths = [shape[0] for name, shape in shapes.items() if LAYER.search(name)]
-            total += sum(layer_flops(width, text_tokens(one), one)[0] for width in widths)
+            total += sum(layer_flops(width, text_tokens(one), one)[0] for width in layer_widths(shapes))
     return total
+
+
+def is_quick(model: str, models: int) -> bool:
+    """Tell whether a text encoder's activation is x * sigmoid(1.702 x). models: how many the family has."""
+    return model == QUICK and models > 2
+
+
+def layer_widths(shapes: Shapes) -> list[int]:
+    """Return the width of each layer of a text encoder."""
+    return [shape[0] for name, shape in shapes.items() if LAYER.search(name)]

@@ -13,9 +13,9 @@ from extensions.flags import settings
 from extensions.flags.settings import UNET
 from extensions.flags.words import Flags
 from extensions.model import full_size, recomputation
-from extensions.model.activations import Pass
 from extensions.model.piece_costs import FLOPS, layer_flops
-from extensions.model.recomputation import AUTO, LAYER, MARGIN, UPSTREAM
+from extensions.model.pieces import Pass, text_tokens, with_shapes
+from extensions.model.recomputation import AUTO, MARGIN, UPSTREAM, layer_widths
 from extensions.model.shapes import Shapes
 from extensions.optimizers.partition import CLAIM
 from extensions.plan import communication, vram
@@ -103,13 +103,8 @@ def work(setup: Setup) -> float:
 def all_again(name: str, shapes: Shapes, one: Pass) -> float:
     """FLOPs that --gradient_checkpointing computes again: whole pieces."""
     if name == UNET:
-        return sum(
-            FLOPS[piece.kind](piece, own, one)[0]
-            for piece, own in recomputation.with_shapes(shapes)
-            if piece.kind in AGAIN
-        )
-    widths = [shape[0] for key, shape in shapes.items() if LAYER.search(key)]
-    return sum(layer_flops(width, recomputation.text_tokens(one), one)[0] for width in widths)
+        return sum(FLOPS[piece.kind](piece, own, one)[0] for piece, own in with_shapes(shapes) if piece.kind in AGAIN)
+    return sum(layer_flops(width, text_tokens(one), one)[0] for width in layer_widths(shapes))
 
 
 HEAD = ["what fits, lever by lever", "GB", "images/s, expected"]

@@ -16,11 +16,12 @@ UNREAD = ("text_model.encoder.layers.11.", "text_model.final_layer_norm.")
 
 @dataclass(frozen=True)
 class Model:
-    """One model of a run. total: all its parameters; trained: shapes of those that get a gradient."""
+    """One model of a run. total: all its parameters; trained: shapes of those that get a gradient; names: theirs."""
 
     name: str
     total: int
     trained: tuple[tuple[int, ...], ...]
+    names: frozenset[str] = frozenset()
 
     @property
     def trainable(self) -> int:
@@ -33,10 +34,11 @@ class Model:
 
 def models(config: Settings) -> list[Model]:
     """Return the models of a run with these settings. UserError for regexes that leave nothing."""
-    return [
-        Model(name, sum(map(prod, tensors.values())), tuple(trained(name, tensors, config).values()))
-        for name, tensors in shapes(config.family).items()
-    ]
+    found = []
+    for name, tensors in shapes(config.family).items():
+        some = trained(name, tensors, config)
+        found.append(Model(name, sum(map(prod, tensors.values())), tuple(some.values()), frozenset(some)))
+    return found
 
 
 def trained(name: str, tensors: Shapes, config: Settings) -> Shapes:

@@ -16,6 +16,7 @@ from extensions.flags import settings
 from extensions.flags.settings import UNET, Settings
 from extensions.flags.words import Flags
 from extensions.model import activations, full_size, recomputation
+from extensions.model.pieces import Pass
 from extensions.model.recomputation import Choice
 from extensions.optimizers.partition import CLAIM
 from extensions.plan import trained
@@ -26,6 +27,10 @@ GB = 2**30
 ATTENTION = ("xformers", "sdpa", "mem_eff_attn")
 BUCKET = {"sdxl": 1024, "sd2": 768}  # pixels of the largest square bucket
 OFFLOAD = ("offload_optimizer_device", "offload_param_device")
+# Of what is counted of an image, taken beyond it by each image after the first: convolutions' workspace, and blocks
+# that the allocator keeps and cannot use. Read by users of sd-scripts in bf16 and fp32 (its issue 1259).
+FURTHER = 0.2
+BEYOND = "activations, beyond what is counted"
 FUSED = ("fused_backward_pass", "fused_optimizer_groups")
 
 
@@ -51,7 +56,7 @@ class Setup:
     rounding: str
     encoders_cached: bool
     latents_cached: bool
-    shape: activations.Pass
+    shape: Pass
     recompute: str | float
     kept: Choice | None
 
@@ -105,10 +110,10 @@ def gradients_once(flags: Flags, config: Settings) -> bool:
     return config.gradients_once or ("ddp_gradient_as_bucket_view" in flags and config.accumulation == 1)
 
 
-def one_pass(flags: Flags, config: Settings) -> activations.Pass:
+def one_pass(flags: Flags, config: Settings) -> Pass:
     """Return the largest bucket, batch and number of tokens of one pass."""
     width, height = resolution(flags.get("resolution"), BUCKET[config.family])
-    return activations.Pass(
+    return Pass(
         width=width,
         height=height,
         batch=config.batch_size,
@@ -119,7 +124,7 @@ def one_pass(flags: Flags, config: Settings) -> activations.Pass:
     )
 
 
-def kept(config: Settings, shape: activations.Pass, spare: float = 0.0) -> Choice | None:
+def kept(config: Settings, shape: Pass, spare: float = 0.0) -> Choice | None:
     """Return what --recompute keeps of the activations; None for the trainer's own way. spare: bytes for `auto`."""
     if config.recompute == recomputation.UPSTREAM:
         return None
@@ -153,6 +158,7 @@ def parts(setup: Setup) -> dict[str, float]:
     if not setup.latents_cached:
         found["weights, autoencoder"] = 83_653_863 * (2 if setup.mixed else 4)
     found["activations"] = activation_bytes(setup, training)
+    found[BEYOND] = FURTHER * found["activations"] * (1 - 1 / setup.shape.batch)
     return {name: size for name, size in found.items() if size}
 
 
@@ -166,11 +172,15 @@ def weights(model: Model, setup: Setup) -> float:
 def activation_bytes(setup: Setup, training: list[Model]) -> float:
     """Return the U-Net's pass, and those of the text encoders that train."""
     shapes = full_size.shapes(setup.family)
-    total = activations.bytes_of(shapes[UNET], setup.shape)
+    kept = setup.kept.kept if setup.kept else ()
+    (unet,) = (model for model in setup.models if model.name == UNET)
+    pieces = {unit.name for unit in kept if unit.model == UNET}
+    total = activations.bytes_of(shapes[UNET], setup.shape, pieces, unet.names)
     for model in training:
         if model.name != UNET:
-            total += activations.text_bytes(*activations.text_size(shapes[model.name]), setup.shape)
-    return total + (setup.kept.bytes if setup.kept else 0.0)
+            quick = recomputation.is_quick(model.name, len(shapes))
+            total += activations.text_bytes(shapes[model.name], quick, setup.shape)
+    return total + sum(unit.bytes for unit in kept if unit.model != UNET)
 
 
 def need(setup: Setup, fit: Fit, before_first_step: bool = False) -> float:

@@ -28,7 +28,7 @@ from extensions.flags import attention, settings, values
 from extensions.flags.declared import Flag
 from extensions.hookspecs import hookimpl
 from extensions.model import activations, recomputation
-from extensions.model.activations import LATENT, Pass
+from extensions.model.pieces import LATENT, Pass
 from extensions.model.recomputation import ALL, AUTO, GB, MARGIN, UNET, UPSTREAM, Choice
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from extensions.model import checkpointed, recomputation
-from extensions.model.activations import LATENT, Pass
+from extensions.model.pieces import LATENT, Pass
 from tests.helpers import both_models
 
 TRAINERS = [pytest.param("sd-scripts", marks=pytest.mark.upstream), "reference"]

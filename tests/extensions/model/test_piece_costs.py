@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 
 from extensions.model import piece_costs
-from extensions.model.activations import Pass, Piece
+from extensions.model.pieces import Pass, Piece
 from tests.helpers.saved_bytes import saved_bytes
 
 SIDE, TOKENS, CONTEXT, EMBEDDING = 32, 231, 2048, 1280

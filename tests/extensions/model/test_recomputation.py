@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from extensions.model import checkpointed, full_size, recomputation
-from extensions.model.activations import Pass
 from extensions.model.models import Models
+from extensions.model.pieces import Pass
 from extensions.model.recomputation import ALL, AUTO, GB, NONE, UNET, Unit
 from extensions.model.unet_names import ldm_of_diffusers
 from tests.helpers.published_unets import SD2_UNET, SDXL_UNET

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from extensions.flags import contradictions
 from extensions.flags.words import Flags
 from extensions.model import full_size
-from extensions.model.activations import Pass
 from extensions.model.piece_costs import FLOPS
-from extensions.model.recomputation import forward_flops, with_shapes
+from extensions.model.pieces import Pass, with_shapes
+from extensions.model.recomputation import forward_flops
 from extensions.optimizers import trial as optimizer_trial
 from extensions.plan import advice, recorded, vram_fit
 from extensions.plan.advice import Change

@@ -12,7 +12,7 @@ from extensions.flags import contradictions
 from extensions.flags.words import Flags
 from extensions.hookspecs import hookimpl
 from extensions.model import recomputation
-from extensions.model.activations import Pass
+from extensions.model.pieces import Pass
 from extensions.plugins import recompute
 from extensions.resume import identity
 from tests.helpers import both_models
