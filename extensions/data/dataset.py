@@ -23,6 +23,7 @@ from extensions.base.errors import UserError
 from extensions.data import held_out, index, store
 from extensions.data.batches import Batches
 from extensions.data.corrupt import Reader
+from extensions.data.like_texts import length_of
 from extensions.data.loader import Place, shared_memory
 from extensions.data.metadata import Sample
 from extensions.data.order import EpochOrder, batch_count
@@ -136,6 +137,10 @@ class LatentsDataset(torch.utils.data.Dataset):
         """Return the text of a sample in an epoch, from 1."""
         draw = random.Random(f"{self.seed}:{epoch}:{sample.key}")
         return composed(self.args, sample.key, sample.caption, sample.tags, draw)
+
+    def length_of_text(self, row: int, epoch: int) -> int:
+        """Return the length of a row's text in an epoch, from 1, by which `order.py` makes batches of like ones."""
+        return length_of(self.text_of(self.metadata[row], epoch))
 
     def token_ids(self, texts: list[str]) -> list[torch.Tensor]:
         """One int64 tensor (b, chunks, 77) a text encoder, by the trainer's tokenizers."""

@@ -19,6 +19,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from extensions.base.errors import UserError, no_room
+from extensions.data import like_texts
 from extensions.data.dealing import AS_DRAWN, DEALT, dealt
 from extensions.data.order import EpochOrder, place_of, steps_per_epoch
 from extensions.model.flops import unet_mflop
@@ -49,7 +50,8 @@ class Places(Sampler):
 
     dataset: has `bucket`, `batch_size`, `seed` and `trained`, and `metadata.buckets` where the order is DEALT.
     skipped: see EpochOrder. ahead: optimizer steps that count as done and have seen no data (--initial_step without
-    --skip_until_initial_step). data_order: AS_DRAWN or DEALT; which batch of an update is whose.
+    --skip_until_initial_step). data_order: AS_DRAWN or DEALT; which batch of an update is whose. batch_texts:
+    `like_texts`' AS_DRAWN or LIKE; LIKE asks the dataset for `length_of_text`.
     """
 
     def __init__(
@@ -61,11 +63,12 @@ class Places(Sampler):
         skipped: dict[int, int],
         ahead: int = 0,
         data_order: str = AS_DRAWN,
+        batch_texts: str = like_texts.AS_DRAWN,
     ):
         self.dataset, self.skipped, self.ahead = dataset, skipped, ahead
         self.process, self.processes, self.accumulation = process, processes, accumulation
         self.steps = steps_per_epoch(len(dataset), processes, accumulation)  # optimizer steps of an epoch
-        self.data_order, self.epoch, self.first = data_order, 0, 0
+        self.data_order, self.batch_texts, self.epoch, self.first = data_order, batch_texts, 0, 0
         self.order: EpochOrder | None = None
         self.costs: np.ndarray | None = None  # of an image, by its bucket; None where nothing is dealt
         if data_order == DEALT:
@@ -79,7 +82,8 @@ class Places(Sampler):
             self.order = None  # the old one is freed before the new one is made
             dataset, update = self.dataset, self.processes * self.accumulation
             words = (dataset.bucket, dataset.batch_size, dataset.seed, epoch, self.skipped, update)
-            self.order = EpochOrder(*words, dataset.trained)
+            length = partial(dataset.length_of_text, epoch=epoch + 1) if self.batch_texts == like_texts.LIKE else None
+            self.order = EpochOrder(*words, dataset.trained, length)
             self.deal_of.cache_clear()
         self.epoch, self.first = epoch, first
 

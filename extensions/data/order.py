@@ -13,6 +13,9 @@ number of processes, as long as the global batch is the same. The last global ba
 the first batches of that epoch, so that every update averages over equally many: an epoch has
 ceil(batches / (processes x accumulation)) optimizer steps, which is upstream's count.
 
+With --batch_texts=like step 2 sorts a bucket's rows by the length of their texts before it cuts them, a window of
+batches at a time (`like_texts.py`).
+
 With --data_order=dealt the batches of each update go to processes and micro-steps by their cost (`dealing.py`), the
 same batches in the same update.
 
@@ -24,11 +27,12 @@ whose stream another version of a library might change during a run of weeks, an
 rows 170 MB at the peak and 50 MB kept by each process, 274 and 87 MB at more than one image a batch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from extensions.data.hashing import hashed, mixed
+from extensions.data.like_texts import LikeTexts
 from extensions.data.rolled_back import StandIns
 
 BLOCK = 1 << 20  # numbers hashed at a time: the temporaries stay small
@@ -64,7 +68,7 @@ class EpochOrder:
 
     skipped: {row: first optimizer step that must not see it}, of the whole run. update: batches of an optimizer step
     (processes x accumulation), within which stand-ins for skipped rows differ. trained: the rows that are trained on,
-    int32; None: all of them.
+    int32; None: all of them. length: of a row's text in this epoch, where batches are made of like ones.
     """
 
     def __init__(
@@ -76,7 +80,9 @@ class EpochOrder:
         skipped: Mapping[int, int] | None = None,
         update: int = 1,
         trained: np.ndarray | None = None,
+        length: Callable[[int], int] | None = None,
     ):
+        self.like: LikeTexts | None = None
         self.bucket, self.skipped, self.update = bucket, dict(skipped or {}), update
         rows = shuffled(len(bucket if trained is None else trained), seed, epoch, ROWS)
         if trained is not None:
@@ -89,6 +95,8 @@ class EpochOrder:
             starts, stops = cuts(sizes, batch_size)
             self.cut = (starts, stops, shuffled(len(starts), seed, epoch, BATCHES))
             ends = np.cumsum(sizes)
+            if length is not None:
+                self.like = LikeTexts(self.rows, ends, batch_size, length)
         self.stand_ins = StandIns(self.rows, bucket, ends, (seed, epoch), self.skipped)
 
     def __len__(self) -> int:
@@ -124,8 +132,8 @@ class EpochOrder:
         if self.cut is None:
             return self.rows[place : place + 1]
         starts, stops, places = self.cut
-        number = places[place]
-        return self.rows[starts[number] : stops[number]]
+        start, stop = int(starts[places[place]]), int(stops[places[place]])
+        return self.rows[start:stop] if self.like is None else self.like.between(start, stop)
 
 
 def cuts(sizes: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:

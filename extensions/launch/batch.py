@@ -6,6 +6,7 @@ from rich.table import Table
 from extensions import manager
 from extensions.base.errors import UserError, printable
 from extensions.data.dealing import DEALT
+from extensions.data.like_texts import LIKE
 from extensions.data.loader import Places
 from extensions.launch.stages import Asked
 from extensions.resume import skipped, states
@@ -19,8 +20,8 @@ def show(asked: Asked) -> int:
     accumulation = asked.settings.accumulation
     newest = next(iter(states.found(states.folder_of(asked.output))[0]), None)
     skips = skipped.of_state(newest, asked.output, dataset) if newest else {}
-    order = dataset.args.data_order
-    places = Places(dataset, 0, asked.processes, accumulation, skips, ahead(asked, newest), order)
+    orders = dataset.args.data_order, dataset.args.batch_texts
+    places = Places(dataset, 0, asked.processes, accumulation, skips, ahead(asked, newest), *orders)
     require_within(asked, places)
     epoch, step = divmod(asked.batch_step - 1 - places.ahead, places.steps)
     places.begin(epoch, step)
@@ -73,4 +74,5 @@ def title(asked: Asked, places: Places, step: int) -> str:
     return (
         f"{asked.run}: optimizer step {asked.batch_step:,} is step {step + 1:,} of {places.steps:,} in epoch "
         f"{places.epoch + 1}{', dealt by cost' if places.data_order == DEALT else ''}"
+        f"{', texts of like length in a batch' if places.batch_texts == LIKE else ''}"
     )

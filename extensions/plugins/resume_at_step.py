@@ -6,6 +6,7 @@
     --resume_mode=weights        weights of the base model, a new optimizer: what the production segments did
     --resume_mode=exact          everything of the training state --resume_from; N is the state's
     --data_order=dealt           an update's batches go to the ranks by their cost (extensions/data/dealing.py)
+    --batch_texts=like           texts of like length meet in a batch (extensions/data/like_texts.py)
 
 All numbers are optimizer steps. Upstream's own step resume (of its LoRA trainer) counts micro-steps here and
 optimizer steps there; with accumulation 4 a start at 240,000 of 778,000 leaves nothing to train.
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 from extensions import manager
 from extensions.base.errors import UserError
 from extensions.base.processes import from_main
-from extensions.data import DATASET
+from extensions.data import DATASET, like_texts
 from extensions.data.dealing import AS_DRAWN, DEALT
 from extensions.flags import values
 from extensions.flags.declared import Flag
@@ -66,6 +67,13 @@ class Plugin:
             default=AS_DRAWN,
             choices=(AS_DRAWN, DEALT),
         ),
+        Flag(
+            "batch_texts",
+            str,
+            "which images of a bucket meet in a batch: as drawn, or such with texts of like length",
+            default=like_texts.AS_DRAWN,
+            choices=(like_texts.AS_DRAWN, like_texts.LIKE),
+        ),
     )
 
     def __init__(self):
@@ -78,6 +86,7 @@ class Plugin:
         self.launched = identity.of_launch(args)
         if args.dataset_class != DATASET:
             raise UserError(f"resume_at_step orders the data of one data set; give --dataset_class={DATASET}")
+        like_texts.require_use(args)
         self.stop, self.skip = args.stop_at_step, args.skip_until_initial_step
         self.start = args.initial_step or 0
         if args.resume_mode == "exact":
@@ -143,7 +152,7 @@ class Plugin:
         if self.state:
             passed_over = skipped.of_state(self.state, Path(run.args.output_dir), dataset)
             ahead = self.start - self.state.facts.data_steps
-        return Places(*of_process, passed_over, ahead, run.args.data_order)
+        return Places(*of_process, passed_over, ahead, run.args.data_order, run.args.batch_texts)
 
     @hookimpl
     def training_begins(self, run):
