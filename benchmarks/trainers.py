@@ -25,7 +25,7 @@ from extensions.base.errors import UserError
 from extensions.base.paths import ROOT
 from extensions.base.reporting import exit_code_of
 from extensions.launch import command, tiny
-from extensions.launch.stages import changed
+from extensions.launch.stages import Asked, changed
 from extensions.model.checkpoint import UNET
 from extensions.model.shapes import prefixed
 from extensions.model.shapes_unet import UNetSize, unet_shapes
@@ -75,19 +75,23 @@ def base_model(size: str, folder: Path) -> Path:
     return path
 
 
-def words(size: str, folder: Path, patched: Path | None) -> tuple[list[str], dict[str, str]]:
-    """The command of one process and its environment."""
+def asked_for(size: str, folder: Path) -> Asked:
+    """What one process is asked to train."""
     asked = parity.prepared(CASE, folder / "output")
     flags = asked.flags.with_("optimizer_type", "AdamW").without("optimizer_args")
     flags = flags.with_("pretrained_model_name_or_path", base_model(size, folder))
-    asked = changed(asked, flags=flags.with_("max_train_steps", STEPS[size]))
-    environment = os.environ | command.environment(asked) | {"EXTENSIONS_TRACE": "1"}
-    return command.build(asked, patched), environment
+    return changed(asked, flags=flags.with_("max_train_steps", STEPS[size]))
+
+
+def traced(asked: Asked) -> dict[str, str]:
+    """The environment of a process that writes its hook calls."""
+    return os.environ | command.environment(asked) | {"EXTENSIONS_TRACE": "1"}
 
 
 def measure(size: str, folder: Path, patched: Path | None) -> Measured:
     """Start one trainer and measure it. UserError when it fails."""
-    return timed(*words(size, folder, patched), STEPS[size])
+    asked = asked_for(size, folder)
+    return timed(command.build(asked, patched), traced(asked), STEPS[size])
 
 
 def timed(line: list[str], environment: dict[str, str], steps: int) -> Measured:
