@@ -1,61 +1,51 @@
 """Specifies every hook, and draws where a run calls it.
 
-    start       parse the flags
-                  check_arguments                       refuse what cannot work
-                open the data set
-                  corrupt_samples_passed                how many unreadable samples may be passed over
-                  held_out_rows                         which images are not trained on
-                load the models
-                  models_loaded
-                  select_parameters                     what trains
-                make the optimizer
-                  optimizer_built
-                prepare (DDP, DeepSpeed)
-                  first_optimizer_step                  where the run stands
-                  training_begins
-                    state_restored                      where the run goes on exactly
-                    state_bytes                         is there room for its states?
-                  evaluate                              here, behind each optimizer step, and at the end
-                    averages                            to be looked at, too
-                    figures_measured
-    loop        for each epoch of epoch_range
-                  for each batch of epoch_batches       read ahead, in the data loader's workers:
-                  |                                       compose_text      of each sample
-                  |                                       tokenize          of each batch
-                  |   encode_tokens                     texts to hidden states
-                  |   noise
-                  |     timesteps_drawn
-                  |   U-Net, loss, backward
+    start       parse the flags                 check_arguments             refuse what cannot work
+                open the data set               corrupt_samples_passed      how many unreadable may be passed over
+                                                held_out_rows               which images are not trained on
+                load the models                 models_loaded
+                                                select_parameters           what trains
+                make the optimizer              optimizer_built
+                prepare (DDP, DeepSpeed)        first_optimizer_step        where the run stands
+                                                training_begins
+                                                  state_restored            where the run goes on exactly
+                                                  state_bytes               is there room for its states?
+                                                evaluate                    also behind each optimizer step, at last
+                                                  averages                  to be looked at, too
+                                                  figures_measured
+    loop        for each epoch                  epoch_range
+                  for each batch                epoch_batches               read ahead, in the data loader's workers:
+                  |                               compose_text              of each sample
+                  |                               tokenize                  of each batch
+                  |   texts to hidden states    encode_tokens
+                  |   noise                     draw_timesteps, noise_latents
+                  |                             target                      what the U-Net is to predict
+                  |                             timesteps_drawn
+                  |   U-Net, loss, backward     weigh_loss
                   |   every --gradient_accumulation_steps: optimizer step
-                  |   |   save where --save_every_n_steps says so
-                  |   |     checkpoint_metadata
-                  |   |     checkpoint_saved
-                  |   micro_step_ended
-                  |   where there was an optimizer step:
-                  |   |   step_reports                  one reduction carries all of them
-                  |   |   optimizer_step_ended
+                  |   |   save where --save_every_n_steps says so:
+                  |   |                         checkpoint_metadata, checkpoint_saved
+                  |   the micro-step is over    micro_step_ended
+                  |   with an optimizer step    step_reports                one reduction carries all of them
+                  |                             optimizer_step_ended
                   save where --save_every_n_epochs says so
-                  epoch_ended
-    end           training_ends
-                    state_parts                         of each training state, here and at intervals
-                save the last checkpoint
-                  run_ended                             also after an error
+                  the epoch is over             epoch_ended
+    end         all epochs are over             training_ends
+                                                  state_parts               of each training state, at intervals too
+                save the last checkpoint        run_ended                   also after an error
 
 A plugin is a class `Plugin`; a method of it that is marked with `@hookimpl` and named like one of these functions is
 called at that moment, in the order in which the run lists its plugins. It may take any subset of the arguments, by
-name. Both trainers call the same hooks with the same meaning. extensions/README.md has an example.
+name. Both trainers call the same hooks with the same meaning. Hooks marked "first result" stop at the first plugin
+that does not return None. extensions/README.md has an example.
 
-Counting, everywhere: a *micro-step* is one forward and backward pass on one process; an *optimizer
-step* is one update of the weights (gradient accumulation x micro-steps); *samples* are images over
-all processes. A hook never mixes them.
-
-Hooks marked "first result" stop at the first plugin that does not return None.
+Counting, everywhere: a *micro-step* is one forward and backward pass on one process; an *optimizer step* is one
+update of the weights (gradient accumulation x micro-steps); *samples* are images over all processes.
 """
 
 import pluggy
 
 NAMESPACE = "sdxl_trainer"
-
 hookspec = pluggy.HookspecMarker(NAMESPACE)
 hookimpl = pluggy.HookimplMarker(NAMESPACE)
 
@@ -63,25 +53,19 @@ hookimpl = pluggy.HookimplMarker(NAMESPACE)
 # --- before anything is loaded ---------------------------------------------------------------
 @hookspec
 def check_arguments(args):
-    """Refuse what cannot work. Called once the flags are parsed, before data or model are read.
-
-    args: the trainer's `argparse.Namespace`. Raise `UserError` with one line.
-    """
+    """Refuse what cannot work, by `UserError` with one line. args: the trainer's `argparse.Namespace`, parsed."""
 
 
 @hookspec(firstresult=True)
 def corrupt_samples_passed(args):
-    """How many corrupt samples the data set may pass over in the place of one, as `int`. First result; else 0.
-
-    Asked once, when the data set is opened. 0: the first one ends the run.
-    """
+    """How many corrupt samples the data set may pass over in the place of one. First result; else 0: the run ends."""
 
 
 @hookspec(firstresult=True)
 def held_out_rows(args, index):
-    """The rows of the data set that must not be trained on, int32 (n,). First result; else none.
+    """The rows that must not be trained on, int32 (n,), of a `data.index.reader.Index`. First result; else none.
 
-    index: `extensions.data.index.reader.Index`. Asked once, when the data set is opened, by `make batch`, too.
+    Asked once, when the data set is opened, by `make batch`, too.
     """
 
 
@@ -97,11 +81,7 @@ def compose_text(caption, tags, key, draw, args):
 
 @hookspec(firstresult=True)
 def tokenize(texts, tokenizers):
-    """Token ids of a batch of texts. First result.
-
-    texts: list of b `str`. tokenizers: one `CLIPTokenizer` a text encoder (SDXL 2, SD2 1).
-    Returns a list, one int64 tensor (b, n chunks, 77) a tokenizer. Without a plugin: the trainer's own.
-    """
+    """Token ids of b texts, int64 (b, chunks, 77) for each `CLIPTokenizer`. First result; else the trainer's own."""
 
 
 # --- once, on every process ---------------------------------------------------------------------
@@ -112,21 +92,18 @@ def models_loaded(models):
 
 @hookspec
 def select_parameters(models, groups):
-    """Freeze parameters or take them out of the optimizer's groups, in place.
+    """Freeze parameters or take them out of the optimizer's groups {"params": [Parameter, …], "lr": float}, in place.
 
-    Called right before the optimizer is built, after the trainer's own `requires_grad_`. groups: list
-    of {"params": [Parameter, …], "lr": float}. Parameters with `requires_grad` False and groups that
-    are left empty are removed after all plugins had their turn.
+    Called right before the optimizer is built, after the trainer's own `requires_grad_`. Parameters with
+    `requires_grad` False and groups that are left empty are removed after all plugins had their turn.
     """
 
 
 @hookspec
 def optimizer_built(models, optimizer):
-    """The optimizer exists; neither its schedule nor accelerate's wrapper does.
+    """The optimizer exists, over what `select_parameters` left; neither its schedule nor accelerate's wrapper does.
 
-    The moment to change how it steps (`optimizer.step`) or keeps its state. optimizer: a
-    `torch.optim.Optimizer` over the parameters that `select_parameters` left. Weights may still be fp32 and
-    turn bf16 later (--full_bf16).
+    The moment to change how it steps or keeps its state. Weights may still be fp32 and turn bf16 later (--full_bf16).
     """
 
 
@@ -168,18 +145,44 @@ def epoch_batches(run, epoch):
 # --- in the loop --------------------------------------------------------------------------------
 @hookspec(firstresult=True)
 def encode_tokens(input_ids, tokenizers, text_encoders, projection, clip_skip):
-    """Hidden states of a batch of token ids. First result.
+    """Hidden states of token ids: [states (b, tokens, dim) …, pooled (b, dim)]; SD2: [states]. First result.
 
-    input_ids: list, one int64 tensor (b, n, 77) a text encoder. text_encoders: the models as the
-    trainer calls them (they may be wrapped by DDP). projection: SDXL's unwrapped second text encoder's
-    `text_projection`, None for SD2. clip_skip: as upstream's flag, or None.
-    Returns [states (b, tokens, dim) …, pooled (b, dim)]; SD2: [states].
+    input_ids: one int64 tensor (b, n, 77) a text encoder. text_encoders: as the trainer calls them (DDP may wrap
+    them). projection: SDXL's unwrapped second encoder's `text_projection`, else None. clip_skip: upstream's flag.
     """
+
+
+@hookspec(firstresult=True)
+def draw_timesteps(run, shape, process):
+    """The timesteps at which a batch is learned from, (b,) on the CPU. First result; else the trainer's own draw.
+
+    shape: (b, 4, h/8, w/8) of the latents of `process`, a rank; a trainer may ask for each in turn. int64: of the
+    schedule's 1,000, 0 the cleanest; float32: between them, as the U-Net is told them, where `noise_latents` is
+    answered, too.
+    """
+
+
+@hookspec(firstresult=True)
+def noise_latents(latents, noise, timesteps):
+    """Scaled latents (b, 4, h/8, w/8) with noise, as the U-Net is shown them. First result; else the schedule's."""
+
+
+@hookspec(firstresult=True)
+def target(latents, noise, timesteps):
+    """What the U-Net is to predict, (b, 4, h/8, w/8). First result; else noise or v, as the trainer's flags say."""
 
 
 @hookspec
 def timesteps_drawn(timesteps):
-    """A batch has its timesteps, int64 (b,), on the latents' device; 0 is the cleanest of 1,000."""
+    """A batch has its timesteps, (b,), on the latents' device: int64, 0 the cleanest of 1,000; or float32 between."""
+
+
+@hookspec
+def weigh_loss(run, losses):
+    """Weigh the loss of each sample of a `model.losses.Losses`, in place: `losses.values = losses.values * …`.
+
+    A plugin finds what the one before has left. The trainer's own weights come after; the batch's loss is the mean.
+    """
 
 
 @hookspec
@@ -189,10 +192,10 @@ def micro_step_ended(run, loss, batch):
 
 @hookspec
 def step_reports(run):
-    """What this process reports to all at the end of an optimizer step, as `dict` of `str` to `bool`, or None.
+    """What this process reports to all at the end of an optimizer step: {name: bool}, or None.
 
-    One reduction carries the reports of all plugins: in `optimizer_step_ended`, `run.reported[name]` is True on every
-    process where any process said so. A plugin gives the same names on every process, and begins them with its own.
+    In `optimizer_step_ended`, `run.reported[name]` is True on every process where any process said so. A plugin gives
+    the same names on every process, and begins them with its own.
     """
 
 
@@ -205,8 +208,7 @@ def optimizer_step_ended(run):
 def evaluate(run, ended):
     """Measure the models, or draw with them, and change nothing of the training: no random stream, mode or gradient.
 
-    Called before the first optimizer step, after each, when its state is saved or on its way (a kill from here on
-    costs nothing of it), and once more at the end. ended: `bool`. Every process calls it.
+    Called before the first optimizer step, after each when its state is on its way, and at the end (ended: True).
     """
 
 
@@ -217,10 +219,7 @@ def averages(run):
 
 @hookspec
 def figures_measured(run, figures):
-    """A plugin has measured something after `run.optimizer_steps` optimizer steps; told on process 0 alone.
-
-    figures: {name: number, text, list or such a dict}, for metrics.jsonl; numbers also go to the trackers.
-    """
+    """A plugin has measured {name: number, text, list or such a dict}, for metrics.jsonl; told on process 0 alone."""
 
 
 @hookspec

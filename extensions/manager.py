@@ -116,6 +116,10 @@ class Manager:
     def hook(self):
         return self._pluggy.hook
 
+    def answers(self, hook: str) -> bool:
+        """Tell whether any plugin has this hook."""
+        return bool(getattr(self.hook, hook).get_hookimpls())
+
     def register(self, name: str, plugin) -> None:
         """Add one plugin before the others. UserError: unknown hook, wrong signature, or a thing claimed twice."""
         self._refuse_clash(name, plugin)

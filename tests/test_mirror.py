@@ -44,6 +44,7 @@ COVERED = {
     "logbook/header": "logbook/test_registry.py",
     "logbook/tables": "logbook/test_commands.py",
     "model/diffusion": "reference/test_noise.py",
+    "model/losses": "upstream/test_noising.py",
     "model/shapes_text": "model/test_shapes.py",
     "model/shapes_unet": "model/test_shapes.py",
     "model/shapes_vae": "model/test_shapes.py",

@@ -4,7 +4,9 @@ import torch
 from accelerate.utils import gather
 from diffusers import DDPMScheduler
 
+from extensions import loop, manager
 from extensions.model.diffusion import TIMESTEPS
+from extensions.model.losses import Losses
 
 
 def timestep_range(args) -> tuple[int, int]:
@@ -27,11 +29,25 @@ def draw(
     for process, shape in enumerate(shapes or shapes_of_all(latents, accelerator)):
         noise = torch.randn(shape, dtype=latents.dtype, device=latents.device)
         # On the CPU, as upstream does: the same timesteps whatever the device.
-        count = (shape[0],)
-        timesteps = torch.randint(low, high, count) if low < high else torch.full(count, high)
+        timesteps = timesteps_of(shape, process, low, high)
         if process == accelerator.process_index:
             mine = noise, timesteps.to(latents.device)
     return mine
+
+
+def timesteps_of(shape: list[int], process: int, low: int, high: int) -> torch.Tensor:
+    """Return the timesteps of a process's batch, (b,): a plugin's, else int64 from [low, high)."""
+    drawn = manager.current().hook.draw_timesteps(run=loop.current(), shape=shape, process=process)
+    if drawn is not None:
+        return drawn
+    count = (shape[0],)
+    return torch.randint(low, high, count) if low < high else torch.full(count, high)
+
+
+def add(schedule: DDPMScheduler, latents, noise, timesteps) -> torch.Tensor:
+    """Return the latents with their noise: a plugin's, else the schedule's."""
+    noisy = manager.current().hook.noise_latents(latents=latents, noise=noise, timesteps=timesteps)
+    return schedule.add_noise(latents, noise, timesteps) if noisy is None else noisy
 
 
 def shapes_of_all(latents: torch.Tensor, accelerator) -> list[list[int]]:
@@ -42,7 +58,10 @@ def shapes_of_all(latents: torch.Tensor, accelerator) -> list[list[int]]:
 
 
 def target_of(schedule: DDPMScheduler, latents, noise, timesteps, v_parameterization: bool) -> torch.Tensor:
-    """Return what the U-Net should predict: the noise, or v (arXiv 2202.00512)."""
+    """Return what the U-Net should predict: what a plugin says, else the noise, or v (arXiv 2202.00512)."""
+    target = manager.current().hook.target(latents=latents, noise=noise, timesteps=timesteps)
+    if target is not None:
+        return target
     return schedule.get_velocity(latents, noise, timesteps) if v_parameterization else noise
 
 
@@ -58,7 +77,14 @@ def debiased_weight(schedule: DDPMScheduler, timesteps, v_parameterization: bool
     return 1 / (snr + 1) if v_parameterization else 1 / snr.sqrt()
 
 
-def loss_of(predicted: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
-    """Mean squared error in float32, a scalar; weight: (b,) or None."""
-    error = torch.nn.functional.mse_loss(predicted.float(), target.float(), reduction="none")
-    return error.mean() if weight is None else (error.mean([1, 2, 3]) * weight).mean()
+def loss_of(predicted, target, weight: torch.Tensor | None, timesteps: torch.Tensor) -> torch.Tensor:
+    """Mean squared error in float32, a scalar, as plugins weigh it; weight: the flags' own, (b,) or None."""
+    predicted, target, plugins = predicted.float(), target.float(), manager.current()
+    error = torch.nn.functional.mse_loss(predicted, target, reduction="none")
+    weighed = plugins.answers("weigh_loss")
+    if weight is None and not weighed:
+        return error.mean()
+    losses = Losses(error.mean([1, 2, 3]), predicted, target, timesteps)
+    if weighed:
+        plugins.hook.weigh_loss(run=loop.current(), losses=losses)
+    return (losses.values if weight is None else losses.values * weight).mean()

@@ -136,12 +136,12 @@ class Training:
         with torch.set_grad_enabled(args.train_text_encoder):
             condition = self.condition(batch)
         drawn, timesteps = noise.draw(latents, accelerator, *self.timesteps, self.shapes_of_all())
+        noisy = noise.add(self.schedule, latents, drawn, timesteps).to(self.dtype)
+        target = noise.target_of(self.schedule, latents, drawn, timesteps, args.v_parameterization)
         manager.current().hook.timesteps_drawn(timesteps=timesteps)
-        noisy = self.schedule.add_noise(latents, drawn, timesteps).to(self.dtype)
         with accelerator.autocast():
             predicted = self.unet(noisy, timesteps, **condition).sample
-        target = noise.target_of(self.schedule, latents, drawn, timesteps, args.v_parameterization)
-        return noise.loss_of(predicted, target, self.weight(timesteps))
+        return noise.loss_of(predicted, target, self.weight(timesteps), timesteps)
 
     def shapes_of_all(self) -> list[list[int]] | None:
         """Return the shape of each process's latents where the order of the data tells it: nobody is asked."""

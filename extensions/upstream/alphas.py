@@ -12,6 +12,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from extensions import manager
+
 _adders: "WeakKeyDictionary[Any, Adder]" = WeakKeyDictionary()
 
 
@@ -24,8 +26,9 @@ class Adder:
         self._copy = copy.copy(schedule)
 
     def add_noise(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-        """Add noise as the schedule does; its alphas move once."""
-        return self._copy.add_noise(latents, noise, timesteps)
+        """Add noise as a plugin does, or as the schedule does; its alphas move once."""
+        noisy = manager.current().hook.noise_latents(latents=latents, noise=noise, timesteps=timesteps)
+        return self._copy.add_noise(latents, noise, timesteps) if noisy is None else noisy
 
 
 def adder_of(schedule) -> Adder:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from extensions.base.errors import UserError
-from extensions.upstream import states, weights, wrappers
+from extensions.upstream import noising, states, weights, wrappers
 
 
 @dataclass(frozen=True)
@@ -158,10 +158,31 @@ SEAMS = (
     Seam(
         "library.train_util",
         "get_noise_noisy_latents_and_timesteps",
-        wrappers.draw_noise,
+        noising.draw_noise,
         ("args", "noise_scheduler", "latents"),
-        "plugins are told at which timestep a loss arose, which upstream keeps to itself; and each draw would wait "
-        "until the schedule's alphas are back from the GPU",
+        "plugins add the noise, say what is to be predicted, and are told at which timestep a loss arose; and each "
+        "draw would wait until the schedule's alphas are back from the GPU",
+    ),
+    Seam(
+        "library.train_util",
+        "get_timesteps",
+        noising.draw_timesteps,
+        ("min_timestep", "max_timestep", "b_size", "device"),
+        "plugins draw timesteps; upstream's draw is the same on every process",
+    ),
+    Seam(
+        "diffusers",
+        "DDPMScheduler.get_velocity",
+        noising.velocity,
+        ("self", "sample", "noise", "timesteps"),
+        "with --v_parameterization what a plugin wants predicted would be turned into a v",
+    ),
+    Seam(
+        "library.train_util",
+        "conditional_loss",
+        noising.loss,
+        ("model_pred", "target", "loss_type", "reduction", "huber_c"),
+        "plugins weigh the loss of each sample",
     ),
     Seam(
         "library.train_util",

@@ -13,7 +13,6 @@ from extensions.text.literal import literal
 from extensions.text.word_cache import bounded
 from extensions.trainer import hook_points
 from extensions.upstream import calls, shapes, weights
-from extensions.upstream.alphas import adder_of
 
 _models: Models | None = None
 _base: dict[str, torch.Tensor] = {}  # the base model's file, mapped; with --vae, that file's autoencoder
@@ -157,13 +156,6 @@ def encode_sd2(upstream, strategy, tokenize_strategy, models, tokens):
         clip_skip=strategy.clip_skip,
     )
     return upstream(strategy, tokenize_strategy, models, tokens) if states is None else states
-
-
-def draw_noise(upstream, args, noise_scheduler, latents):
-    """Upstream's noise and timesteps, without the way of the alphas back; the plugins are told of the timesteps."""
-    noise, noisy, timesteps = upstream(args, adder_of(noise_scheduler), latents)
-    manager.current().hook.timesteps_drawn(timesteps=timesteps)
-    return noise, noisy, timesteps
 
 
 def begin_losses(upstream, recorder):

@@ -7,8 +7,8 @@ import pytest
 from extensions import hookspecs
 from tests.helpers.launching import launch
 
-# Called by plugins that measure, of which this run lists none, or where a run goes on exactly.
-SELDOM = {"averages", "figures_measured", "state_restored"}
+# Called by plugins that measure, or for those that weigh, of which this run lists none; or where it goes on exactly.
+SELDOM = {"averages", "figures_measured", "state_restored", "weigh_loss"}
 TRAINERS = [pytest.param("sd-scripts", marks=pytest.mark.upstream), "reference"]
 
 

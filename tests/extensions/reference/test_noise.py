@@ -11,6 +11,8 @@ from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from extensions import manager
+from extensions.hookspecs import hookimpl
 from extensions.model import diffusion
 from extensions.reference import noise
 
@@ -137,12 +139,60 @@ def test_known_shapes_are_not_asked_for(monkeypatch):
 
 def test_loss_is_torchs_mean_squared_error_in_float32():
     predicted, target = latents((3, 4, 8, 6)).bfloat16(), latents((3, 4, 8, 6), 2)
-    loss = noise.loss_of(predicted, target, None)
+    loss = noise.loss_of(predicted, target, None, torch.zeros(3))
     assert loss.dtype == torch.float32 and loss.shape == ()
     torch.testing.assert_close(loss, torch.nn.functional.mse_loss(predicted.float(), target))
     weight = torch.tensor([0.5, 0.0, 2.0])
     each = [torch.nn.functional.mse_loss(p.float(), t) for p, t in zip(predicted, target, strict=True)]
-    torch.testing.assert_close(noise.loss_of(predicted, target, weight), (0.5 * each[0] + 2 * each[2]) / 3)
+    loss = noise.loss_of(predicted, target, weight, torch.zeros(3))
+    torch.testing.assert_close(loss, (0.5 * each[0] + 2 * each[2]) / 3)
+
+
+class Answers:
+    """Answers each of the hooks with something that can be told from the trainer's own."""
+
+    def __init__(self):
+        self.asked = []
+
+    @hookimpl
+    def draw_timesteps(self, shape, process):
+        self.asked.append((list(shape), process))
+        return torch.full(shape[:1], process + 0.5)
+
+    @hookimpl
+    def noise_latents(self, latents, noise, timesteps):
+        return latents + 1000 * timesteps.view(-1, 1, 1, 1)
+
+    @hookimpl
+    def target(self, latents, noise, timesteps):
+        return 3 * noise - latents
+
+    @hookimpl
+    def weigh_loss(self, losses):
+        losses.values = losses.values * (1 + losses.timesteps)
+
+
+def test_a_plugins_answers_are_taken(monkeypatch):
+    """Every process is asked about, in their order; a draw from the random stream would stay in step."""
+    plugin, made = Answers(), manager.Manager()
+    made.register("answers", plugin)
+    monkeypatch.setattr(manager, "_current", made)
+    shapes, accelerator = [[1, 4, 6, 8], [2, 4, 8, 8]], SimpleNamespace(num_processes=2, process_index=1)
+    batch = latents(shapes[1])
+    torch.manual_seed(5)
+    expected = [torch.randn(shape) for shape in shapes][1]
+    torch.manual_seed(5)
+    drawn, timesteps = noise.draw(batch, accelerator, shapes=shapes)
+    assert torch.equal(drawn, expected) and timesteps.tolist() == [1.5, 1.5]
+    assert plugin.asked == [([1, 4, 6, 8], 0), ([2, 4, 8, 8], 1)]
+    schedule = diffusion.scheduler(False)
+    assert torch.equal(noise.add(schedule, batch, drawn, timesteps), batch + 1500)
+    target = noise.target_of(schedule, batch, drawn, timesteps, True)
+    assert torch.equal(target, 3 * drawn - batch)
+    predicted, weight = latents(shapes[1], 3), torch.tensor([0.5, 2.0])
+    each = (predicted - target).square().mean([1, 2, 3]) * 2.5
+    torch.testing.assert_close(noise.loss_of(predicted, target, None, timesteps), each.mean())
+    torch.testing.assert_close(noise.loss_of(predicted, target, weight, timesteps), (each * weight).mean())
 
 
 @pytest.mark.upstream

@@ -37,7 +37,7 @@ class Reference:
 
     def loss(self, predicted, target, timesteps, gamma, v):
         weight = noise.snr_weight(self.schedule, timesteps, gamma, v) if gamma else None
-        return noise.loss_of(predicted, target, weight)
+        return noise.loss_of(predicted, target, weight, timesteps)
 
 
 class Upstream:
