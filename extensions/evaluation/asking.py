@@ -10,7 +10,8 @@ import numpy as np
 import xxhash
 
 from extensions.evaluation import strata
-from extensions.model.diffusion import LATENT_SCALE, scheduler
+from extensions.evaluation.objective import Objective
+from extensions.model.diffusion import LATENT_SCALE
 
 if TYPE_CHECKING:
     import torch
@@ -27,19 +28,6 @@ class Image:
     sample: Sample
     latents: Latents
     texts: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What the run trains: v or epsilon, and the schedule's alphas_cumprod, float32 (1000,)."""
-
-    v_parameterization: bool
-    alphas_cumprod: torch.Tensor
-
-
-def objective_of(args) -> Objective:
-    """Read a run's objective off its flags."""
-    return Objective(bool(args.v_parameterization), scheduler(bool(args.zero_terminal_snr)).alphas_cumprod)
 
 
 class Asker:
@@ -63,19 +51,15 @@ class Asker:
         encoded = self.models.calls.encode(self.ids[text])
         clean = torch.from_numpy(image.latents.latents)[None] * LATENT_SCALE[self.models.family]
         points = [strata.point(self.seed, image.sample.key, number, self.count) for number in range(self.count)]
-        timesteps = strata.timesteps_at(points, self.objective.alphas_cumprod)
+        timesteps = self.objective.timesteps_at(points)
         losses = [self.loss(image, clean, number, timesteps[number], encoded) for number in range(self.count)]
-        shares = self.objective.alphas_cumprod[timesteps].double().tolist()
-        v = self.objective.v_parameterization
-        errors = [strata.x0_error(loss, share, v) for loss, share in zip(losses, shares, strict=True)]
-        return np.array(losses), np.array(errors)
+        return np.array(losses), np.array(self.objective.x0_errors(losses, timesteps))
 
     def loss(self, image: Image, clean: torch.Tensor, stratum: int, timestep: torch.Tensor, encoded) -> float:
         """Return the mean squared error of one prediction, summed in float64."""
-        a = self.objective.alphas_cumprod[timestep].sqrt()
-        b = (1 - self.objective.alphas_cumprod[timestep]).sqrt()
+        a, b = self.objective.scales(timestep)
         noise = strata.noise(self.seed, image.sample.key, stratum, tuple(clean.shape))
-        target = a * noise - b * clean if self.objective.v_parameterization else noise
+        target = self.objective.target(clean, noise, timestep)
         assert self.models.calls is not None
         device = encoded[0].device
         predicted = self.models.calls.predict(

@@ -9,35 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from extensions.evaluation.objective import Objective
 from extensions.evaluation.prompts import Prompt
-from extensions.model.diffusion import TIMESTEPS
+from extensions.model.prediction import FLOW
 
 if TYPE_CHECKING:
     import torch
-    from diffusers import EulerDiscreteScheduler
 
     from extensions.model.models import Models
 
 NULL, ZERO = "null", "zero"  # unconditional: the empty text's states, or zeros, as diffusers' pipeline has for SDXL
-
-
-def scheduler_of(v_parameterization: bool, zero_terminal_snr: bool) -> EulerDiscreteScheduler:
-    """Return the scheduler for a run's objective.
-
-    Its steps are trailing: they begin at the last timestep, without which a model that was trained to zero terminal
-    SNR is never asked where it starts (arXiv 2305.08891, sec. 3.3).
-    """
-    from diffusers import EulerDiscreteScheduler
-
-    return EulerDiscreteScheduler(
-        num_train_timesteps=TIMESTEPS,
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        prediction_type="v_prediction" if v_parameterization else "epsilon",
-        rescale_betas_zero_snr=zero_terminal_snr,
-        timestep_spacing="trailing",
-    )
 
 
 def first_noise(prompt: Prompt) -> torch.Tensor:
@@ -51,9 +32,8 @@ def first_noise(prompt: Prompt) -> torch.Tensor:
 class Sampler:
     """Draws with a run's models. tokenize(texts): int64 (b, chunks, 77) a text encoder."""
 
-    def __init__(self, models: Models, tokenize, v_parameterization: bool, zero_terminal_snr: bool):
-        self.models, self.tokenize = models, tokenize
-        self.objective = (v_parameterization, zero_terminal_snr)
+    def __init__(self, models: Models, tokenize, objective: Objective):
+        self.models, self.tokenize, self.objective = models, tokenize, objective
         self.ids: dict[str, list[torch.Tensor]] = {}  # a plugin counts the texts that it cuts: each once
 
     def encoded(self, text: str) -> list[torch.Tensor]:
@@ -74,11 +54,11 @@ class Sampler:
             zeros = unconditional == ZERO and not prompt.negative
             unwanted = [torch.zeros_like(each) for each in wanted] if zeros else self.encoded(prompt.negative)
         device, sizes = wanted[0].device, self.sizes(prompt)
-        schedule = scheduler_of(*self.objective)
-        schedule.set_timesteps(prompt.steps, device=device)
-        latents = first_noise(prompt).to(device) * schedule.init_noise_sigma
+        schedule = self.objective.sampler(prompt.steps, prompt.width * prompt.height, device)
+        flow = self.objective.prediction == FLOW  # whose latents are what the U-Net is shown
+        latents = first_noise(prompt).to(device) * (1 if flow else schedule.init_noise_sigma)
         for timestep in schedule.timesteps:
-            scaled, at = schedule.scale_model_input(latents, timestep), timestep[None]
+            scaled, at = latents if flow else schedule.scale_model_input(latents, timestep), timestep[None]
             predicted = self.models.calls.predict(scaled, at, wanted, sizes).float()
             if unwanted is not None:
                 without = self.models.calls.predict(scaled, at, unwanted, sizes).float()

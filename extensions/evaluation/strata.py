@@ -9,11 +9,14 @@ on every process.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import xxhash
 
-from extensions.model.diffusion import scheduler
+from extensions.flags import settings
+from extensions.model.diffusion import TIMESTEPS, scheduler
+from extensions.model.prediction import FLOW
 
 if TYPE_CHECKING:
     import torch
@@ -71,13 +74,21 @@ class Strata:
     def __init__(self, args):
         import torch
 
-        alphas = scheduler(bool(getattr(args, "zero_terminal_snr", False))).alphas_cumprod.double()
+        asked = settings.of_args(args)
+        alphas = scheduler(asked.zero_snr).alphas_cumprod.double()
         cleaner = alphas.log() - (1 - alphas).log()
-        below = torch.tensor(
-            edges(self.COUNT)[1:-1]
-        ).double()  # noisier than the last, or cleaner than the first: there
-        self.of_timestep = (cleaner[:, None] <= below).sum(1).tolist()
+        self.below = edges(self.COUNT)[1:-1]  # noisier than the last, or cleaner than the first: there
+        self.of_timestep = (cleaner[:, None] <= torch.tensor(self.below).double()).sum(1).tolist()
+        self.flow = asked.prediction == FLOW
         self.names = names(self.COUNT)
+
+    def number(self, timestep: float) -> int:
+        """Return the stratum of a timestep, counted from 0, the cleanest; of flow by its own scales."""
+        if not self.flow:
+            return self.of_timestep[int(timestep)]
+        level = min(max(timestep / TIMESTEPS, 1e-9), 1 - 1e-9)
+        log_snr = 2 * math.log((1 - level) / level)
+        return sum(log_snr <= border for border in self.below)
 
     def means(self, losses: list[float], timesteps: list[torch.Tensor]) -> dict[str, float]:
         """Return {stratum: mean loss} of micro-steps of one image each; a batch's loss belongs to several.
@@ -90,5 +101,5 @@ class Strata:
             return {}
         found: dict[str, list[float]] = {}
         for loss, drawn in zip(losses, torch.cat(timesteps).tolist(), strict=True):
-            found.setdefault(self.names[self.of_timestep[drawn]], []).append(loss)
+            found.setdefault(self.names[self.number(drawn)], []).append(loss)
         return {name: sum(values) / len(values) for name, values in found.items()}

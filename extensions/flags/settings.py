@@ -17,6 +17,8 @@ from extensions.flags import values
 from extensions.flags.literals import literals
 from extensions.flags.words import Flags
 from extensions.model import recomputation
+from extensions.model.diffusion import TIMESTEPS
+from extensions.model.prediction import EPSILON, V
 from extensions.optimizers import facts as optimizer_facts
 
 UNET = "U-Net"
@@ -43,11 +45,13 @@ class Settings:
     mixed_precision: "no", "fp16" or "bf16"; full_precision: "fp16" or "bf16" where weights and gradients are kept in
     it, else "". rounding: of --bf16_updates, NEAREST where nothing is said. recompute: one of `recomputation.WAYS`,
     or GB of activations to keep; its UPSTREAM, the trainer's own --gradient_checkpointing, where nothing is said.
-    token_rule: one of TOKEN_RULES; token_length: tokens, of upstream's rule; max_chunks: of 75 tokens a text, 0: as
-    many as needed. batch_size: images a micro-step and process. accumulation: micro-steps an optimizer step. epochs:
-    None where steps say the length. max_steps, start_step, stop_step: optimizer steps. zero_stage: None without
-    DeepSpeed. gradients_once: several processes keep no second copy in DDP's buckets (`optimizers/gradients.py`);
-    without plugins they are upstream's.
+    prediction: what the U-Net learns to predict, of `model.prediction`: EPSILON, V or FLOW. zero_snr: its schedule
+    ends at SNR 0. flow_shift: of FLOW's samples, a number or "resolution". token_rule: one of TOKEN_RULES;
+    token_length: tokens, of upstream's rule; max_chunks: of 75 tokens a text, 0: as many as needed. batch_size:
+    images a micro-step and process. accumulation: micro-steps an optimizer step. epochs: None where steps say the
+    length. max_steps, start_step, stop_step: optimizer steps. zero_stage: None without DeepSpeed. gradients_once:
+    several processes keep no second copy in DDP's buckets (`optimizers/gradients.py`); without plugins they are
+    upstream's.
     """
 
     family: str
@@ -63,6 +67,9 @@ class Settings:
     full_precision: str
     rounding: str
     recompute: str | float
+    prediction: str
+    zero_snr: bool
+    flow_shift: float | str
     token_rule: str
     token_length: int
     max_chunks: int
@@ -76,10 +83,7 @@ class Settings:
     gradients_once: bool
 
     def end(self, steps_per_epoch: int | None = None) -> int | None:
-        """Return the optimizer step at which the run ends; None where only its data say.
-
-        Epochs beat steps, as upstream.
-        """
+        """Return the optimizer step at which the run ends; None where only its data say. Epochs beat steps."""
         whole = None if self.epochs else self.max_steps
         if self.epochs and steps_per_epoch:
             whole = self.epochs * steps_per_epoch
@@ -128,6 +132,11 @@ def of_args(args: argparse.Namespace) -> Settings:
     return _made(_Given(text, parsed))
 
 
+def timestep_range(args: argparse.Namespace) -> tuple[int, int]:
+    """Return (first, end) of the timesteps that are drawn from; equal: that one alone."""
+    return args.min_timestep or 0, TIMESTEPS if args.max_timestep is None else args.max_timestep
+
+
 class _Given:
     """Flags by name, in whichever form. text: a flag's value, "" for a switch that is set, None where it is not."""
 
@@ -171,6 +180,9 @@ def _made(given: _Given) -> Settings:
         full_precision=full,
         rounding=given.of_plugin("bf16_updates", None) or NEAREST,
         recompute=given.of_plugin("recompute", recomputation.UPSTREAM),
+        prediction=given.of_plugin("objective", None) or (V if given.has("v_parameterization") else EPSILON),
+        zero_snr=given.has("zero_terminal_snr"),
+        flow_shift=given.of_plugin("flow_shift", None) or given.of_plugin("timestep_shift", None) or 1.0,
         **_tokens(given),
         **_counts(given),
         zero_stage=given.number("zero_stage", 0, ZERO_STAGE) if given.has("deepspeed") else None,

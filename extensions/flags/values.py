@@ -70,6 +70,24 @@ def recompute(text: str) -> str | float:
         raise ValueError(f"neither {', '.join(WAYS)} nor a number of GB from 0 up") from None
 
 
+def above_zero(text: str) -> float:
+    """Return a finite number above 0."""
+    value = real(text)
+    if value <= 0:
+        raise ValueError("not a number above 0")
+    return value
+
+
+def shift(text: str) -> float | str:
+    """Return a number above 0, or `resolution`."""
+    if text == "resolution":
+        return text
+    try:
+        return above_zero(text)
+    except ValueError:
+        raise ValueError("neither a number above 0 nor resolution") from None
+
+
 def real(text: str) -> float:
     """Return a finite number."""
     try:

@@ -15,7 +15,7 @@ from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from extensions.evaluation.sampling import scheduler_of
+from extensions.evaluation.objective import scheduler_of
 from extensions.handing_on.told import Objective
 from extensions.model.checkpoint import TE1_SDXL, TE2_SDXL, TE_SD2, Header
 from extensions.model.sizes import SD2_TEXT_LAYERS, clip_huggingface, clip_open, vae_config

@@ -9,6 +9,7 @@ from extensions import manager
 from extensions.flags.settings import A1111, NEAREST, PLAIN, UNET, Settings
 from extensions.handing_on.subject import Subject
 from extensions.logbook.commands import learning_rates
+from extensions.model.prediction import EPSILON, FLOW
 
 SEPARATOR = ","  # between caption and tags, where --caption_separator says no other; as the trainers have it
 LOG_TAIL = 1 << 16  # bytes of a log, at the end of which the texts are counted
@@ -26,6 +27,8 @@ def tricks(subject: Subject) -> list[str]:
     found += precision(made)
     if "min_snr_gamma" in flags:
         found.append(f"The loss is weighted by min-SNR with gamma {flags['min_snr_gamma']}.")
+    if "loss_weight" in flags:
+        found.append(f"The loss is weighted by the rule {flags['loss_weight']}.")
     if made.zero_stage is not None:
         found.append(f"DeepSpeed divides the optimizer's state among the processes (ZeRO stage {made.zero_stage}).")
     if "torch_compile" in flags:
@@ -80,7 +83,7 @@ def prompting(subject: Subject) -> list[tuple[str, str]]:
     made, flags = subject.settings, subject.flags
     if made is None:
         return []
-    rows = [("The model predicts", prediction(flags)), ("Text", texts(flags, made)), ("Length", length(made))]
+    rows = [("The model predicts", prediction(made)), ("Text", texts(flags, made)), ("Length", length(made))]
     skip = flags.get("clip_skip")
     rows.append(
         (
@@ -107,11 +110,14 @@ def chunks_used(subject: Subject) -> str:
     return ", ".join(f"{share} of {chunks.strip()}" for chunks, share in found.items())
 
 
-def prediction(flags: Mapping[str, str]) -> str:
+def prediction(made: Settings) -> str:
     """Return what the U-Net predicts, and what a sampler has to know of it."""
-    if "v_parameterization" not in flags:
+    if made.prediction == FLOW:
+        shift = "by resolution" if isinstance(made.flow_shift, str) else f"{made.flow_shift:g}"
+        return f"rectified flow, from image to noise: set a flow sampler (ModelSamplingSD3 in ComfyUI), shift {shift}"
+    if made.prediction == EPSILON:
         return "noise (epsilon), as SDXL does; no setting is needed"
-    if "zero_terminal_snr" in flags:
+    if made.zero_snr:
         return "v, with zero terminal SNR: set v-prediction and a schedule that is rescaled to zero terminal SNR"
     return "v: set v-prediction in the sampler"
 

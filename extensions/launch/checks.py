@@ -45,9 +45,7 @@ def check(asked: Resolved) -> list[str]:
         require_path(asked, flag)
     notes = base_model.check(
         asked.path("pretrained_model_name_or_path"),
-        asked.settings.family,
-        v="v_parameterization" in asked.flags,
-        zero_snr="zero_terminal_snr" in asked.flags,
+        asked.settings,
         change=prediction.CHANGE in asked.flags,
     )
     if "vae" in asked.flags:

@@ -1,8 +1,9 @@
 """Reads and sets the marks by which a checkpoint says what its U-Net predicts.
 
-Neither keys nor shapes tell noise (epsilon) from v (arXiv 2202.00512). User interfaces go by two tensors that nobody
-else reads: `v_pred`, and `ztsnr` where the schedule ends at SNR 0 (arXiv 2305.08891); trainers also write
-`modelspec.prediction_type` into the metadata. Tensors win: metadata are copied along by tools that do not read them.
+Neither keys nor shapes tell noise (epsilon) from v (arXiv 2202.00512) or from rectified flow (2209.03003). User
+interfaces go by two tensors that nobody else reads: `v_pred`, and `ztsnr` where the schedule ends at SNR 0 (arXiv
+2305.08891); trainers also write `modelspec.prediction_type` into the metadata, where flow is all that there is to go
+by. Tensors win: metadata are copied along by tools that do not read them.
 """
 
 from collections.abc import Container
@@ -11,7 +12,7 @@ from extensions.base.errors import UserError
 from extensions.model.checkpoint import Header, shortened
 
 V_PRED, ZERO_SNR = MARKS = "v_pred", "ztsnr"
-EPSILON, V, EDM = "epsilon", "v", "edm"
+EPSILON, V, FLOW, EDM = "epsilon", "v", "flow", "edm"
 METADATA = "modelspec.prediction_type"
 CHANGE = "change_prediction"  # the flag that lets a run train something else than its base model predicts
 CHANGE_HELP = "train noise or v, and a schedule, whatever the base model's file is marked for"
@@ -27,16 +28,19 @@ def marked(header: Header) -> str | None:
     return {"v": V, "v_prediction": V, "eps": EPSILON}.get(said, said or None)
 
 
-def check(header: Header, v: bool, zero_snr: bool, change: bool) -> list[str]:
-    """Return notes for a run of --v_parameterization and --zero_terminal_snr. UserError where the file says other.
+def check(header: Header, wanted: str, zero_snr: bool, change: bool) -> list[str]:
+    """Return notes for a run that trains EPSILON, V or FLOW. UserError where the file says other.
 
-    change: --change_prediction, for a run that is to teach its base model another prediction.
+    zero_snr: --zero_terminal_snr. change: --change_prediction, for a run that is to teach its base model another
+    prediction.
     """
-    wanted, found = V if v else EPSILON, marked(header)
+    v, found = wanted == V, marked(header)
     by = "its tensor v_pred" if V_PRED in header.shapes else f"its metadata, {METADATA}" if found != EDM else "edm_…"
     if found not in (None, wanted):
         mends = {V: "add --v_parameterization", EPSILON: "take --v_parameterization out"}
         mend = mends.get(found or "", "give another base model")
+        if FLOW in (found, wanted) and found in (*mends, FLOW):
+            mend = f"give --objective={found}"
         return _unlike(header, f"predicts {shown(found)} (says {by}), this run trains {shown(wanted)}", mend, change)
     if v and ZERO_SNR in header.shapes and not zero_snr:
         what = f"has a schedule that ends at SNR 0 (says its tensor {ZERO_SNR}), this run trains without"
@@ -48,7 +52,7 @@ def check(header: Header, v: bool, zero_snr: bool, change: bool) -> list[str]:
 
 def shown(prediction: str) -> str:
     """Return a prediction as a person calls it."""
-    return {EPSILON: "noise (epsilon)", V: "v"}.get(prediction, shortened(prediction))
+    return {EPSILON: "noise (epsilon)", V: "v", FLOW: "flow"}.get(prediction, shortened(prediction))
 
 
 def _unlike(header: Header, what: str, mend: str, change: bool) -> list[str]:

@@ -89,12 +89,11 @@ class Plugin:
 
     @hookimpl(trylast=True)  # after a training state is restored
     def training_begins(self, run):
-        from extensions.evaluation import gallery, sampling
+        from extensions.evaluation import gallery, objective, sampling
 
         args, dataset = run.args, run.dataloader.dataset
         self.prompts += captions(dataset, args, self.models.family)
-        v, zero = bool(args.v_parameterization), bool(args.zero_terminal_snr)
-        self.sampler = sampling.Sampler(self.models, dataset.token_ids, v, zero)
+        self.sampler = sampling.Sampler(self.models, dataset.token_ids, objective.of_args(args))
         both = args.sample_unconditional == "both" and self.models.family == "sdxl"
         self.unconditional = ("null", "zero") if both else (args.sample_unconditional,)
         self.gallery = gallery.Gallery(

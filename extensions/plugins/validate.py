@@ -91,7 +91,7 @@ class Plugin:
 
     @hookimpl(trylast=True)  # after a training state is restored
     def training_begins(self, run):
-        from extensions.evaluation import asking, record, sets
+        from extensions.evaluation import asking, objective, record, sets
 
         args, dataset, rows = run.args, run.dataloader.dataset, self.rows
         assert rows is not None  # the data set was opened
@@ -99,9 +99,8 @@ class Plugin:
         held, beside = rows.held[: args.validation_images], rows.beside[: args.validation_images]
         self.held = sets.images(rows.index, rows.folder, held, args)
         self.beside = sets.images(dataset.metadata, Path(args.train_data_dir), beside, args)
-        objective = asking.objective_of(args)
         tokenize, count = dataset.token_ids, args.validation_strata
-        self.asker = asking.Asker(self.models, tokenize, objective, args.validation_seed, count)
+        self.asker = asking.Asker(self.models, tokenize, objective.of_args(args), args.validation_seed, count)
         self.asked = asking.name_of(self.held, args.validation_seed, count)
         self.output = Path(args.output_dir)
         self.past = from_main(run.accelerator, record.read(self.output, self.asked, run.optimizer_steps))

@@ -9,11 +9,6 @@ from extensions.model.diffusion import TIMESTEPS
 from extensions.model.losses import Losses
 
 
-def timestep_range(args) -> tuple[int, int]:
-    """Return (first, end) of the timesteps that are drawn from; equal: that one alone."""
-    return args.min_timestep or 0, TIMESTEPS if args.max_timestep is None else args.max_timestep
-
-
 def draw(
     latents: torch.Tensor, accelerator, low: int = 0, high: int = TIMESTEPS, shapes: list[list[int]] | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:

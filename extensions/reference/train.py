@@ -38,7 +38,7 @@ class Training:
         self.dtype = engine.DTYPES[args.mixed_precision]
         self.rates = settings.of_args(args).rates
         self.schedule = diffusion.scheduler(args.zero_terminal_snr)
-        self.timesteps = noise.timestep_range(args)
+        self.timesteps = settings.timestep_range(args)
 
     def prepare(self) -> None:
         """Models, optimizer, loader and schedule, in the order in which upstream draws random numbers."""

@@ -1,21 +1,24 @@
 """Checks the files of weights that a run begins with, from their headers, before anything is built or loaded."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from extensions.base.errors import UserError
+from extensions.flags import settings
+from extensions.flags.settings import Settings
 from extensions.model import checkpoint, prediction, published
 from extensions.model.checkpoint import VAE, Header
 
 
-def check(path: str | Path, family: str, v: bool, zero_snr: bool, change: bool) -> list[str]:
+def check(path: str | Path, asked: Settings, change: bool) -> list[str]:
     """Return notes on the base model. UserError unless it is a whole model of the family, for what the run trains.
 
-    v, zero_snr, change: --v_parameterization, --zero_terminal_snr and --change_prediction.
+    change: --change_prediction.
     """
     header = checkpoint.read_header(path)
-    extras = published.check(header, family)
+    extras = published.check(header, asked.family)
     notes = [f"note: {path} also holds {', '.join(extras)}, which no trainer reads"] if extras else []
-    return notes + prediction.check(header, v, zero_snr, change)
+    return notes + prediction.check(header, asked.prediction, asked.zero_snr, change)
 
 
 def vae_header(path: str | Path) -> Header:
@@ -37,5 +40,5 @@ def check_args(args, family: str) -> None:
         vae_header(vae)
     if path:
         change = getattr(args, prediction.CHANGE, False)
-        for note in check(path, family, args.v_parameterization, args.zero_terminal_snr, change):
+        for note in check(path, replace(settings.of_args(args), family=family), change):
             print(note, flush=True)

@@ -32,6 +32,6 @@ def check(args: argparse.Namespace) -> Settings:
 
 def timesteps(args: argparse.Namespace) -> None:
     """Require a range of timesteps that is part of the schedule and not empty, or one number."""
-    low, high = args.min_timestep or 0, TIMESTEPS if args.max_timestep is None else args.max_timestep
+    low, high = settings.timestep_range(args)
     if not 0 <= low <= high <= TIMESTEPS or low == TIMESTEPS:
         raise UserError(f"--min_timestep={low} --max_timestep={high}: timesteps count from 0, below {TIMESTEPS}")

@@ -9,7 +9,8 @@ import torch
 from extensions.data.latents import Latents
 from extensions.data.metadata import Sample
 from extensions.evaluation import asking, strata
-from extensions.evaluation.asking import Asker, Image, Objective
+from extensions.evaluation.asking import Asker, Image
+from extensions.evaluation.objective import Objective
 from extensions.model.diffusion import LATENT_SCALE, scheduler
 from extensions.model.models import Calls, Models
 
@@ -24,7 +25,7 @@ def image(key: str) -> Image:
 def asker(predict, v=False, zero=False, count=4) -> Asker:
     """An asker whose U-Net is a function of (noisy, timesteps, encoded, sizes)."""
     models = Models("sdxl", None, calls=Calls(lambda ids: [ids[0].float()], predict))
-    objective = Objective(v, scheduler(zero).alphas_cumprod)
+    objective = Objective("v" if v else "epsilon", zero)
     return Asker(models, lambda texts: [torch.tensor([[len(texts[0])]])], objective, 7, count)
 
 

@@ -7,6 +7,7 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
 from extensions.evaluation import sampling
+from extensions.evaluation.objective import Objective, scheduler_of
 from extensions.evaluation.prompts import Prompt
 from extensions.model import autoencoder
 from extensions.model.models import Calls
@@ -14,7 +15,7 @@ from extensions.reference import calls, models
 from extensions.reference.text import Text
 from extensions.text.encoding import encode_sd2, encode_sdxl
 
-OBJECTIVES = {"epsilon": (False, False), "v": (True, False), "v, zero terminal SNR": (True, True)}
+OBJECTIVES = {"epsilon": Objective(), "v": Objective("v"), "v, zero terminal SNR": Objective("v", True)}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def loaded(standins):
 
 def pipeline(family, found, tokenizers, standins, objective, zeros: bool):
     vae = autoencoder.read(str(standins[family]))
-    schedule = sampling.scheduler_of(*objective)
+    schedule = scheduler_of(objective.prediction == "v", objective.zero_snr)
     if family == "sd2":
         return StableDiffusionPipeline(
             vae,
@@ -75,7 +76,7 @@ def test_it_draws_what_diffusers_draws(family, objective, how, guidance, negativ
     found, tokenize, tokenizers = loaded(family)
     prompt = Prompt("a red fox in snow", 64, 96, negative, steps=4, guidance=guidance, seed=11)
     with torch.no_grad():
-        ours = sampling.Sampler(found, tokenize, *OBJECTIVES[objective]).latents(prompt, how)
+        ours = sampling.Sampler(found, tokenize, OBJECTIVES[objective]).latents(prompt, how)
         pipe = pipeline(family, found, tokenizers, standins, OBJECTIVES[objective], how == "zero")
         pipe.set_progress_bar_config(disable=True)
         noise = sampling.first_noise(prompt)
@@ -89,14 +90,14 @@ def test_it_draws_what_diffusers_draws(family, objective, how, guidance, negativ
 
 def test_the_last_timestep_is_asked_where_the_schedule_ends_without_signal():
     """Leading steps would begin at 801 of 5, where a model trained to zero terminal SNR does not start."""
-    schedule = sampling.scheduler_of(True, True)
+    schedule = scheduler_of(True, True)
     schedule.set_timesteps(5)
     assert schedule.timesteps[0] == 999
 
 
 def test_null_and_zero_differ_and_a_negative_prompt_is_taken(loaded):
     found, tokenize, _ = loaded("sdxl")
-    sampler = sampling.Sampler(found, tokenize, False, False)
+    sampler = sampling.Sampler(found, tokenize, Objective())
     with torch.no_grad():
         null, zero = (sampler.latents(Prompt("a fox", 64, 64, steps=2), how) for how in ("null", "zero"))
         negative = sampler.latents(Prompt("a fox", 64, 64, "a very long dog", steps=2), "zero")
@@ -107,5 +108,5 @@ def test_the_random_streams_of_a_training_do_not_move(loaded):
     found, tokenize, _ = loaded("sd2")
     before = torch.get_rng_state()
     with torch.no_grad():
-        sampling.Sampler(found, tokenize, False, False).latents(Prompt("a fox", 64, 64, steps=2))
+        sampling.Sampler(found, tokenize, Objective()).latents(Prompt("a fox", 64, 64, steps=2))
     assert torch.equal(torch.get_rng_state(), before)

@@ -97,3 +97,16 @@ def test_means_are_by_stratum_and_only_for_batches_of_one():
     drawn = [torch.tensor([timestep]) for timestep in (0, 999, 1)]
     assert made.means([1.0, 5.0, 2.0], drawn) == {made.names[0]: 1.5, made.names[-1]: 5.0}
     assert made.means([1.0], [torch.tensor([1, 2])]) == {} == made.means([1.0, 2.0], drawn[:1])
+
+
+def test_flows_losses_are_sorted_by_its_own_log_snr():
+    """log-SNR of x_s = (1 - s) x_0 + s noise is 2 log((1 - s) / s)."""
+    flags = argparse.Namespace(extensions="objective", objective="flow")
+    made, borders = strata.Strata(flags), strata.edges(strata.Strata.COUNT)
+    for timestep in (0.0, 0.3, 20.25, 500.5, 900.0, 999.75, 1000.0):
+        level = timestep / 1000
+        ratio = ((1 - level) / level) ** 2 if level else float("inf")
+        at = min(max(math.log(ratio) if ratio else -99, strata.LOWEST), strata.HIGHEST)
+        (name,) = made.means([1.0], [torch.tensor([timestep])])
+        number = made.names.index(name)
+        assert borders[number + 1] - 1e-6 <= at <= borders[number] + 1e-6

@@ -21,6 +21,7 @@ NOTHING = {
     "full_precision": "", "rounding": "nearest", "recompute": "upstream", "token_rule": "upstream",
     "token_length": 75, "max_chunks": 0, "batch_size": 1, "accumulation": 1, "epochs": None, "max_steps": 1600,
     "start_step": 0, "stop_step": None, "zero_stage": None, "gradients_once": False,
+    "prediction": "epsilon", "zero_snr": False, "flow_shift": 1.0,
 }  # fmt: skip
 SAID = (
     ("--v2", "family", "sd2"),
@@ -42,6 +43,12 @@ SAID = (
     ("--extensions=bf16_updates --bf16_updates=kahan", "rounding", "kahan"),
     ("--extensions=recompute", "recompute", "auto"),
     ("--extensions=recompute --recompute=4.5", "recompute", 4.5),
+    ("--v_parameterization", "prediction", "v"),
+    ("--v_parameterization --zero_terminal_snr", "zero_snr", True),
+    ("--extensions=objective --objective=v", "prediction", "v"),
+    ("--extensions=objective --objective=flow", "prediction", "flow"),
+    ("--extensions=timestep_draws --timestep_shift=3", "flow_shift", 3.0),
+    ("--extensions=objective,timestep_draws --timestep_shift=3 --flow_shift=resolution", "flow_shift", "resolution"),
     (TOKENS, "token_rule", "a1111"),
     (f"{TOKENS} --token_chunks=plain", "token_rule", "plain"),
     ("--max_token_length=225", "token_length", 225),

@@ -12,6 +12,7 @@ from transformers import CLIPTokenizer, CLIPTokenizerFast
 
 from extensions.base import paths
 from extensions.evaluation import sampling
+from extensions.evaluation.objective import Objective
 from extensions.evaluation.prompts import Prompt
 from extensions.handing_on import __main__ as verbs
 from extensions.handing_on import export
@@ -53,7 +54,7 @@ def ours(checkpoint, family, standins, prompt: Prompt, objective) -> torch.Tenso
 
     loaded.calls = Calls(encode, predict)
     with torch.no_grad():
-        return sampling.Sampler(loaded, text.tokenize, *objective).latents(prompt)
+        return sampling.Sampler(loaded, text.tokenize, objective).latents(prompt)
 
 
 @pytest.mark.parametrize("family", EACH)
@@ -69,8 +70,9 @@ def test_a_folder_draws_what_the_checkpoint_draws_in_a_pipeline_and_in_ours(fami
     theirs = PIPELINES[family].from_single_file(str(made[family]), config=str(folder), local_files_only=True)
     assert type(theirs.scheduler) is type(pipe.scheduler)
     torch.testing.assert_close(found, drawn(theirs, prompt), atol=1e-5, rtol=1e-5)
-    objective = pipe.scheduler.config.prediction_type == "v_prediction", pipe.scheduler.config.rescale_betas_zero_snr
-    assert objective == (True, family == "sdxl") and pipe.scheduler.config.timestep_spacing == "trailing"
+    assert pipe.scheduler.config.prediction_type == "v_prediction"
+    objective = Objective("v", pipe.scheduler.config.rescale_betas_zero_snr)
+    assert objective.zero_snr == (family == "sdxl") and pipe.scheduler.config.timestep_spacing == "trailing"
     wanted = ours(made[family], family, standins, prompt, objective)
     torch.testing.assert_close(found, wanted, atol=1e-3, rtol=1e-4)
 

@@ -67,10 +67,13 @@ def test_length_is_the_rules(flags, said):
         ({}, "epsilon"),
         ({"v_parameterization": True}, "set v-prediction in the sampler"),
         ({"v_parameterization": True, "zero_terminal_snr": True}, "rescaled to zero terminal SNR"),
+        ({"extensions": "objective", "objective": "v"}, "set v-prediction in the sampler"),
+        ({"extensions": "objective", "objective": "epsilon"}, "no setting is needed"),
+        ({"extensions": "objective", "objective": "flow", "flow_shift": 3}, "ModelSamplingSD3 in ComfyUI), shift 3"),
     ],
 )
 def test_prediction_is_the_flags(flags, said):
-    assert said in words.prediction(subject(**flags).flags)
+    assert said in words.prediction(subject(**flags).settings)
 
 
 @pytest.mark.parametrize(

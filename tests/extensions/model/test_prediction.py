@@ -31,9 +31,9 @@ def header(*tensors, metadata=None):
 )
 def test_another_prediction_is_refused_unless_asked_for(made, v, zero, says):
     with pytest.raises(UserError) as error:
-        prediction.check(made, v, zero, change=False)
+        prediction.check(made, "v" if v else "epsilon", zero, change=False)
     assert says in str(error.value) and "--change_prediction" in str(error.value) and str(error.value).isprintable()
-    (note,) = prediction.check(made, v, zero, change=True)
+    (note,) = prediction.check(made, "v" if v else "epsilon", zero, change=True)
     assert note.startswith("note: base.safetensors")
 
 
@@ -50,11 +50,33 @@ def test_another_prediction_is_refused_unless_asked_for(made, v, zero, says):
     ],
 )
 def test_the_same_or_no_mark_passes(made, v, zero):
-    assert prediction.check(made, v, zero, change=False) == []
+    assert prediction.check(made, "v" if v else "epsilon", zero, change=False) == []
+
+
+@pytest.mark.parametrize(
+    ("made", "wanted", "says"),
+    [
+        (header(metadata={SPEC: "flow"}), "epsilon", "predicts flow (says its metadata, modelspec.prediction_type)"),
+        (header(metadata={SPEC: "flow"}), "v", "give --objective=flow"),
+        (header(metadata=EPSILON), "flow", "give --objective=epsilon"),
+        (header("v_pred", "ztsnr"), "flow", "give --objective=v"),
+        (header("edm_mean"), "flow", "give another base model"),
+    ],
+)
+def test_flow_is_another_prediction(made, wanted, says):
+    with pytest.raises(UserError) as error:
+        prediction.check(made, wanted, False, change=False)
+    assert says in str(error.value)
+    assert prediction.check(made, wanted, False, change=True)
+
+
+def test_flow_goes_on_from_flow_and_from_what_is_not_marked():
+    for made in (header(), header(metadata={SPEC: "flow"})):
+        assert prediction.check(made, "flow", False, change=False) == []
 
 
 def test_a_schedule_that_is_new_to_the_file_is_told():
-    (note,) = prediction.check(header("v_pred"), True, True, change=False)
+    (note,) = prediction.check(header("v_pred"), "v", True, change=False)
     assert "without ztsnr" in note
 
 

@@ -39,6 +39,19 @@ def test_another_family_or_prediction_is_refused(tmp_path):
     base_model.check_args(args(path, change_prediction=True), "sdxl")
 
 
+def test_flow_is_known_by_the_metadata(tmp_path):
+    path = write(tmp_path / "a.safetensors", metadata={"modelspec.prediction_type": "flow"})
+    flow = {"extensions": "objective", "objective": "flow"}
+    base_model.check_args(args(path, **flow), "sdxl")
+    for given in ({}, flow | {"objective": "v"}):
+        with pytest.raises(UserError, match="predicts flow .* give --objective=flow"):
+            base_model.check_args(args(path, **given), "sdxl")
+    noise = write(tmp_path / "b.safetensors", metadata={"modelspec.prediction_type": "epsilon"})
+    with pytest.raises(UserError, match="give --objective=epsilon"):
+        base_model.check_args(args(noise, **flow), "sdxl")
+    base_model.check_args(args(noise, change_prediction=True, **flow), "sdxl")
+
+
 @pytest.mark.parametrize("prefix", ["", "first_stage_model."])
 def test_another_autoencoder(tmp_path, prefix):
     whole = prefixed(prefix, vae_shapes(32))
