@@ -44,6 +44,8 @@ class Places(Protocol):
 
     def shapes(self, optimizer_steps: int, micro_steps: int) -> list[list[int]]: ...
 
+    def drawn(self, optimizer_steps: int, micro_step: int, process: int) -> int: ...
+
 
 @dataclass
 class Position:

@@ -15,7 +15,7 @@ GPUS=${GPUS:-4}          # processes, one a GPU; GPUS=2 make train … overrides
 
 flags=(
   # plugins: nothing runs that is not listed; each plugin's own flags follow
-  --extensions=unet_percent,dual_tag,token_chunks,bf16_updates,recompute,resume_at_step,save_states,on_nan,bad_sample,record_run
+  --extensions=unet_percent,dual_tag,token_chunks,timestep_draws,bf16_updates,recompute,resume_at_step,save_states,on_nan,bad_sample,record_run
   --unet_percent=71                # share of the U-Net that trains: 63, 68, 71 or 100
   --dual_tag=concat                # text of a sample: concat caption and tags, pick one, or tags only
   # --dual_tag_order=tags_first    # concat: caption_first when left out
@@ -26,6 +26,8 @@ flags=(
   # --dual_tag_drop_caption=0.1
   # --caption_dropout_rate=0.1
   --token_chunks=a1111             # texts beyond 75 tokens in chunks; upstream: cut there, as the recorded runs did
+  --timestep_draws=stratified      # an update's samples differ in their timesteps, evenly; upstream: all GPUs alike
+  # --timestep_law=logit_normal    # docs/objectives.md; objective=flow needs the plugin objective
   --bf16_updates=stochastic        # under --full_bf16 rounding to nearest, as all recorded runs did, loses most
                                    # updates at these rates; docs/optimizers.md has the figures
   --recompute=auto                 # activations: keep what the card holds, compute the rest again; or GB, all, none

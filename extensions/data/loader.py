@@ -105,6 +105,14 @@ class Places(Sampler):
         rows = self.order.batch(place, self.ahead + self.epoch * self.steps + step)
         return Place(self.epoch + 1, tuple(rows.tolist()))
 
+    def drawn(self, optimizer_steps: int, micro_step: int, process: int) -> int:
+        """Return which of the batches of its update a process sees, in the order drawn, after so many updates."""
+        place = micro_step * self.processes + process
+        if self.costs is None:
+            return place
+        step = optimizer_steps - self.ahead - self.epoch * self.steps
+        return self.deal_of(step)[place] - step * self.processes * self.accumulation
+
     def _deal_of(self, step: int) -> list[int]:
         """Return the drawn place of each batch of a step of the epoch, at its place as dealt."""
         assert self.order is not None and self.costs is not None

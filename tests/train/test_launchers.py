@@ -74,8 +74,8 @@ def test_run_number_comes_from_the_file_name(script):
 
 
 @each
-def test_a_recorded_run_keeps_the_order_of_before(script):
-    assert "data_order" not in flag_names(script)
+def test_a_recorded_run_keeps_the_order_and_the_draws_of_before(script):
+    assert not {"data_order", "timestep_draws", "objective"} & set(flag_names(script))
 
 
 @each
@@ -90,7 +90,7 @@ def test_every_run_can_be_stopped_and_goes_on(script):
     assert {"resume_at_step", "save_states", "on_nan", "record_run"} <= set(listed)
 
 
-@pytest.mark.parametrize("flag", ["unet_percent", "dual_tag", "token_chunks", "bad_sample"])
+@pytest.mark.parametrize("flag", ["unet_percent", "dual_tag", "token_chunks", "bad_sample", "timestep_draws"])
 @each
 def test_a_plugin_is_listed_where_its_flag_is_given(script, flag):
     listed = re.search(r"--extensions=(\S+)", code(script))[1].split(",")
