@@ -40,6 +40,8 @@ def objective_of(found: Found) -> tuple[Objective, list[str]]:
     """
     header, flags = found.header, found.flags
     said = prediction.marked(header)
+    if said == prediction.FLOW:
+        raise UserError(f"{found.path} predicts flow, and exports are of noise or v alone; hand it on as it is")
     if said not in (None, prediction.V, prediction.EPSILON):
         raise UserError(
             f"{found.path} predicts {shortened(said)}, neither noise nor v; give a checkpoint of a run here"

@@ -51,6 +51,9 @@ class Case:
 
 
 CHUNKED = "dual_tag,token_chunks,resume_at_step,save_states,on_nan,record_run"  # the launchers of SD2 have no chunks
+LEARNING = "dual_tag,objective,timestep_draws,resume_at_step,save_states,on_nan,record_run"
+OF_SDXL = ("unet_percent", "token_chunks")  # flags of plugins that these rows do not list
+OF_V = ("v_parameterization", "zero_terminal_snr", "min_snr_gamma")
 CASES = (
     Case("plain 100 %, no plugins", "24120801", ("extensions", "dual_tag")),
     Case("71 %, dual tags, chunks, GA 4, TE rates", "25022601"),
@@ -58,7 +61,37 @@ CASES = (
     Case("U-Net only", "24121401"),
     Case("SD2, v-prediction, min-SNR, and chunks", "24122001", (), (("extensions", CHUNKED), ("dual_tag", "concat"))),
     Case("AdaFactor, relative step", "25031502"),
-)
+    Case("noise, logit-normal law, stratified", "24121401", (), (
+        ("extensions", LEARNING), ("objective", "epsilon"), ("timestep_draws", "stratified"),
+        ("timestep_law", "logit_normal"), ("timestep_mean", "-0.2"),
+    )),
+    Case("noise, debiased, a law from the trainer's stream", "24121401", (), (
+        ("extensions", f"loss_weights,{LEARNING}"), ("objective", "epsilon"), ("timestep_draws", "upstream"),
+        ("timestep_law", "cosmap"), ("loss_weight", "debiased"),
+    )),
+    Case("v, zero terminal SNR, the paper's min-SNR, GA 4", "25022601", OF_SDXL, (
+        ("extensions", f"loss_weights,{LEARNING}"), ("objective", "v"), ("zero_terminal_snr",),
+        ("loss_weight", "min_snr"),
+    )),
+    Case("v, pseudo-Huber, shift by resolution", "24121401", (), (
+        ("extensions", f"loss_weights,{LEARNING}"), ("objective", "v"), ("timestep_shift", "resolution"),
+        ("loss_huber", "0.5"),
+    )),
+    Case("flow, shift 3, independent, GA 4", "25022601", OF_SDXL, (
+        ("extensions", LEARNING), ("objective", "flow"), ("timestep_draws", "independent"), ("timestep_shift", "3"),
+    )),
+    Case("flow, learned weights, GA 4", "25022601", OF_SDXL, (
+        ("extensions", f"loss_weights,{LEARNING}"), ("objective", "flow"), ("loss_weight", "edm2"),
+    )),
+    Case("SD2, v, zero terminal SNR, min-SNR as upstream's", "24122001", OF_V, (
+        ("extensions", f"loss_weights,{LEARNING}"), ("objective", "v"), ("zero_terminal_snr",),
+        ("loss_weight", "min_snr"), ("loss_weight_snr", "upstream"),
+    )),
+    Case("SD2, flow, beta law, stratified", "24122001", OF_V, (
+        ("extensions", LEARNING), ("objective", "flow"), ("timestep_law", "beta"), ("timestep_alpha", "2"),
+        ("timestep_beta", "1.5"),
+    )),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

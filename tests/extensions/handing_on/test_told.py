@@ -48,8 +48,11 @@ def test_what_nobody_says_is_told_or_refused():
     assert objective == V and "nothing says whether" in notes[0]
     with pytest.raises(UserError, match="does not say whether it predicts noise or v"):
         told.objective_of(found("sd2"))
-    for of in (found(marks=["edm_mean"]), found(metadata={SPEC: "flow"})):
-        with pytest.raises(UserError, match="neither noise nor v"):
+    for of, says in (
+        (found(marks=["edm_mean"]), "neither noise nor v"),
+        (found(metadata={SPEC: "flow"}), "as it is"),
+    ):
+        with pytest.raises(UserError, match=says):
             told.objective_of(of)
 
 
