@@ -1,1 +1,1 @@
-"""Averages of weights over a run, and what can be made of them after it."""
+"""Averages of weights over a run, what can be made of them after it, and blends of checkpoints."""

@@ -79,11 +79,17 @@ class Tensors:
         """Read one tensor, flat. ValueError where the file ends before it."""
         entry = self.header.entries[name]
         first, end = entry["data_offsets"]
-        content = bytearray(end - first)
-        self.file.seek(self.start + first)
+        return self.part(name, 0, (end - first) // DTYPES[entry["dtype"]].itemsize)
+
+    def part(self, name: str, first: int, count: int) -> torch.Tensor:
+        """Read `count` elements of a tensor from `first` on, flat. ValueError where the file ends before them."""
+        entry = self.header.entries[name]
+        dtype = DTYPES[entry["dtype"]]
+        content = bytearray(count * dtype.itemsize)
+        self.file.seek(self.start + entry["data_offsets"][0] + first * dtype.itemsize)
         if self.file.readinto(content) != len(content):
             raise ValueError(f"{name} is cut short")
-        return torch.frombuffer(content, dtype=DTYPES[entry["dtype"]]) if content else torch.empty(0)
+        return torch.frombuffer(content, dtype=dtype) if content else torch.empty(0)
 
 
 def raw(tensor: torch.Tensor) -> memoryview:

@@ -1,4 +1,4 @@
-"""Hands a run's model on: `python -m extensions.handing_on export|upload …` (make export, make upload).
+"""Hands a run's model on: `python -m extensions.handing_on export|upload|blend …` (make export, …).
 
 A verb is a module of this room: `arguments` adds its words to a parser, `act` does it and returns the exit code.
 """
@@ -12,6 +12,7 @@ from extensions.base.reporting import exit_code_of
 VERBS = {
     "export": "a checkpoint as one file or as a folder of diffusers",
     "upload": "an export to a hub; without REALLY=1 it says what would be uploaded",
+    "blend": "two checkpoints, or the difference of two added to a third, as a new one",
 }
 
 

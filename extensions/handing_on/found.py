@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,11 +13,11 @@ from extensions.base.paths import LAUNCHERS
 from extensions.launch import asked
 from extensions.logbook import header as launcher
 from extensions.logbook import registry
+from extensions.model import folder as left
 from extensions.model.checkpoint import Header, read_header
+from extensions.model.folder import AVERAGE, RUN, STARTED, checkpoints
 from extensions.report import records
 
-STEPS, STARTED, RUN = "sdxl_trainer.optimizer_steps", "sdxl_trainer.started", "sdxl_trainer.run"
-AVERAGE = "sdxl_trainer.average"  # in the metadata of averaged weights: their name
 BETWEEN = ".ema-"  # a checkpoint's name and its average's
 PREFERRED = "0.10"  # of several averages beside a checkpoint, for EMA=1: the longer one that is always tracked
 
@@ -44,8 +43,7 @@ class Found:
     @property
     def steps(self) -> int | None:
         """The optimizer step of the checkpoint; None where it does not say."""
-        said = self.header.metadata.get(STEPS, "")
-        return int(said) if re.fullmatch(r"\d{1,18}", said) else None
+        return left.steps(self.header)
 
     @property
     def average(self) -> str:
@@ -109,6 +107,11 @@ def outputs(run: str, known: list[Manifest]) -> list[Path]:
     return list(dict.fromkeys([*recorded, *here] if "/" in run else [*here, *recorded]))
 
 
+def folders_of(number: str) -> list[Path]:
+    """Return the folders where a run's checkpoints may be, by its number. UserError for a run that nobody knows."""
+    return outputs(number, recorded(number))
+
+
 def launchers_output(number: str) -> Path | None:
     """Return where a run's launcher writes on this machine; None without a launcher."""
     path = LAUNCHERS / f"{number}.sh"
@@ -119,27 +122,10 @@ def launchers_output(number: str) -> Path | None:
 
 def last(folders: list[Path], run: str) -> Header:
     """Return the header of the newest checkpoint of the first folder that has one. UserError where none has."""
-    for folder in folders:
-        found = [header for header in map(read_header, checkpoints(folder)) if AVERAGE not in header.metadata]
-        if found:
-            return max(found, key=place)
+    if found := left.last(folders):
+        return found
     where = " and ".join(paths.shown(folder) for folder in folders) or "any folder that is known"
     raise UserError(f"run {run} has left no checkpoint in {where}; give CHECKPOINT=, or let OUTPUT= name its disk")
-
-
-def place(header: Header) -> tuple[str, int, int]:
-    """Sort checkpoints by the launch that made them, their optimizer step and their time."""
-    steps = header.metadata.get(STEPS, "")
-    of_step = int(steps) if re.fullmatch(r"\d{1,18}", steps) else 0
-    return header.metadata.get(STARTED, ""), of_step, header.path.stat().st_mtime_ns
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """Return the safetensors files of a folder; none where it cannot be read."""
-    try:
-        return sorted(path for path in folder.glob("*.safetensors") if not path.name.startswith("."))
-    except OSError:
-        return []
 
 
 def record_of(header: Header, known: list[Manifest]) -> Manifest | None:

@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from extensions.averages import posthoc
 from extensions.base import paths
 from extensions.base.errors import UserError
 from extensions.handing_on import export, found
+from extensions.model import folder as of_folder
 from tests.helpers import run_folders
 from tests.helpers.averaging import averaged_run, save
 from tests.helpers.exporting import wish
@@ -27,7 +27,7 @@ def logs(tmp_path, monkeypatch):
 def leave(folder, name: str, steps: int, started: str, run: str = RUN, **metadata):
     """A checkpoint, as far as it is looked at here."""
     folder.mkdir(parents=True, exist_ok=True)
-    said = {found.RUN: run, found.STARTED: started, found.STEPS: str(steps), **metadata}
+    said = {of_folder.RUN: run, of_folder.STARTED: started, of_folder.STEPS: str(steps), **metadata}
     save_file({"x": torch.zeros(1)}, folder / f"{name}.safetensors", said)
 
 
@@ -37,18 +37,13 @@ def launched(logs, number: int, run: str = RUN, **record) -> str:
     return found.records.read_launch(folder).record.started
 
 
-def test_names_are_those_that_averages_have():
-    assert (found.STEPS, found.AVERAGE) == (posthoc.STEPS, posthoc.PREFIX)
-    assert posthoc.suffix("0.10") == f"{found.BETWEEN}0.10"
-
-
 def test_the_last_is_of_the_last_launch_and_step_whatever_the_times_of_files_say(logs, tmp_path):
     output = tmp_path / "output" / f"model_out_{RUN}"
     first, second = launched(logs, 1), launched(logs, 2, flags={"v_parameterization": True})
     leave(output, "at-step00000900", 900, first)  # of a launch that was begun anew
     leave(output, "at-step00000100", 100, second)
     leave(output, "last", 200, second)
-    leave(output, "last.ema-0.10", 200, second, **{found.AVERAGE: "0.10"})
+    leave(output, "last.ema-0.10", 200, second, **{of_folder.AVERAGE: "0.10"})
     (output / "broken.txt").write_text("x")
     os.utime(output / "at-step00000900.safetensors")
     for run in (RUN, f"model_out_{RUN}", str(logs / RUN), str(output)):

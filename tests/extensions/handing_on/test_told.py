@@ -7,9 +7,10 @@ import pytest
 from extensions.base.errors import UserError
 from extensions.base.manifest import Manifest
 from extensions.handing_on import told
-from extensions.handing_on.found import AVERAGE, RUN, STEPS, Found
+from extensions.handing_on.found import Found
 from extensions.handing_on.told import Objective
 from extensions.model.checkpoint import Header
+from extensions.model.folder import AVERAGE, RUN, STEPS
 from tests.helpers import checkpoint_files
 
 SPEC = "modelspec.prediction_type"
