@@ -33,7 +33,8 @@ flags=(
   --recompute=auto                 # activations: keep what the card holds, compute the rest again; or GB, all, none
   --bad_sample=stop                # at corrupt latents; skip trains another image instead, from the start or on a resume
   # model: SD2 adds --v2 --v_parameterization --zero_terminal_snr --min_snr_gamma=5
-  --pretrained_model_name_or_path="$BASE_255C"  # a segment: "$OUTPUT/model_out_$PARENT/at-step00010000.safetensors"
+  --pretrained_model_name_or_path="$BASE_255C"  # a segment: "$OUTPUT/model_out_$PARENT/at-step00010000.safetensors";
+                                   # a blend, made by the first launch: "blend(base, 25022601, 0.5)"; docs/blends.md
   --tokenizer_cache_dir="$TOKENIZERS"
   # data
   --dataset_class=extensions.data.dataset.LatentsDataset

@@ -13,6 +13,7 @@ from extensions.model.folder import AVERAGE
 
 DTYPES = {"fp16": "F16", "bf16": "BF16", "fp32": "F32"}  # by the name that a person gives
 READ = ("F64", "F32", "F16", "BF16")
+WIDEST = "widest"  # a dtype that holds what each parent does
 V_ZERO_SNR = "v,ztsnr"
 PREDICTS = (prediction.EPSILON, prediction.V, V_ZERO_SNR)
 EXAMPLES = 3  # tensors named in a line
@@ -40,8 +41,8 @@ class Layout:
 def layout(parents: Sequence[Header], dtype: str = "", predicts: str = "") -> Layout:
     """Return what a blend of these checkpoints holds. UserError where they do not fit together.
 
-    dtype: one of DTYPES for all tensors, "" for that of the parents. predicts: one of PREDICTS, what the blend is
-    marked for; "" for what all parents say.
+    dtype: one of DTYPES for all tensors, WIDEST, or "" for that of the parents, which then must be one. predicts: one
+    of PREDICTS, what the blend is marked for; "" for what all parents say.
     """
     first, *others = parents
     family = first.family
@@ -87,10 +88,12 @@ def dtype_of(name: str, parents: Sequence[Header], dtype: str) -> str:
     if odd := [each for each in found if each not in READ]:
         where = next(each.path for each in parents if each.dtypes[name] in odd)
         raise UserError(f"{where}: tensor {shortened(name)} is in {odd[0]}, of which no blend is made; convert it")
-    if len(found) > 1 and not dtype:
+    if dtype == WIDEST or not dtype and len(found) == 1:
+        return found[0] if len(found) == 1 else "F64" if "F64" in found else "F32"
+    if not dtype:
         each = " and ".join(f"{one.path} in {one.dtypes[name]}" for one in parents)
         raise UserError(f"tensor {shortened(name)} is in different dtypes: {each}; make blend takes DTYPE=fp16")
-    return DTYPES[dtype] if dtype else found[0]
+    return DTYPES[dtype]
 
 
 def marked(parents: Sequence[Header], predicts: str) -> tuple[tuple[str, ...], dict[str, str]]:

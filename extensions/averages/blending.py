@@ -23,6 +23,7 @@ from extensions.base.progress import progress
 from extensions.base.reporting import exit_code_of
 from extensions.base.saving import replacing, require_room, writing
 from extensions.model.checkpoint import read_header, shortened
+from extensions.model.untrained import mapped
 
 HEADER = 4 << 20  # bytes, more than names and metadata take
 
@@ -49,6 +50,17 @@ class Open:
             return self.tensors.part(name, first, count)
         except ValueError as error:
             raise UserError(f"{self.path} has changed while it was read ({error}); give the command again") from None
+
+
+def reader(paths: Sequence[Path], factors: Sequence[float], laid: Layout) -> Callable[[str], torch.Tensor]:
+    """Return a function that gives a tensor of a blend by name, as its file would have it; nothing is written."""
+    sources = [mapped(path) for path in paths]
+
+    def read(name: str) -> torch.Tensor:
+        shape, dtype = laid.tensors[name]
+        return added([each[name] for each in sources], factors, files.DTYPES[dtype]).view(shape)
+
+    return read
 
 
 def make(
@@ -139,12 +151,12 @@ def present(path: Path) -> Path:
 def main(arguments: list[str]) -> int:
     """Make the blend that standard input describes; the exit code. What a user can mend is printed as {"error": …}.
 
-    {"out", "temporary", "paths", "factors", "predicts", "metadata"}: as `make` and `alike.layout` take them.
+    {"out", "temporary", "paths", "factors", "dtype", "predicts", "metadata"}: as `make` and `alike.layout` take them.
     """
     job = json.load(sys.stdin)
     sources = [Path(path) for path in job["paths"]]
     try:
-        laid = alike.layout([read_header(path) for path in sources], predicts=job["predicts"])
+        laid = alike.layout([read_header(path) for path in sources], job["dtype"], job["predicts"])
         make(Path(job["out"]), sources, job["factors"], laid, job["metadata"], Path(job["temporary"]))
     except UserError as error:
         print(json.dumps({"error": str(error)}))

@@ -22,8 +22,9 @@ class Manifest:
     started, ended: UTC, ISO 8601; ended and exit_code are None while it runs. parent: the run whose state or
     checkpoint it began with. extensions: the plugins, in order. processes: of the whole run. ramdisk: {flag: the file
     on its disk}. hardware: cores, memory in bytes, names of GPUs. base_model, metadata: path, bytes and sha256 of the
-    file. trainable_parameters: by model; images, data_fingerprint: of the data set. They are known once the run has
-    begun. checkpoints: {name: {"bytes", "sha256"}} of the files that the launch has left.
+    file; a base that is a blend has its recipe besides, "blend". trainable_parameters: by model; images,
+    data_fingerprint: of the data set. They are known once the run has begun. checkpoints: {name: {"bytes", "sha256"}}
+    of the files that the launch has left.
     """
 
     run: str = ""

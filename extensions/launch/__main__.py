@@ -17,6 +17,7 @@ from extensions.base.saving import writing
 from extensions.flags import attention, contradictions, trackers
 from extensions.launch import asked as request
 from extensions.launch import (
+    blends,
     checks,
     child,
     command,
@@ -55,13 +56,13 @@ def main(arguments: list[str]) -> int:
 
 
 def prepare(asked: Asked) -> Asked:
-    """Refuse flags that cannot work together, and settle which attention it is."""
+    """Refuse flags that cannot work together, and settle which attention it is, and where a blend would be."""
     contradictions.check(asked.flags, asked.processes)
     trackers.check(asked.flags.get("log_with"))
     flags, notes = attention.settle(asked.flags, asked.cpu)
     if asked.cpu and not asked.tiny:  # CPU=1; the tiny profile has done it, and said so
         flags = tiny.with_bf16(flags)
-    return changed(asked, flags=flags, notes=notes)
+    return blends.settle(changed(asked, flags=flags, notes=notes))
 
 
 def launch(asked: Asked, held: tuple[int, ...]) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from extensions.base.errors import UserError
 from extensions.base.paths import LOGS
-from extensions.launch import gpus, machines, numa
+from extensions.launch import blends, gpus, machines, numa
 from extensions.launch.stages import Asked, Resolved
 from extensions.model import prediction
 from extensions.resume import states
@@ -42,8 +42,13 @@ def check(asked: Resolved) -> list[str]:
     UserError for the first that fails.
     """
     for flag in PATH_VARIABLES:
-        require_path(asked, flag)
-    notes = base_model.check(
+        if not (asked.blend and flag == blends.FLAG):
+            require_path(asked, flag)
+    notes = []
+    if asked.blend:  # minutes of reading: once nothing else is in the way
+        require_machine(asked)
+        notes += blends.ensure(asked)
+    notes += base_model.check(
         asked.path("pretrained_model_name_or_path"),
         asked.settings,
         change=prediction.CHANGE in asked.flags,
@@ -51,10 +56,15 @@ def check(asked: Resolved) -> list[str]:
     if "vae" in asked.flags:
         base_model.vae_header(asked.path("vae"))
     require_tokenizers(asked)
+    require_machine(asked)
+    return notes
+
+
+def require_machine(asked: Resolved) -> None:
+    """Require the GPUs, room for the record, and an output folder."""
     require_gpus(asked)
     require_logs()
     require_output(asked)
-    return notes
 
 
 def require_logs() -> None:

@@ -14,12 +14,15 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
+from extensions.averages import parents
 from extensions.base import digests, manifest, secrets
+from extensions.base.errors import UserError
 from extensions.base.manifest import Manifest
 from extensions.base.paths import LOGS, ROOT, RUNTIME
 from extensions.base.saving import write_text
 from extensions.launch import gpus, trainer
 from extensions.launch.stages import Asked, Started
+from extensions.model.checkpoint import read_header
 from extensions.upstream import git
 
 PACKAGES = (
@@ -94,7 +97,7 @@ def write_manifest(started: Started) -> None:
         packages=versions(),
         hardware=hardware(staged.cpu),
         # Of the metadata, RAMDISK=1 has staged the index alone.
-        base_model=fingerprint(staged.source("pretrained_model_name_or_path")),
+        base_model=base_model(staged.source("pretrained_model_name_or_path")),
         metadata=fingerprint(staged.source("in_json")),
     )
     manifest.write(started.folder, record)
@@ -153,6 +156,14 @@ def fingerprint(path: Path) -> dict:
         with suppress(OSError):  # a hash that is not kept is made again
             write_text(cache, json.dumps(known, indent=1))
     return {"path": str(path), "bytes": facts.st_size, "sha256": known[key]}
+
+
+def base_model(path: Path) -> dict:
+    """Return the fingerprint of the base model, and its recipe where it is a blend."""
+    recipe = None
+    with suppress(UserError):  # what is no checkpoint has been refused
+        recipe = parents.recipe_in(read_header(path))
+    return fingerprint(path) | ({"blend": recipe} if recipe else {})
 
 
 def kept_hashes(cache: Path) -> dict:

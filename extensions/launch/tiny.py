@@ -7,10 +7,12 @@ from pathlib import Path
 
 from extensions import manager
 from extensions.base.paths import STANDIN_DATASETS, STANDIN_MODELS
-from extensions.flags import attention
+from extensions.flags import attention, blend
 from extensions.flags.words import Flags
 from extensions.launch import numa, processor
 from extensions.launch.stages import Asked, changed
+from extensions.model import folder
+from extensions.model.checkpoint import Header, read_header
 
 # One unit of a production run (the interval of its saves and segment borders) becomes one tiny step:
 # 778k optimizer steps become 78, and every segment keeps its place in the whole.
@@ -89,6 +91,8 @@ def scaled(steps: int) -> int:
 def replaced_base(asked: Asked, flags: Flags, ready: dict[str, Path]) -> tuple[Flags, list[str]]:
     """Choose the stand-in base model; for a segment, its parent's checkpoint if that has run, else a note."""
     wanted, name = asked.path("pretrained_model_name_or_path"), "pretrained_model_name_or_path"
+    if blend.is_blend(asked.flags.get(name)):
+        return replaced_parents(asked, flags, ready["sd2" if "v2" in flags else "sdxl"])
     notes: list[str] = []
     if asked.parent:
         checkpoint = wanted.with_name(f"at-step{flags.number('initial_step'):08d}.safetensors")
@@ -98,6 +102,31 @@ def replaced_base(asked: Asked, flags: Flags, ready: dict[str, Path]) -> tuple[F
             f"tiny: parent {asked.parent} has left no {checkpoint.name} yet; starting from the stand-in base"
         )
     return flags.with_(name, ready["sd2" if "v2" in flags else "sdxl"]), notes
+
+
+def replaced_parents(asked: Asked, flags: Flags, standin: Path) -> tuple[Flags, list[str]]:
+    """Choose the parents of a blend: runs that have left a stand-in, and the stand-in base for all others."""
+    name = "pretrained_model_name_or_path"
+    wanted = blend.of_text(flags.get(name) or "", f"--{name}")
+    names, notes = [], []
+    for parent in wanted.names:
+        run, step = blend.run_of(parent) or ("", None)
+        found = folder.last([asked.output.with_name(f"model_out_{run}")], step and scaled(step)) if run else None
+        if found and is_standin(found, standin):
+            names.append(run if step is None else f"{run}@{scaled(step)}")
+            continue
+        names.append(parent if parent == blend.BASE else str(standin))
+        if run:
+            notes.append(f"tiny: run {run} has left no stand-in here; the stand-in base takes its place in the blend")
+    if not any(map(blend.run_of, names)):
+        names = [str(standin)] * len(names)
+    return flags.with_(name, blend.Blend(tuple(names), wanted.ratio).text), notes
+
+
+def is_standin(header: Header, standin: Path) -> bool:
+    """Tell whether a checkpoint is of a stand-in's size: the same folder may hold the run at full size."""
+    shapes = read_header(standin).shapes
+    return all(shapes.get(name, shape) == shape for name, shape in header.shapes.items())
 
 
 def described(before: dict, after: dict) -> list[str]:

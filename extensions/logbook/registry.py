@@ -12,7 +12,7 @@ from pathlib import Path
 
 from extensions.base.errors import UserError
 from extensions.base.paths import LAUNCHERS
-from extensions.flags import settings
+from extensions.flags import blend, settings
 from extensions.flags.settings import UNET, Settings
 from extensions.launch import asked as request
 from extensions.launch.stages import Asked
@@ -31,7 +31,7 @@ SECONDS = 20
 class Run:
     """One run. Steps are optimizer steps; `steps` is the whole schedule's, None where the images are unknown.
 
-    base, data: aliases of the logbook (a segment has its first ancestor's base), else the path's own name.
+    base, data: aliases of the logbook (a segment has its first ancestor's base), else the path's name, or a blend.
     unet_percent: share of the U-Net that trains, as named (63, 68, 71, 100). tte: on, off or only. lr_te: None when
     the text encoders stay as they are. batch_size: images a micro-step. ga: micro-steps an optimizer step. flags:
     name to value; True for a switch, a list for several values.
@@ -142,7 +142,7 @@ def run_of(facts: Asked, head: header.Header) -> Run:
         run=facts.run,
         session=head.session,
         script=facts.script,
-        base=BASES.get(base, Path(base).name),
+        base=base if blend.is_blend(base) else BASES.get(base, Path(base).name),
         data=data,
         gpus=facts.processes,
         unet_percent=made.unet_percent,

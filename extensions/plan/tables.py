@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from extensions.flags import blend
+from extensions.launch import blends
 from extensions.launch.stages import SD_SCRIPTS, Asked
 from extensions.logbook import registry, steps, tables
 from extensions.model.recomputation import AUTO, MARGIN
@@ -34,6 +36,9 @@ def show(name: str, environment: dict[str, str], check: Callable[[Asked], None])
     check(planned.asked)
     print(f"model_out_{planned.run.run}: {planned.head.words}\n")
     unread(planned)
+    base = planned.asked.flags.get(blends.FLAG)
+    if blend.is_blend(base):
+        print(f"base: {blend.of_text(base, f'--{blends.FLAG}').text}, which the first launch makes\n")
     counts = show_counts(planned)
     show_parameters(models)
     show_memory(planned, memory, card, whose)

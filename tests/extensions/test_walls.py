@@ -42,7 +42,7 @@ FLOORS = {
     "standins": THIRD,
     "reference": FOURTH,
     "upstream": FOURTH,
-    "launch": FIFTH - {"plugins"},
+    "launch": FIFTH - {"plugins"} | {"averages"},
     "logbook": {"launch", "flags", "resume", "base"},
     "plan": FIFTH | {"launch", "logbook", "evaluation"},
     "report": FIFTH | {"launch", "logbook", "plan", "averages", "evaluation"},

@@ -69,6 +69,12 @@ def test_a_dtype_is_given_for_all(two):
     assert {dtype for _, dtype in laid.tensors.values()} == {"F32"}
 
 
+@pytest.mark.parametrize(("other", "wide"), [("F16", "F16"), ("BF16", "F32"), ("F32", "F32"), ("F64", "F64")])
+def test_the_widest_dtype_holds_what_each_parent_does(two, other, wide):
+    laid = alike.layout(two(default=other), alike.WIDEST)
+    assert {dtype for _, dtype in laid.tensors.values()} == {wide}
+
+
 V, EPS = {SPEC: "v"}, {SPEC: "epsilon"}
 BOTH = prediction.MARKS
 

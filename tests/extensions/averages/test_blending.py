@@ -179,7 +179,7 @@ def test_sdxl_at_full_size_within_two_gigabytes(tmp_path, count):
     paths = [random_file(tmp_path / f"{number}.safetensors", number) for number in range(count)]
     job = {
         "out": str(tmp_path / "out.safetensors"), "temporary": str(tmp_path / "part.safetensors"),
-        "paths": list(map(str, paths)), "factors": factors(0.5, count), "predicts": "", "metadata": {},
+        "paths": list(map(str, paths)), "factors": factors(0.5, count), "dtype": "", "predicts": "", "metadata": {},
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", MEASURED], input=json.dumps(job), capture_output=True, text=True, check=False

@@ -221,3 +221,12 @@ def test_attention_is_that_of_a_launch():
     assert "sdpa" in flags and "xformers" not in flags
     with pytest.raises(UserError, match="--mem_eff_attn and --sdpa exclude each other"):
         plan.read("25022601", {"ARGS": "--sdpa --mem_eff_attn"})
+
+
+def test_a_blend_is_named_and_not_made(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("OUTPUT", str(tmp_path))
+    words = '--pretrained_model_name_or_path="blend(base, 25022501,0.50)"'
+    assert "base: blend(base, 25022501, 0.5), which the first launch makes" in told(capsys, "25022601", ARGS=words)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UserError, match="is no blend; give blend"):
+        told(capsys, "25022601", ARGS="--pretrained_model_name_or_path=blend(x)")
