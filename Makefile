@@ -25,7 +25,7 @@ endif
 # PYTHON=python3: that Python has what is needed, and nothing is installed.
 CHECKING := $(if $(filter override,$(origin PYTHON)),,$(INSTALLED))
 
-.PHONY: help setup latents index check-data pack train batch chain tricks kills runs show diff plan plan-check ema blend parity proof \
+.PHONY: help setup latents index check-data pack train batch chain tricks kills runs show diff plan plan-check ema blend scan parity proof \
 	patched check-patches diff-upstream save-patches port-patches report compare watch card verify audit export upload lint test test-all lock ramdisk-clean clean gpu-check
 
 help:
@@ -81,6 +81,9 @@ export: $(INSTALLED) ## RUN=25022601 [FORMAT=safetensors|diffusers] [DTYPE=fp16|
 blend: $(INSTALLED) ## A=base B=25022601 RATIO=0.5 OUT=x.safetensors [C=…] [DTYPE=fp16] [PREDICTS=epsilon|v]: (1 - RATIO) A + RATIO B, or A + RATIO (B - C)
 	@"$$PYTHON" -m extensions.handing_on blend --a="$${A-}" --b="$${B-}" --c="$${C-}" --ratio="$${RATIO-}" --out="$${OUT-}" \
 	  --dtype="$${DTYPE-}" --predicts="$${PREDICTS-}"
+
+scan: $(INSTALLED) ## RUN=25022601 [RATIOS=0:1:0.1] [A=base B=…] [ARGS="--flag=x"] [OUT=folder]: validation and samples along the line from A to B; which ratio beats both ends
+	@"$$PYTHON" -m extensions.handing_on scan --ratios="$${RATIOS-}" --a="$${A-}" --b="$${B-}" --out="$${OUT-}" -- "$${RUN-}"
 
 upload: $(INSTALLED) ## RUN=25022601 REPO=user/name [FILE=… | FOLDER=…] [PRIVATE=1] [REALLY=1]: an export to the hub; says what it would do, and does it with REALLY=1
 	@"$$PYTHON" -m extensions.handing_on upload --repo="$${REPO-}" --file="$${FILE-}" --folder="$${FOLDER-}" \

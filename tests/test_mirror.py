@@ -33,6 +33,7 @@ COVERED = {
     "handing_on/licences": "handing_on/test_card.py",
     "handing_on/pictures": "handing_on/test_card.py",
     "handing_on/subject": "handing_on/test_card.py",
+    "handing_on/looking": "../end_to_end/test_blends_run.py",
     "handing_on/loaded": "handing_on/test_export.py",
     "handing_on/stored": "handing_on/test_export.py",
     "launch/__main__": "../end_to_end/test_tiny_run.py",

@@ -13,6 +13,7 @@ VERBS = {
     "export": "a checkpoint as one file or as a folder of diffusers",
     "upload": "an export to a hub; without REALLY=1 it says what would be uploaded",
     "blend": "two checkpoints, or the difference of two added to a third, as a new one",
+    "scan": "the blends of a run's base and its end: which one beats both on held-out images",
 }
 
 

@@ -1,5 +1,7 @@
 """Shows the samples and texts that an optimizer step of a run saw, or will see (make batch)."""
 
+from argparse import Namespace
+
 from rich.console import Console
 from rich.table import Table
 
@@ -55,18 +57,25 @@ def require_within(asked: Asked, places: Places) -> None:
 def opened(asked: Asked):
     """Open the run's data set, its flags read as the reference trainer reads them: they are sd-scripts' own."""
     from extensions.data.dataset import LatentsDataset
+
+    args = parsed(asked)
+    plugins = manager.current()
+    if (owner := manager.owner_of_flag("initial_step")) not in plugins.names:
+        raise UserError(f"train/{asked.run}.sh does not list {owner}: its order is not known before it runs")
+    plugins.hook.check_arguments(args=args)
+    manager.set_args(args)
+    return LatentsDataset(None, None, None, False)
+
+
+def parsed(asked: Asked) -> Namespace:
+    """Return the run's flags as the reference trainer parses them, its plugins loaded; none has checked them yet."""
     from extensions.reference import flags
 
     words = asked.flags.words()
     plugins = manager.install(arguments.listed_plugins(words))
     parser = flags.parser(asked.script)
     arguments.extend(parser, plugins)
-    args, _ = parser.parse_known_args(words)
-    if (owner := manager.owner_of_flag("initial_step")) not in plugins.names:
-        raise UserError(f"train/{asked.run}.sh does not list {owner}: its order is not known before it runs")
-    plugins.hook.check_arguments(args=args)
-    manager.set_args(args)
-    return LatentsDataset(None, None, None, False)
+    return parser.parse_known_args(words)[0]
 
 
 def title(asked: Asked, places: Places, step: int) -> str:

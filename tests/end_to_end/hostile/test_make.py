@@ -50,6 +50,8 @@ VERBS = {
     "compare": "RUNS",
     "watch": "RUN",
     "export": "RUN",
+    "scan": "RUN",
+    "blend": "A",
     "upload": "REPO",
     "chain": "SESSION",
     "index": "META",
