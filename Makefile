@@ -16,6 +16,8 @@ STANDINS := .venv/.standins
 DEV := .venv/.dev
 # Names of files and texts are UTF-8, whatever the locale says.
 export PYTHONUTF8 := 1
+# Nor may a git that a library calls fetch what a partial clone lacks: of a damaged one it would have no end.
+export GIT_NO_LAZY_FETCH := 1
 export PYTHON BASE_PYTHON
 ifeq ($(value PROFILE),tiny)
 RUNNING := $(STANDINS)

@@ -1,17 +1,17 @@
 """No function is longer than 50 lines, no file than 250."""
 
 import ast
-import subprocess
 
 from extensions.base.paths import ROOT
+from extensions.upstream import git
 
 FUNCTION, FILE = 50, 250
 
 
 def sources() -> dict[str, str]:
     """{path: text} of the project's own Python files; upstream's are not listed, being a submodule."""
-    listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, check=True, capture_output=True, text=True)
-    return {name: (ROOT / name).read_text(encoding="utf-8") for name in listed.stdout.splitlines()}
+    names = git.output(ROOT, "ls-files", "*.py").splitlines()
+    return {name: (ROOT / name).read_text(encoding="utf-8") for name in names}
 
 
 def test_files_are_short():

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +27,7 @@ from extensions.base.errors import UserError
 from extensions.base.paths import ROOT, RUNTIME
 from extensions.base.reporting import exit_code_of
 from extensions.base.saving import write_text
+from extensions.upstream import git
 
 VERSION = 1  # of the JSON
 ROOM = {True: 10**9, False: 55 * 10**9}  # bytes: the model, two states, another one, a checkpoint
@@ -85,9 +85,7 @@ def one(worker: Worker, stage: Stage, asked: argparse.Namespace, began: float) -
 
 def head(asked: argparse.Namespace, began: float) -> dict:
     """The report without a stage."""
-    commit = subprocess.run(
-        ["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip() if shutil.which("git") else ""  # fmt: skip
+    commit = git.run(ROOT, "rev-parse", "HEAD").stdout.strip() if shutil.which("git") else ""
     return {
         "benchmark": "benchmarks.gpu", "version": VERSION, "device": asked.device, "size": asked.size,
         "began": datetime.fromtimestamp(began, timezone.utc).isoformat(timespec="seconds"), "commit": commit,

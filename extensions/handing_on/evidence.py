@@ -18,7 +18,7 @@ from extensions.data.index.reader import Index
 from extensions.launch import gpus, run_folder
 from extensions.launch.stages import SD_SCRIPTS
 from extensions.report.planned import words_of
-from extensions.upstream import git, submodule, tree
+from extensions.upstream import git, reading, submodule, tree
 
 SAME, DIFFERS, GONE, NOT_RECORDED = "same", "differs", "gone", "not recorded"
 LARGE = 1 << 30  # bytes; from here on a digest takes long enough to say so
@@ -99,7 +99,7 @@ def sd_scripts(recorded: str | None) -> str | None:
     if not recorded or recorded == pin:
         return pin
     try:
-        return recorded if submodule.has_commit(submodule.SUBMODULE, recorded) else pin
+        return recorded if reading.has_commit(submodule.SUBMODULE, recorded) else pin
     except UserError:
         return pin
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import typer
 
 from extensions.base.errors import UserError
-from extensions.base.paths import PATCHED, PATCHES, RUNTIME
+from extensions.base.paths import PATCHED, PATCHES, ROOT, RUNTIME
 from extensions.base.reporting import exit_with
-from extensions.upstream import git, submodule, tree
+from extensions.upstream import git, reading, submodule, tree
 
 BUDGET = 60  # added plus removed lines of upstream, over the whole series
 KINDS = ("hook", "upstream fix", "local need")
@@ -103,7 +103,9 @@ def check() -> None:
 def diff() -> None:
     """Show everything we change in upstream: the patches' sum, and the table of wrapped functions."""
     patched = tree.ensure()
-    print(git.output(patched, "diff", submodule.pin(), "HEAD"))
+    head = git.output(patched, "rev-parse", "HEAD")
+    with submodule.told_how_to_fetch(ROOT), reading.seen(patched) as folder:
+        print(git.output(folder, "diff", submodule.pin(), head))
     print("\nWrapped from outside (extensions/upstream/seams.py):")
     sys.path.insert(0, str(patched))
     from extensions.upstream import seams
@@ -115,6 +117,11 @@ def diff() -> None:
 @app.command()
 def save() -> None:
     """Write the commits of sd-scripts-runtime/patched/ back to patches/."""
+    if not (PATCHED / ".git").exists():
+        raise UserError(f"{PATCHED} is not built; run: make patched")
+    with submodule.told_how_to_fetch(ROOT):  # git would ask without end for what is damaged
+        for commit in (submodule.pin(), git.output(PATCHED, "rev-parse", "HEAD")):
+            reading.require_whole(PATCHED, commit)
     if git.output(PATCHED, "status", "--porcelain"):
         raise UserError(f"{PATCHED.name}/ has changes that are not committed; commit them there first")
     exported = tree.export(PATCHED, submodule.pin())

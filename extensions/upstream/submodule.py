@@ -7,7 +7,6 @@ keeps `git status` clean. Nothing that training needs may be missing: that is ch
 """
 
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,20 +15,10 @@ from pathlib import Path
 from extensions.base import locks
 from extensions.base.errors import UserError
 from extensions.base.paths import ROOT, SUBMODULE
-from extensions.upstream import git
+from extensions.upstream import git, reading
 
 NEEDED = ("sdxl_train.py", "fine_tune.py", "library/train_util.py", "library/sdxl_train_util.py")
-READ = (
-    "pack-objects",
-    "--stdout",
-    "-q",
-    "--missing=allow-any",
-    "--no-reuse-delta",
-    "--no-reuse-object",
-    "--window=0",
-)
-
-SECONDS = 60
+ANSWER = 6  # seconds in which a repository says that it is there: a line of text
 
 
 def pin(root: Path = ROOT) -> str:
@@ -52,51 +41,82 @@ def ensure(root: Path = ROOT) -> Path:
 
 
 def _ensure(root: Path) -> Path:
-    submodule = root / "sd-scripts"
-    wanted = pin(root)
+    submodule, wanted = root / "sd-scripts", pin(root)
+    lacking = lacks(root, wanted)
+    if lacking:
+        fetch(root, lacking)
     with told_how_to_fetch(root):
-        require_readable(submodule)
-        if is_present(submodule) and has_commit(submodule, wanted):
-            heal(submodule)
-            return submodule
-    print("fetching the sd-scripts submodule …", file=sys.stderr, flush=True)
-    require_answer(root)
-    update(root, wanted)
-    missing = [name for name in NEEDED if not (submodule / name).is_file()]
-    if missing:
-        raise UserError(f"sd-scripts/ is damaged: it has no {missing[0]}; {anew(root)}")
+        if lacking or not is_present(submodule):
+            check_out(root, wanted)
+        heal(submodule)
+        if missing := [name for name in NEEDED if not (submodule / name).is_file()]:
+            raise UserError(f"it has no {missing[0]}")
     return submodule
 
 
-def require_readable(submodule: Path) -> None:
-    """Raise UserError where there is a clone whose own commit cannot be read: no fetching mends that."""
-    if (submodule / ".git").exists():
-        git.output(submodule, "cat-file", "-e", "HEAD^{commit}")
+def cloned(root: Path) -> Path | None:
+    """Return the submodule, or where git keeps its objects while it has no work tree; None where neither is there."""
+    submodule, kept = root / "sd-scripts", root / kept_in(root)
+    return submodule if (submodule / ".git").exists() else kept if kept.exists() else None
 
 
-def update(root: Path, commit: str) -> None:
-    """Fetch the pin and check it out, without the files that the copy lacks. UserError where it cannot be had."""
-    submodule = root / "sd-scripts"
-    try:
-        done = git.fetch(root, "submodule", "update", "--init", "sd-scripts")
-    except git.NoAnswerError as error:
-        raise UserError(unfetched(str(error))) from None
-    if done.returncode == 0:
-        return
-    if not (submodule / ".git").exists():
-        raise UserError(unfetched(git.reason(done)))
-    if not has_commit(submodule, commit):  # a clone that was killed, or whose pack is damaged
-        raise UserError(f"sd-scripts/ is damaged or half cloned ({git.reason(done)}); {anew(root)}")
+def kept_in(root: Path) -> str:
+    """Return git's folder for the submodule's objects, as git names it from `root`."""
+    return git.output(root, "rev-parse", "--git-path", "modules/sd-scripts")
+
+
+def lacks(root: Path, commit: str) -> str:
+    """Return why something must be fetched, in a few words; "" where all that training needs is here.
+
+    UserError for a clone that is damaged: git would fetch for it, and keep what is damaged for ever.
+    """
+    repository = cloned(root)
+    if repository is None:
+        return "is empty"
     with told_how_to_fetch(root):
-        require_whole(submodule, commit)
-        leave_out_missing(submodule, commit)
+        reading.require_readable(repository)
+        if not reading.has_commit(repository, commit):
+            reading.require_sound(repository)
+            return f"does not hold {commit[:12]}"
+        if is_present(root / "sd-scripts"):
+            return ""
+        missing = reading.missing_paths(repository, commit)
+        if is_partial(repository) and any(path.endswith(".py") for path in missing):
+            reading.require_sound(repository)
+            return "is a partial clone, not all of it here,"
+        reading.require_whole(repository, commit)
+    return ""
 
 
-def unfetched(why: str) -> str:
+def is_partial(repository: Path) -> bool:
+    """Tell whether a repository is marked as a clone that lacks some files."""
+    config = str(reading.folder_of(repository) / "config")
+    asked = git.run(repository, "config", "--file", config, "--get-regexp", r"^remote\..*\.promisor$")
+    return asked.returncode == 0
+
+
+def fetch(root: Path, lacking: str) -> None:
+    """Fetch the submodule, whole. UserError where it cannot be had; `lacking` says what for.
+
+    What git fetches and cannot check out (a copy without its large files) is looked at afterwards.
+    """
+    try:
+        require_answer(root)
+        print("fetching the sd-scripts submodule …", file=sys.stderr, flush=True)
+        lazily = cloned(root) is not None
+        done = git.fetch(root, "submodule", "update", "--init", "sd-scripts", lazily=lazily)
+        if lazily and done.returncode == 0 and lacks(root, pin(root)):  # it leaves alone what is at its commit
+            done = git.fetch(root / "sd-scripts", "checkout", "-q", "-f", "--detach", pin(root), lazily=True)
+    except git.NoAnswerError as error:
+        raise UserError(unfetched(lacking, str(error))) from None
+    if done.returncode != 0 and (cloned(root) is None or lacks(root, pin(root))):
+        raise UserError(unfetched(lacking, git.reason(done)))
+
+
+def unfetched(lacking: str, why: str) -> str:
     """Return what is said where the submodule is not there and cannot be had."""
-    return (
-        f"sd-scripts/ is empty and could not be fetched ({why}); go online once and run: git submodule update --init"
-    )
+    cannot = f"sd-scripts/ {lacking} and could not be fetched ({why})"
+    return f"{cannot}; go online once and run: git submodule update --init"
 
 
 @contextmanager
@@ -110,66 +130,49 @@ def told_how_to_fetch(root: Path) -> Iterator[None]:
 
 def anew(root: Path) -> str:
     """Return how to fetch the submodule anew: git itself keeps a damaged clone for ever."""
-    kept = git.output(root, "rev-parse", "--git-path", "modules/sd-scripts")
-    return f"fetch it anew: rm -rf sd-scripts {shlex.quote(kept)} && git submodule update --init"
+    return f"fetch it anew: rm -rf sd-scripts {shlex.quote(kept_in(root))} && git submodule update --init"
 
 
 def require_answer(root: Path) -> None:
-    """Raise UserError where the repository neither answers nor refuses: a firewall would hold git for minutes."""
-    url = git.output(root, "config", "--file", ".gitmodules", "submodule.sd-scripts.url")
+    """Raise NoAnswerError where the repository is silent or refuses: a firewall would hold git for minutes."""
+    asked = git.run(root, "config", "submodule.sd-scripts.url")
+    url = asked.stdout.strip() or git.output(root, "config", "--file", ".gitmodules", "submodule.sd-scripts.url")
+    if url.startswith("."):  # beside this repository's own, wherever that was cloned from
+        return
     try:
-        git.fetch(root, "ls-remote", url, "HEAD", timeout=SECONDS)
+        done = git.fetch(root, "ls-remote", url, "HEAD", timeout=ANSWER)
     except git.NoAnswerError:
-        raise UserError(unfetched(f"no answer within {SECONDS} s")) from None
+        raise git.NoAnswerError(f"no answer within {ANSWER} s") from None
+    if done.returncode != 0:
+        raise git.NoAnswerError(git.reason(done))
+
+
+def check_out(root: Path, commit: str) -> None:
+    """Give the submodule its work tree, without the files that the copy lacks; nothing is fetched."""
+    submodule = root / "sd-scripts"
+    done = git.run(root, "submodule", "update", "--init", "sd-scripts")
+    if not (submodule / ".git").exists():
+        raise UserError(git.reason(done))
+    if done.returncode != 0 or not is_present(submodule):
+        reading.require_whole(submodule, commit)
+        leave_out_missing(submodule, commit)
 
 
 def heal(submodule: Path) -> None:
     """Finish a checkout that stopped at files this copy lacks (a plain `git submodule update` does)."""
     if git.output(submodule, "ls-files", "--deleted"):
         commit = git.output(submodule, "rev-parse", "HEAD")
-        require_whole(submodule, commit)
+        reading.require_whole(submodule, commit)
         leave_out_missing(submodule, commit)
-
-
-def has_commit(repository: Path, commit: str) -> bool:
-    """Tell whether the repository holds this commit."""
-    return git.run(repository, "cat-file", "-e", f"{commit}^{{commit}}").returncode == 0
-
-
-def require_whole(repository: Path, commit: str) -> list[str]:
-    """Read every file of `commit`; the paths of those that this copy does not hold, none of them a program.
-
-    UserError for what cannot be read. Before a checkout: in what is marked as a partial clone git asks for a damaged
-    object without end. To pack all anew, to nowhere, is its way to read without asking.
-    """
-    missing = missing_paths(repository, commit)
-    programs = [path for path in missing if path.endswith(".py")]
-    if programs:
-        raise UserError(f"it has no {programs[0]}")
-    listed = git.output(repository, "rev-list", "--objects", "--no-walk", "--missing=print", commit)
-    held = [line.split()[0] for line in listed.splitlines() if not line.startswith("?")]
-    read = git.run(repository, *READ, input="\n".join(held), stdout=subprocess.DEVNULL)
-    if read.returncode != 0:
-        raise UserError(git.reason(read))
-    return missing
 
 
 def leave_out_missing(tree: Path, commit: str) -> list[str]:
     """Check `commit` out in `tree` without the files that this copy does not hold; their paths."""
     git.output(tree, "config", "remote.origin.promisor", "true")
-    missing = missing_paths(tree, commit)
+    missing = reading.missing_paths(tree, commit)
     git.run(tree, "sparse-checkout", "set", "--no-cone", "--stdin", input=sparse_patterns(missing))
     git.output(tree, "checkout", "--quiet", "--force", "--detach", commit)
     return missing
-
-
-def missing_paths(repository: Path, commit: str) -> list[str]:
-    """Return files of `commit` whose content the repository does not hold."""
-    listed = git.output(repository, "rev-list", "--objects", "--no-walk", "--missing=print", commit)
-    absent = {line[1:] for line in listed.splitlines() if line.startswith("?")}
-    entries = git.output(repository, "ls-tree", "-r", commit).splitlines() if absent else []
-    split = (entry.split("\t", 1) for entry in entries)
-    return [path for facts, path in split if facts.split()[2] in absent]
 
 
 def sparse_patterns(missing: list[str]) -> str:

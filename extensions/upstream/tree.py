@@ -11,8 +11,8 @@ from pathlib import Path
 
 from extensions.base import locks
 from extensions.base.errors import UserError
-from extensions.base.paths import PATCHED, PATCHES, RUNTIME, SUBMODULE
-from extensions.upstream import git, submodule
+from extensions.base.paths import PATCHED, PATCHES, RUNTIME
+from extensions.upstream import git, reading, submodule
 
 # One context line keeps upstream's text out of our patches; the rest makes an export repeatable.
 EXPORT = (
@@ -90,10 +90,8 @@ def is_current(tree: Path, stamp: Path, wanted: str) -> bool:
 
 def resolve(source: Path, reference: str) -> str:
     """Return the commit that a tag, branch or hash means in the submodule."""
-    for candidate in (reference, f"origin/{reference}"):
-        done = git.run(source, "rev-parse", "--verify", "--quiet", f"{candidate}^{{commit}}")
-        if done.returncode == 0:
-            return done.stdout.strip()
+    if commit := reading.commit_of(source, reference, f"origin/{reference}"):
+        return commit
     raise UserError(
         f"sd-scripts has no commit {reference!r}; give a tag, branch or hash (git -C sd-scripts tag lists tags)"
     )
@@ -118,17 +116,12 @@ def fresh_worktree(source: Path, tree: Path, commit: str) -> None:
     """Make a clean worktree of the submodule at `commit`, whatever stood there before."""
     remove_worktree(source, tree)
     with submodule.told_how_to_fetch(source.parent):
-        missing = submodule.require_whole(source, commit)
+        missing = reading.require_whole(source, commit)
     git.output(source, "worktree", "add", "--force", "--no-checkout", "--detach", str(tree), commit)
-    if missing or is_partial(source):
+    if missing or submodule.is_partial(source):
         submodule.leave_out_missing(tree, commit)
     else:
         git.output(tree, "reset", "--hard")
-
-
-def is_partial(source: Path = SUBMODULE) -> bool:
-    """Tell whether the submodule is a clone that lacks some files."""
-    return git.run(source, "config", "remote.origin.promisor").returncode == 0
 
 
 def remove_worktree(source: Path, tree: Path) -> None:

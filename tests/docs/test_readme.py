@@ -12,6 +12,7 @@ from PIL import Image
 from extensions.base.paths import ROOT
 from extensions.model.checkpoint import read_header
 from extensions.standins.photos import photographs
+from extensions.upstream import git
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [path for path in ROOT.rglob("*.md") if not {"sd-scripts", "sd-scripts-runtime", ".venv"} & set(path.parts)]
@@ -29,8 +30,7 @@ def commands(section: str) -> list[str]:
 def clone(tmp_path) -> Path:
     """The files of this work tree in a folder of their own, with the packages that are installed here."""
     folder = tmp_path / "sdxl-trainer"
-    words = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = git.text(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from extensions.model.checkpoint import read_header
 from extensions.model.models import Models
 from extensions.model.unet_names import ldm_of_diffusers
 from extensions.reference import models
-from extensions.upstream import shapes
+from extensions.upstream import git, shapes
 from tests.helpers.launching import launch
 from tests.proofs import parity
 
@@ -31,7 +31,7 @@ NO_ROUTE = {
 def clone(tmp_path):
     """A clone of this repository that cannot reach upstream, with this installation and these stand-ins."""
     folder = tmp_path / "clone"
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True, capture_output=True)
+    assert git.fetch(tmp_path, "clone", "--quiet", "--no-hardlinks", str(ROOT), str(folder)).returncode == 0
     (folder / ".venv").symlink_to(ROOT / ".venv")
     return folder
 

@@ -14,6 +14,7 @@ import pytest
 
 from extensions import manager
 from extensions.base.paths import ROOT
+from extensions.upstream import git
 
 HOUSE = ROOT / "extensions"
 TOP = {"hookspecs", "manager", "loop"}
@@ -117,6 +118,22 @@ def test_the_top_is_what_patches_and_plugin_writers_name():
 
 def test_no_import_goes_through_a_wall():
     assert crossings() == []
+
+
+def calls_git(path: Path) -> bool:
+    """Whether a file starts git itself: a list or tuple of words that begins with it."""
+    words = (node.elts for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if hasattr(node, "elts"))
+    return any(each and isinstance(each[0], ast.Constant) and each[0].value == "git" for each in words)
+
+
+def test_git_is_called_in_one_place():
+    """The one with the time limit, which fetches nothing unasked."""
+    listed = git.output(ROOT, "ls-files").splitlines()
+    calling = [name for name in listed if name.endswith(".py") and calls_git(ROOT / name)]
+    assert calling == ["extensions/upstream/git.py"]
+    shells = [name for name in listed if name.endswith(".sh") or name in {"Makefile", ".ci/run"}]
+    called = re.compile(r"(^[\s@-]*|[;&|(`]\s*)git\s", re.MULTILINE)
+    assert [name for name in shells if called.search((ROOT / name).read_text(encoding="utf-8"))] == []
 
 
 def test_extensions_import_neither_tests_nor_benchmarks():

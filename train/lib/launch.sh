@@ -14,6 +14,8 @@ fi
 
 # Names of files are UTF-8, whatever the locale says: manifests, states and checkpoints hold them as text.
 export PYTHONUTF8=1
+# A library's own git (wandb asks it) may not fetch what a partial clone of sd-scripts lacks: without end, of a damaged one.
+export GIT_NO_LAZY_FETCH=1
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 RUN=${RUN_NAME:-$(basename "$0" .sh)}

@@ -9,16 +9,14 @@ import pytest
 
 from extensions.base import paths
 from extensions.base.errors import UserError
+from extensions.upstream import git
 
 
 def test_the_repository_is_the_one_that_git_sees():
     if not (paths.ROOT / ".git").exists():
         pytest.skip("not a checkout")
-    done = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "--show-toplevel"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert Path(done.stdout.strip()).resolve() == paths.ROOT
+    seen = git.output(Path(__file__).parent, "rev-parse", "--show-toplevel")
+    assert Path(seen).resolve() == paths.ROOT
 
 
 def test_what_the_repository_brings_is_there():

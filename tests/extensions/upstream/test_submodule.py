@@ -1,7 +1,5 @@
 """The submodule on machines that have it, lack it, or have a copy without its large files. Real git."""
 
-import os
-import shutil
 import subprocess
 import sys
 
@@ -10,46 +8,6 @@ import pytest
 from extensions.base.errors import UserError
 from extensions.base.paths import ROOT
 from extensions.upstream import git, submodule, tree
-
-FILES = [*submodule.NEEDED, "large.bin"]
-
-
-def commit_all(folder, message):
-    git.output(folder, "add", "-A")
-    git.output(folder, "commit", "-q", "-m", message)
-    return git.output(folder, "rev-parse", "HEAD")
-
-
-@pytest.fixture
-def upstream(tmp_path):
-    """A repository that looks like sd-scripts."""
-    folder = tmp_path / "upstream"
-    folder.mkdir()
-    subprocess.run(["git", "init", "-q", str(folder)], check=True)
-    for name in FILES:
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(f"content of {name}\n")
-    commit_all(folder, "upstream")
-    return folder
-
-
-@pytest.fixture
-def project(tmp_path, upstream, monkeypatch):
-    """A project that records `upstream` as its submodule, not yet fetched."""
-    config = {"protocol.file.allow": "always"}
-    monkeypatch.setenv("GIT_CONFIG_COUNT", str(len(config)))
-    for number, (key, value) in enumerate(config.items()):
-        monkeypatch.setenv(f"GIT_CONFIG_KEY_{number}", key)
-        monkeypatch.setenv(f"GIT_CONFIG_VALUE_{number}", value)
-    folder = tmp_path / "project"
-    folder.mkdir()
-    subprocess.run(["git", "init", "-q", str(folder)], check=True)
-    pin = git.output(upstream, "rev-parse", "HEAD")
-    (folder / ".gitmodules").write_text(f'[submodule "sd-scripts"]\n\tpath = sd-scripts\n\turl = {upstream}\n')
-    git.output(folder, "add", ".gitmodules")
-    git.output(folder, "update-index", "--add", "--cacheinfo", f"160000,{pin},sd-scripts")
-    git.output(folder, "commit", "-q", "-m", "project")
-    return folder
 
 
 def test_fetched_on_first_use_and_left_alone_then(project):
@@ -103,7 +61,7 @@ def test_a_repository_that_never_answers_is_not_waited_for(project, tmp_path, mo
     (tmp_path / "ssh").chmod(0o755)
     monkeypatch.setenv("GIT_SSH", str(tmp_path / "ssh"))
     git.output(project, "config", "--file", ".gitmodules", "submodule.sd-scripts.url", "ssh://nowhere/sd-scripts")
-    monkeypatch.setattr(submodule, "SECONDS", 1)
+    monkeypatch.setattr(submodule, "ANSWER", 1)
     with pytest.raises(UserError, match="no answer within 1 s"):
         submodule.ensure(project)
 
@@ -142,60 +100,6 @@ def test_a_damaged_clone_says_how_to_fetch_it_anew(project, upstream, damage):
     assert (submodule.ensure(project) / "sdxl_train.py").is_file()
 
 
-@pytest.fixture
-def cloned(project, upstream):
-    """The same with the submodule fetched, its objects in one pack of its own, marked as a partial clone."""
-    git.output(upstream, "gc", "-q")
-    submodule.ensure(project)
-    kept = project / ".git" / "modules" / "sd-scripts"
-    git.output(project / "sd-scripts", "config", "remote.origin.promisor", "true")
-    for path in kept.glob("objects/pack/*"):  # a clone on the same disk has them by hard links
-        shutil.copyfile(path, path.with_name("own"))
-        path.with_name("own").replace(path)
-    return project
-
-
-def damage(project, how):
-    """Damage the pack; its work tree stays whole."""
-    folder = project / ".git" / "modules" / "sd-scripts" / "objects" / "pack"
-    pack, index = next(folder.glob("*.pack")), next(folder.glob("*.idx"))
-    content = bytearray(pack.read_bytes())
-    if how == "a file":
-        listed = git.output(project, "verify-pack", "-v", str(index)).splitlines()
-        blob = git.output(project / "sd-scripts", "rev-parse", "HEAD:library/train_util.py")
-        start = next(int(line.split()[4]) for line in listed if line.startswith(blob))
-        content[start + 6] ^= 0x55
-    elif how == "all":
-        content[12:-20] = bytes(len(content) - 32)
-    elif how == "cut":
-        del content[len(content) // 2 :]
-    elif how == "empty":
-        content.clear()
-    index.unlink() if how == "no index" else None
-    pack.write_bytes(content)
-
-
-@pytest.mark.parametrize("how", ["a file", "all", "cut", "empty", "no index"])
-def test_a_damaged_pack_is_one_line_of_the_build(cloned, how, tmp_path, monkeypatch):
-    """The verb itself, in seconds; nobody is asked for what is damaged."""
-    for name in ("extensions", "patches"):
-        shutil.copytree(ROOT / name, cloned / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (cloned / "sd-scripts-runtime").mkdir()
-    (tmp_path / "ssh").write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\nexec sleep 30\n")
-    (tmp_path / "ssh").chmod(0o755)
-    git.output(cloned / "sd-scripts", "config", "remote.origin.url", "ssh://nowhere/sd-scripts")
-    monkeypatch.setenv("GIT_SSH", str(tmp_path / "ssh"))
-    damage(cloned, how)
-    words = [sys.executable, "-m", "extensions.upstream.patches", "build"]
-    variables = {**os.environ, "PYTHONPATH": str(cloned)}
-    done = subprocess.run(words, cwd=cloned, env=variables, capture_output=True, text=True, timeout=25, check=False)
-    assert done.returncode == 2 and not (tmp_path / "asked").exists()
-    assert done.stderr.startswith("error: sd-scripts/ is damaged (") and done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.endswith(
-        "fetch it anew: rm -rf sd-scripts .git/modules/sd-scripts && git submodule update --init\n"
-    )
-
-
 def test_a_program_that_the_copy_lost_is_not_left_out_of_a_worktree(project, upstream, tmp_path):
     source = submodule.ensure(project)
     git.output(source, "config", "remote.origin.promisor", "true")
@@ -217,7 +121,7 @@ def test_no_git_is_one_line(tmp_path, monkeypatch):
 
 
 def test_what_is_no_utf_8_comes_back_readable(tmp_path):
-    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    git.output(tmp_path, "init", "-q")
     (tmp_path / "a").write_bytes(b"caf\xe9\n")
     git.output(tmp_path, "add", "a")
     assert "+caf\\xe9\n" in git.run(tmp_path, "diff", "--cached").stdout
