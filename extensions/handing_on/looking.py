@@ -12,7 +12,7 @@ import torch
 from extensions import manager
 from extensions.averages import blending
 from extensions.averages.alike import Layout
-from extensions.evaluation import asking, figures, gallery, prompts, sampling, sets, texts
+from extensions.evaluation import asking, figures, gallery, objective, prompts, sampling, sets, texts
 from extensions.evaluation.asking import Image
 from extensions.evaluation.undisturbed import undisturbed
 from extensions.flags.blend import factors
@@ -49,7 +49,7 @@ class Looker:
         self.load(blending.reader(self.paths, factors(ratio, 2), self.laid))
         args, of = self.args, self.training
         asker = asking.Asker(
-            of.models, of.dataset.token_ids, asking.objective_of(args), args.validation_seed, args.validation_strata
+            of.models, of.dataset.token_ids, objective.of_args(args), args.validation_seed, args.validation_strata
         )
         with undisturbed(of.models), products(self.training):
             units = [(image, image.texts[texts.TEXT]) for image in self.held]
@@ -60,7 +60,7 @@ class Looker:
     def load(self, read) -> None:
         """Make the models of a blend, the ones before let go first: two would need twice the memory."""
         of = self.training
-        of.models = None
+        of.models = None  # type: ignore[assignment]  # its place is taken below
         header = Header(self.paths[0], {name: shape for name, (shape, _) in self.laid.tensors.items()}, {})
         dtype = of.dtype if self.args.full_bf16 else torch.float32
         of.models = (models.sdxl if self.family == "sdxl" else models.sd2)(header, read, dtype).models
@@ -75,8 +75,7 @@ class Looker:
         if not self.prompts:
             return
         of, args = self.training, self.args
-        v, zero = bool(args.v_parameterization), bool(args.zero_terminal_snr)
-        sampler = sampling.Sampler(of.models, of.dataset.token_ids, v, zero)
+        sampler = sampling.Sampler(of.models, of.dataset.token_ids, objective.of_args(args))
         decoder = autoencoder.read(str(getattr(args, "vae", None) or self.paths[0])).to(of.accelerator.device)
         for number, prompt in enumerate(self.prompts):
             pixels = gallery.pixels_of(sampler.latents(prompt), decoder, self.family)
