@@ -33,6 +33,7 @@ class Upstream:
 
         seams.install()
         self.trainer = importlib.import_module(Path(script).stem)
+        seams.install()  # once more: in what the trainer has from elsewhere
         return self.trainer.setup_parser()
 
     def parse(self, parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
@@ -55,11 +56,13 @@ class Upstream:
         return self.trainer.train_util.get_scheduler_fix(args, optimizer, 1)
 
     def train(self, args: argparse.Namespace) -> None:
-        from extensions.upstream import pickles, states
+        from extensions.upstream import pickles, seams, silent, states
 
-        base_model.check_args(args, "sd2" if getattr(args, "v2", False) else "sdxl")
+        family = "sd2" if getattr(args, "v2", False) else "sdxl"
+        base_model.check_args(args, family)
         if getattr(args, "resume", None) and not args.resume_from_huggingface:
             pickles.check_state(args.resume, args.deepspeed)
+        manager.current().register("(seams)", silent.Watch(seams.SEAMS, args, family))
         manager.current().register("(states of all processes)", states.StatesOfAllProcesses())
         try:
             self.trainer.train(args)

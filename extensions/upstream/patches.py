@@ -111,7 +111,7 @@ def diff() -> None:
     from extensions.upstream import seams
 
     for seam in seams.SEAMS:
-        print(f"  {seam.module}.{seam.name}\n      {seam.reason}")
+        print(f"  {seam.path}, called {seam.fires.moment}\n      {seam.reason}")
 
 
 @app.command()

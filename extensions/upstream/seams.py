@@ -2,71 +2,50 @@
 
 Together with `patches/` this is everything we change in upstream (`make diff-upstream` shows both). A
 seam is checked when it is installed: the function must still exist and still take the arguments that
-we read. What a seam calls when no plugin answers is upstream's own function, untouched.
+we read. What a seam calls when no plugin answers is upstream's own function, untouched. `fires` says
+when it must have been called: a run in which it was not says so, or ends (`silent.py`).
 """
 
-import functools
-import importlib
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
-from extensions.base.errors import UserError
 from extensions.upstream import noising, states, weights, wrappers
+from extensions.upstream.seam import END, EPOCH_SAVE, SAVE, START, STEP_SAVE, UPDATE, Fires, Seam
 
 
-@dataclass(frozen=True)
-class Seam:
-    """One wrapped function. `takes`: the parameters that our wrapper relies on, by name."""
-
-    module: str
-    name: str
-    wrapper: Callable[..., Any]
-    takes: tuple[str, ...]
-    reason: str
-
-    def target(self):
-        """Return (owner, attribute name, current function). UserError if upstream no longer has it."""
-        owner = importlib.import_module(self.module)
-        *path, last = self.name.split(".")
-        try:
-            for part in path:
-                owner = getattr(owner, part)
-            return owner, last, getattr(owner, last)
-        except AttributeError:
-            raise UserError(f"sd-scripts has no {self.module}.{self.name} any more; see {__name__}") from None
-
-    def install(self) -> None:
-        """Put the wrapper around upstream's function, once."""
-        owner, last, function = self.target()
-        if getattr(function, "seam", None) is not None:
-            return
-        self.check(function)
-        wrapped = functools.wraps(function)(functools.partial(self.wrapper, function))
-        setattr(owner, last, as_method(wrapped, self) if "." in self.name else tagged(wrapped, self))
-
-    def check(self, function) -> None:
-        """Raise UserError when upstream's function no longer takes what the wrapper reads."""
-        missing = [name for name in self.takes if name not in inspect.signature(function).parameters]
-        if missing:
-            raise UserError(f"sd-scripts' {self.module}.{self.name} takes no {missing[0]} any more; see {__name__}")
+def with_vae(args) -> bool:
+    """The autoencoder comes from another file."""
+    return bool(getattr(args, "vae", None))
 
 
-def as_method(function, seam: Seam):
-    """Return a plain function, so that Python binds `self` (a partial in a class is not bound)."""
-
-    def method(self, *arguments, **keywords):
-        return function(self, *arguments, **keywords)
-
-    return tagged(functools.wraps(function)(method), seam)
+def with_texts(args) -> bool:
+    """Texts are encoded as the run goes, and upstream does not weight their parts."""
+    return not (getattr(args, "weighted_captions", False) or getattr(args, "cache_text_encoder_outputs", False))
 
 
-def tagged(function, seam: Seam):
-    """Mark a wrapper, so that it is not wrapped twice."""
-    function.seam = seam
-    return function
+def with_v(args) -> bool:
+    """The trainer's own target is v."""
+    return bool(getattr(args, "v_parameterization", False))
 
+
+def with_deepspeed(args) -> bool:
+    """Accelerate is to start DeepSpeed."""
+    return bool(getattr(args, "deepspeed", False))
+
+
+def with_states(args) -> bool:
+    """States are saved by upstream as the run goes."""
+    return bool(getattr(args, "save_state", False))
+
+
+def with_last_state(args) -> bool:
+    """A state is saved by upstream at the end."""
+    return with_states(args) or bool(getattr(args, "save_state_on_train_end", False))
+
+
+# Upstream's functions that save a state, and when.
+STATES = {
+    "save_and_remove_state_stepwise": Fires(STEP_SAVE, asked=with_states),
+    "save_and_remove_state_on_epoch_end": Fires(EPOCH_SAVE, asked=with_states),
+    "save_state_on_train_end": Fires(END, asked=with_last_state),
+}
 
 SEAMS = (
     Seam(
@@ -75,6 +54,7 @@ SEAMS = (
         wrappers.load_sdxl,
         ("model_version", "ckpt_path", "map_location", "dtype"),
         "the size of the model comes from the checkpoint; plugins are shown the models",
+        Fires(START, "sdxl", differs=True),
     ),
     Seam(
         "library.model_util",
@@ -82,6 +62,7 @@ SEAMS = (
         wrappers.load_sd2,
         ("v2", "ckpt_path"),
         "the same for SD2",
+        Fires(START, "sd2", differs=True),
     ),
     Seam(
         "library.sdxl_train_util",
@@ -89,6 +70,7 @@ SEAMS = (
         weights.load_target,
         ("name_or_path",),
         "a link to the base model is read where the trainer runs, and what is no file is looked for in a hub",
+        Fires(START, "sdxl"),
     ),
     Seam(
         "library.model_util",
@@ -96,6 +78,7 @@ SEAMS = (
         weights.is_safetensors,
         ("path",),
         "a file's content says whether it is a pickle, which can run any code; upstream goes by its name",
+        Fires(START),
     ),
     Seam(
         "library.model_util",
@@ -103,6 +86,7 @@ SEAMS = (
         wrappers.load_vae,
         ("vae_id", "dtype"),
         "--vae takes pickles, too, and builds the full size alone",
+        Fires(START, asked=with_vae),
     ),
     Seam(
         "library.train_util",
@@ -110,6 +94,7 @@ SEAMS = (
         wrappers.prepare_accelerator,
         ("args",),
         "several processes keep gradients once; how DDP is made is said to accelerate alone, before it wraps a model",
+        Fires(START),
     ),
     Seam(
         "library.train_util",
@@ -118,6 +103,7 @@ SEAMS = (
         ("args", "trainable_params"),
         "runs after upstream's requires_grad_ and before prepare: the one place where a freeze lasts, and a cast "
         "to bf16 (fine_tune.py parses --full_bf16 and ignores it)",
+        Fires(START, differs=True),
     ),
     Seam(
         "library.strategy_base",
@@ -126,6 +112,7 @@ SEAMS = (
         ("self",),
         "a tokenizer takes `<|endoftext|>` in a caption for the real one, and remembers every word that it has met: "
         "gigabytes in workers that live for weeks",
+        Fires(START, differs=True),
     ),
     Seam(
         "library.strategy_sdxl",
@@ -133,6 +120,7 @@ SEAMS = (
         wrappers.tokenize_sdxl,
         ("self", "text"),
         "plugins cut texts into chunks",
+        Fires(UPDATE, "sdxl", with_texts, differs=True, hook="tokenize"),
     ),
     Seam(
         "library.strategy_sdxl",
@@ -140,6 +128,7 @@ SEAMS = (
         wrappers.encode_sdxl,
         ("self", "tokenize_strategy", "models", "tokens"),
         "plugins join the hidden states of the chunks",
+        Fires(UPDATE, "sdxl", with_texts, differs=True, hook="encode_tokens"),
     ),
     Seam(
         "library.strategy_sd",
@@ -147,6 +136,7 @@ SEAMS = (
         wrappers.tokenize_sd2,
         ("self", "text"),
         "the same for SD2",
+        Fires(UPDATE, "sd2", with_texts, differs=True, hook="tokenize"),
     ),
     Seam(
         "library.strategy_sd",
@@ -154,6 +144,7 @@ SEAMS = (
         wrappers.encode_sd2,
         ("self", "tokenize_strategy", "models", "tokens"),
         "the same for SD2",
+        Fires(UPDATE, "sd2", with_texts, differs=True, hook="encode_tokens"),
     ),
     Seam(
         "library.train_util",
@@ -162,6 +153,7 @@ SEAMS = (
         ("args", "noise_scheduler", "latents"),
         "plugins add the noise, say what is to be predicted, and are told at which timestep a loss arose; and each "
         "draw would wait until the schedule's alphas are back from the GPU",
+        Fires(UPDATE, differs=True, hook="target"),
     ),
     Seam(
         "library.train_util",
@@ -169,6 +161,7 @@ SEAMS = (
         noising.draw_timesteps,
         ("min_timestep", "max_timestep", "b_size", "device"),
         "plugins draw timesteps; upstream's draw is the same on every process",
+        Fires(UPDATE, differs=True, hook="draw_timesteps"),
     ),
     Seam(
         "diffusers",
@@ -176,6 +169,7 @@ SEAMS = (
         noising.velocity,
         ("self", "sample", "noise", "timesteps"),
         "with --v_parameterization what a plugin wants predicted would be turned into a v",
+        Fires(UPDATE, asked=with_v, differs=True, hook="target"),
     ),
     Seam(
         "library.train_util",
@@ -183,6 +177,7 @@ SEAMS = (
         noising.loss,
         ("model_pred", "target", "loss_type", "reduction", "huber_c"),
         "plugins weigh the loss of each sample",
+        Fires(UPDATE, differs=True, hook="weigh_loss"),
     ),
     Seam(
         "library.train_util",
@@ -190,6 +185,7 @@ SEAMS = (
         wrappers.begin_losses,
         ("self",),
         "every loss of an epoch is kept as a Python object: 100 MB a process at 12.4 million images",
+        Fires(UPDATE),
     ),
     Seam(
         "library.deepspeed_utils",
@@ -197,6 +193,7 @@ SEAMS = (
         wrappers.prepare_deepspeed_args,
         ("args",),
         "upstream cuts the data loader to one worker under DeepSpeed, for a crash of other data sets",
+        Fires(START, asked=with_deepspeed),
     ),
     Seam(
         "library.deepspeed_utils",
@@ -204,6 +201,7 @@ SEAMS = (
         wrappers.prepare_deepspeed_plugin,
         ("args",),
         "--max_grad_norm=0 clips at 1.0 under DeepSpeed, where accelerate takes 0 for nothing said",
+        Fires(START, asked=with_deepspeed, differs=True),
     ),
     *(
         Seam(
@@ -212,12 +210,9 @@ SEAMS = (
             states.save,
             ("args", "accelerator"),
             "upstream saves a state on process 0 alone, where DeepSpeed waits for the others for ever",
+            fires,
         )
-        for name in (
-            "save_and_remove_state_stepwise",
-            "save_and_remove_state_on_epoch_end",
-            "save_state_on_train_end",
-        )
+        for name, fires in STATES.items()
     ),
     Seam(
         "library.sdxl_model_util",
@@ -225,6 +220,7 @@ SEAMS = (
         wrappers.save_checkpoint,
         ("output_file", "steps", "metadata"),
         "a checkpoint appears under its name only when it is whole, and carries the run's identity",
+        Fires(SAVE, "sdxl"),
     ),
     Seam(
         "library.model_util",
@@ -232,11 +228,12 @@ SEAMS = (
         wrappers.save_checkpoint,
         ("output_file", "steps", "metadata"),
         "the same for SD2",
+        Fires(SAVE, "sd2"),
     ),
 )
 
 
 def install() -> None:
-    """Install every seam. UserError names the first that upstream no longer offers."""
+    """Install every seam, wherever upstream has the function. UserError names the first that it no longer offers."""
     for seam in SEAMS:
         seam.install()

@@ -7,10 +7,10 @@ shape; the rule for them is in extensions/model/sizes.py.
 """
 
 from contextlib import ExitStack, contextmanager
-from unittest import mock
 
 from extensions.model.checkpoint import TE1_SDXL, TE2_SDXL, TE_SD2, UNET, VAE, Header
 from extensions.model.sizes import HEAD_CHANNELS, SD2_TEXT_LAYERS, clip_huggingface, clip_open
+from extensions.upstream.uses import set_constants
 
 
 def sdxl(header: Header) -> dict[str, dict]:
@@ -119,9 +119,3 @@ def in_turn(function, overrides: list[dict]):
         return function(*arguments, **keywords | next(waiting))
 
     return call
-
-
-def set_constants(stack: ExitStack, module, values: dict) -> None:
-    """Set module-level names until the stack closes; a name that upstream has dropped is an error."""
-    for name, value in values.items():
-        stack.enter_context(mock.patch.object(module, name, value))

@@ -16,6 +16,7 @@ from extensions.model import checkpoint, published, untrained
 from extensions.model.checkpoint import VAE, Header
 from extensions.trainer import base_model
 from extensions.upstream import shapes
+from extensions.upstream.uses import set_constants
 
 
 def is_safetensors(upstream, path) -> bool:
@@ -48,7 +49,7 @@ def without_extras(header: Header, family: str):
 
     with ExitStack() as stack:
         for module in (model_util, sdxl_model_util):
-            shapes.set_constants(stack, module, {"load_file": known(module.load_file)})
+            set_constants(stack, module, {"load_file": known(module.load_file)})
         yield
 
 
@@ -60,7 +61,7 @@ def vae(upstream, path, dtype):
     bare = not any(name.startswith(VAE) for name in header.shapes)
     whole = Header(header.path, {VAE * bare + name: shape for name, shape in header.shapes.items()}, {})
     with ExitStack() as stack:
-        shapes.set_constants(stack, model_util, shapes.vae(whole))
+        set_constants(stack, model_util, shapes.vae(whole))
         loaded = upstream(path, dtype)
     tensors = {VAE * bare + name: tensor for name, tensor in untrained.mapped(path).items()}
     return loaded, {name: tensor for name, tensor in tensors.items() if name.startswith(VAE)}
@@ -82,9 +83,9 @@ def completed(upstream, complete, base):
         save(whole | {"state_dict": complete(whole["state_dict"])}, *arguments, **keywords)
 
     with ExitStack() as stack:
-        shapes.set_constants(stack, module, {"save_file": save_tensors})
+        set_constants(stack, module, {"save_file": save_tensors})
         stack.enter_context(mock.patch.object(torch, "save", save_pickle))
         if hasattr(module, "load_checkpoint_with_text_encoder_conversion") and base:
             read = {"load_checkpoint_with_text_encoder_conversion": lambda *_: (None, dict(base))}
-            shapes.set_constants(stack, module, read)
+            set_constants(stack, module, read)
         yield

@@ -6,6 +6,7 @@ from array import array
 import torch
 
 from extensions import manager
+from extensions.base.errors import UserError
 from extensions.model import checkpoint, prediction, published, untrained
 from extensions.model.models import Models
 from extensions.model.unet_names import ldm_of_diffusers
@@ -84,6 +85,8 @@ def prepare_accelerator(upstream, args):
 
 def get_optimizer(upstream, args, trainable_params):
     """Let plugins freeze and filter, hand upstream what is left to train, show them the optimizer."""
+    if _models is None:
+        raise UserError("sd-scripts did not load its models by a function that we wrap: take the pinned sd-scripts")
     groups = hook_points.choose_parameters(_models, _as_groups(trainable_params, args.learning_rate))
     _full_bf16(args)
     name, words, optimizer = upstream(args, groups if _is_grouped(trainable_params) else groups[0]["params"])

@@ -91,4 +91,6 @@ def test_training_passes_on_what_is_no_refusal(tree, error, seen):
     trainer.trainer = SimpleNamespace(train=lambda args: tree.check(error))
     with pytest.raises(seen):
         trainer.train(None)
-    assert list(manager.current().plugins) == ["(states of all processes)"] and manager.current().names == []
+    assert (
+        list(manager.current().plugins) == ["(seams)", "(states of all processes)"] and manager.current().names == []
+    )
