@@ -28,7 +28,7 @@ endif
 CHECKING := $(if $(filter override,$(origin PYTHON)),,$(INSTALLED))
 
 .PHONY: help setup latents index check-data pack train batch chain tricks kills runs show diff plan plan-check ema blend scan parity proof \
-	patched check-patches diff-upstream save-patches port-patches report compare watch card verify audit export upload lint test test-all lock ramdisk-clean clean gpu-check
+	patched check-patches diff-upstream save-patches port-patches upgrade-upstream report compare watch card verify audit export upload lint test test-all lock ramdisk-clean clean gpu-check
 
 help:
 	@awk 'BEGIN {FS = " ## "} \
@@ -147,8 +147,11 @@ kills: $(STANDINS) ## [SEED=1] [TRAINER=…] [PROCESSES=1|2] [KILLS=n]: tiny run
 proof: $(DEV) ## [TRAINER=reference] [OUT=folder]: a small SDXL learns eight pictures by their texts; diffusers draws them (up to 20 minutes)
 	@"$$PYTHON" -m tests.proofs.proof $${TRAINER:+--trainer="$$TRAINER"} --out="$${OUT-}"
 
-port-patches: $(INSTALLED) ## UPSTREAM=<ref>: try the series on another upstream commit
+port-patches: $(INSTALLED) ## [UPSTREAM=<ref>]: try the series on another upstream commit; none: on those of patches/README.md, each with a tiny run (long)
 	@"$$PYTHON" -m extensions.upstream.patches port -- "$${UPSTREAM-}"
+
+upgrade-upstream: $(DEV) ## UPSTREAM=<ref>: move the pin in a branch: a commit, or a page of what stands against it (long)
+	@"$$PYTHON" -m extensions.upstream.upgrade -- "$${UPSTREAM-}"
 
 ## The house
 setup: $(INSTALLED) ## [TORCH=2.11.0 | TORCH=https://…/whl/cu126] install what running needs into .venv (every verb does it by itself)

@@ -40,12 +40,15 @@ class NoAnswerError(UserError):
     """Git was ended because it took longer than it may."""
 
 
-def run(folder: Path, *arguments: str, timeout: float = SECONDS, **options) -> subprocess.CompletedProcess:
+def run(
+    folder: Path, *arguments: str, timeout: float = SECONDS, variables: dict[str, str] | None = None, **options
+) -> subprocess.CompletedProcess:
     """Return `git -C folder …` with captured text output; the return code is the caller's to read.
 
-    Nothing is fetched. NoAnswerError after `timeout` seconds; UserError where there is no git.
+    Nothing is fetched. variables: of its environment, over ours. NoAnswerError after `timeout` seconds; UserError
+    where there is no git.
     """
-    return _run(LOCAL, folder, arguments, timeout, options)
+    return _run(LOCAL | (variables or {}), folder, arguments, timeout, options)
 
 
 def fetch(folder: Path, *arguments: str, lazily: bool = False, timeout: float = FETCH_SECONDS):

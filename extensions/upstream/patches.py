@@ -137,8 +137,14 @@ def save() -> None:
 
 
 @app.command()
-def port(reference: str) -> None:
-    """Try the series on another upstream commit, in a scratch worktree, and report patch by patch."""
+def port(reference: str = typer.Argument("")) -> None:
+    """Try the series on another upstream commit, patch by patch; without one, all of ours on those of `eras.py`."""
+    if not reference:
+        from extensions.upstream import eras
+
+        said, well = eras.table(attempt)
+        print(said)
+        raise typer.Exit(0 if well else 1)
     source = submodule.ensure()
     commit = tree.resolve(source, reference)
     scratch = RUNTIME / "port-patches"

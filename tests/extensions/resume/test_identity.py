@@ -58,6 +58,14 @@ def test_another_trainer_or_series_is_a_difference(args):
         identity.require_same(state_of(**now | {"processes": 2}), now, {"code"})
 
 
+def test_a_series_that_makes_the_same_programs_is_no_difference():
+    (before, after), *_ = identity.SAME_SERIES.items()
+    old, new = ({"code": {"trainer": "sd-scripts", "patch_series_sha256": each}} for each in (before, after))
+    identity.require_same(state_of(**old), new, set())
+    with pytest.raises(UserError, match="was made with other code: patch_series_sha256"):
+        identity.require_same(state_of(**old), {"code": new["code"] | {"patch_series_sha256": "0" * 64}}, set())
+
+
 def test_all_that_is_allowed_is_told_line_by_line_by_one_process(args, monkeypatch, capsys):
     before = {"data": "d", "flags": {"seed": "1", "learning_rate": "1e-06", "gone": "3"}, "processes": 4, "code": {}}
     now = {"data": "e", "flags": {"seed": "1", "learning_rate": "2e-06", "new": "x"}, "processes": 2, "code": {}}
