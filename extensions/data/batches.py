@@ -63,6 +63,8 @@ class Batches:
         read = [self.reader.read(row, self.left_out) for row in place.rows]
         samples, cached = [one.sample for one in read], [one.latents for one in read]
         skipped = [each for one in read for each in one.skipped]
+        named = getattr(self.reader.index, "source_of", None)
+        of_sources = {"image_sources": [named(row) for row in place.rows]} if named else {}  # a mixture's
         texts = [self.compose(sample, place.epoch) for sample in samples]
         return Batch(
             latents=torch.stack([torch.from_numpy(item.latents) for item in cached]),
@@ -79,4 +81,5 @@ class Batches:
             # Corrupt, and replaced by others of their bucket: for the plugin that counts them.
             skipped_keys=[key for key, _ in skipped],
             skipped_reasons=[reason for _, reason in skipped],
+            **of_sources,
         )

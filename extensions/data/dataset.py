@@ -26,6 +26,8 @@ from extensions.data.corrupt import Reader
 from extensions.data.like_texts import length_of
 from extensions.data.loader import Place, shared_memory
 from extensions.data.metadata import Sample
+from extensions.data.mixed_order import Mix
+from extensions.data.mixture import Mixture
 from extensions.data.order import EpochOrder, batch_count
 
 # Flags of upstream's own data sets that change pixels or texts; here they would be ignored in silence.
@@ -49,6 +51,7 @@ OF_TEXTS = ("enable_wildcard", "caption_dropout_rate")
 OF_SAMPLES = ("sample_prompts", "sample_at_first", "sample_every_n_steps", "sample_every_n_epochs")
 # The flags of whoever passes over corrupt samples, and of whoever saves states.
 PASSES, SAVES = "bad_sample", "states_every_n_steps"
+ORDERS = "data_order"  # the flag of whoever asks for batches by their place
 
 
 class Tokenizes(Protocol):
@@ -84,7 +87,7 @@ class LatentsDataset(torch.utils.data.Dataset):
         self.tokenize_strategy: Tokenizes | None = None  # the trainer's, before the first batch
         # What a trainer's own loader counts; at one image a batch a batch is a row.
         self.grouped = None
-        if self.batch_size > 1:
+        if self.batch_size > 1 and self.mix is None:
             self.grouped = EpochOrder(self.bucket, self.batch_size, self.seed, 0, trained=self.trained)
         # Read by upstream's trainers and their log.
         self.datasets = [self]
@@ -103,6 +106,11 @@ class LatentsDataset(torch.utils.data.Dataset):
             self.batches.left_out = held_out.LeftOut((), self.held_out)
         kept = self.bucket if self.trained is None else self.bucket[self.trained]
         self.count = batch_count(kept, self.batch_size)
+        self.mix: Mix | None = None
+        if isinstance(self.metadata, Mixture):
+            require_ordered(self.args)
+            self.mix = Mix(self.metadata.sources, self.bucket, self.metadata.offsets, self.batch_size, self.trained)
+            self.count = len(self.mix)
 
     def __len__(self) -> int:
         return self.count
@@ -199,6 +207,13 @@ def require_supported(args) -> None:
     for name in ("in_json", "train_data_dir"):
         if not getattr(args, name):
             raise UserError(f"--{name} is missing; LatentsDataset reads metadata and latents from files")
+
+
+def require_ordered(args) -> None:
+    """Raise UserError for a mixture whose batches nobody orders."""
+    owner = manager.owner_of_flag(ORDERS)
+    if owner not in manager.current().names:
+        raise UserError(f"--in_json={args.in_json}: the plugin {owner} orders a mixture; add it to --extensions")
 
 
 def way_on(args) -> str:

@@ -21,6 +21,7 @@ import numpy as np
 
 from extensions import manager
 from extensions.base.errors import UserError
+from extensions.data import sources
 from extensions.flags import settings
 
 AS_DRAWN, LIKE = "as_drawn", "like"  # --batch_texts
@@ -40,6 +41,8 @@ def require_use(args) -> None:
     config = settings.of_args(args)
     if config.batch_size == 1:
         raise UserError("--batch_texts=like has nothing to choose at --train_batch_size=1; drop it")
+    if sources.is_mixture(args.in_json):
+        raise UserError("--batch_texts=like orders one set, not a mixture; drop it")
     if config.token_rule == settings.UPSTREAM:
         owner = manager.owner_of_flag("token_chunks")
         raise UserError(

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Sampler
 from extensions.base.errors import UserError, no_room
 from extensions.data import like_texts
 from extensions.data.dealing import AS_DRAWN, DEALT, dealt
+from extensions.data.mixed_order import MixedOrder
 from extensions.data.order import EpochOrder, place_of, steps_per_epoch
 from extensions.model.flops import unet_mflop
 
@@ -39,7 +40,9 @@ def shared_memory() -> Iterator[None]:
 
 
 class Place(NamedTuple):
-    """One batch to be read: its epoch (from 1, part of the seed of every text draw) and rows."""
+    """One batch to be read: its epoch (from 1, part of the seed of every text draw; of a mixture, the pass of its
+    source) and rows.
+    """
 
     epoch: int
     rows: tuple[int, ...]
@@ -48,7 +51,8 @@ class Place(NamedTuple):
 class Places(Sampler):
     """The batches of one process in one epoch. Set `begin` before each pass.
 
-    dataset: has `bucket`, `batch_size`, `seed` and `trained`, and `metadata.buckets` where the order is DEALT.
+    dataset: has `bucket`, `batch_size`, `seed` and `trained`, and `metadata.buckets` where the order is DEALT; `mix`
+    where it is a mixture.
     skipped: see EpochOrder. ahead: optimizer steps that count as done and have seen no data (--initial_step without
     --skip_until_initial_step). data_order: AS_DRAWN or DEALT; which batch of an update is whose. batch_texts:
     `like_texts`' AS_DRAWN or LIKE; LIKE asks the dataset for `length_of_text`.
@@ -69,7 +73,7 @@ class Places(Sampler):
         self.process, self.processes, self.accumulation = process, processes, accumulation
         self.steps = steps_per_epoch(len(dataset), processes, accumulation)  # optimizer steps of an epoch
         self.data_order, self.batch_texts, self.epoch, self.first = data_order, batch_texts, 0, 0
-        self.order: EpochOrder | None = None
+        self.order: EpochOrder | MixedOrder | None = None
         self.costs: np.ndarray | None = None  # of an image, by its bucket; None where nothing is dealt
         if data_order == DEALT:
             self.costs = np.array([unet_mflop(*size) for size in dataset.metadata.buckets], np.int64)
@@ -81,9 +85,13 @@ class Places(Sampler):
         if self.order is None or epoch != self.epoch:
             self.order = None  # the old one is freed before the new one is made
             dataset, update = self.dataset, self.processes * self.accumulation
-            words = (dataset.bucket, dataset.batch_size, dataset.seed, epoch, self.skipped, update)
-            length = partial(dataset.length_of_text, epoch=epoch + 1) if self.batch_texts == like_texts.LIKE else None
-            self.order = EpochOrder(*words, dataset.trained, length)
+            if mix := getattr(dataset, "mix", None):
+                self.order = MixedOrder(mix, dataset.seed, epoch, self.skipped, update, self.ahead)
+            else:
+                words = (dataset.bucket, dataset.batch_size, dataset.seed, epoch, self.skipped, update)
+                like = self.batch_texts == like_texts.LIKE
+                length = partial(dataset.length_of_text, epoch=epoch + 1) if like else None
+                self.order = EpochOrder(*words, dataset.trained, length)
             self.deal_of.cache_clear()
         self.epoch, self.first = epoch, first
 
@@ -103,7 +111,7 @@ class Places(Sampler):
         if self.costs is not None:
             place = self.deal_of(step)[place % self.order.update]
         rows = self.order.batch(place, self.ahead + self.epoch * self.steps + step)
-        return Place(self.epoch + 1, tuple(rows.tolist()))
+        return Place(self.order.epoch_of(place) + 1, tuple(rows.tolist()))
 
     def drawn(self, optimizer_steps: int, micro_step: int, process: int) -> int:
         """Return which of the batches of its update a process sees, in the order drawn, after so many updates."""

@@ -83,7 +83,7 @@ class EpochOrder:
         length: Callable[[int], int] | None = None,
     ):
         self.like: LikeTexts | None = None
-        self.bucket, self.skipped, self.update = bucket, dict(skipped or {}), update
+        self.bucket, self.skipped, self.update, self.epoch = bucket, dict(skipped or {}), update, epoch
         rows = shuffled(len(bucket if trained is None else trained), seed, epoch, ROWS)
         if trained is not None:
             rows = trained[rows]
@@ -107,12 +107,16 @@ class EpochOrder:
 
         IndexError where every row of the epoch is skipped.
         """
-        rows = self._planned(place)
+        rows = self.planned(place)
         if not self.skipped or all(self.stand_ins.allowed(row, step) for row in rows.tolist()):
             return rows
         first = place - place % self.update
-        planned = [self._planned(first + number) for number in range(self.update)]
+        planned = [self.planned(first + number) for number in range(self.update)]
         return self.stand_ins.filled(planned, step)[place - first]
+
+    def epoch_of(self, place: int) -> int:
+        """Return the epoch whose draws a batch's texts have: its own, whatever the place."""
+        return self.epoch
 
     def costs(self, first: int, of_image: np.ndarray) -> list[int]:
         """Return the cost of each batch of the update that begins at place `first`.
@@ -127,7 +131,8 @@ class EpochOrder:
         a_row = self.rows[starts[batches]]
         return (of_image[self.bucket[a_row]] * (stops[batches] - starts[batches])).tolist()
 
-    def _planned(self, place: int) -> np.ndarray:
+    def planned(self, place: int) -> np.ndarray:
+        """Return rows of the batch at `place`, whatever is skipped."""
         place %= len(self)
         if self.cut is None:
             return self.rows[place : place + 1]

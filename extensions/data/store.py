@@ -23,6 +23,11 @@ def open_store(folder: Path, index, open_them: bool = False):
     That every id has latents the index has made sure of (`index.open_for`); those of a small set are all read where
     `open_them`. UserError or CorruptSample for the first that cannot be, and for a pack that is not whole.
     """
+    if hasattr(index, "sources"):
+        from extensions.data.mixture import MixedStore  # which reads indexes, whose latents are looked for here
+
+        pairs = zip(index.sources, index.indexes, strict=True)
+        return MixedStore(index, [open_store(source.folder, own, open_them) for source, own in pairs])
     store = PackedStore(folder, index) if is_pack(folder) else NpzStore(folder)
     if open_them and len(index) <= OPEN_ALL:
         for row in range(len(index)):

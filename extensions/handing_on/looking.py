@@ -21,6 +21,7 @@ from extensions.launch.stages import Asked
 from extensions.model import autoencoder
 from extensions.model.checkpoint import Header
 from extensions.model.cpu_products import ProductsInFloat32
+from extensions.model.models import Models
 from extensions.reference import calls, models
 from extensions.reference.train import Training
 
@@ -34,6 +35,7 @@ class Looker:
         manager.current().hook.check_arguments(args=self.args)
         manager.set_args(self.args)
         self.training = Training(self.args, self.family)
+        self.training.models = Models(self.family, None)  # until the first blend is loaded
         self.held = held_of(self.training.dataset.metadata, self.args)
         self.asked = asking.name_of(self.held, self.args.validation_seed, self.args.validation_strata)
         self.prompts = prompts.read(prompts_of, self.family) if prompts_of else []
@@ -60,7 +62,7 @@ class Looker:
     def load(self, read) -> None:
         """Make the models of a blend, the ones before let go first: two would need twice the memory."""
         of = self.training
-        of.models = None  # type: ignore[assignment]  # its place is taken below
+        del of.models
         header = Header(self.paths[0], {name: shape for name, (shape, _) in self.laid.tensors.items()}, {})
         dtype = of.dtype if self.args.full_bf16 else torch.float32
         of.models = (models.sdxl if self.family == "sdxl" else models.sd2)(header, read, dtype).models

@@ -27,11 +27,14 @@ def show(asked: Asked) -> int:
     require_within(asked, places)
     epoch, step = divmod(asked.batch_step - 1 - places.ahead, places.steps)
     places.begin(epoch, step)
-    table = Table("micro-step", "process", "id", "size", "text", title=title(asked, places, step))
+    named = getattr(dataset.metadata, "source_of", None)
+    columns = ("micro-step", "process", *(["source"] if named else []), "id", "size", "text")
+    table = Table(*columns, title=title(asked, places, step))
     for micro_step, process, place in places.global_batch(step):
-        for sample in (dataset.metadata[row] for row in place.rows):
+        for row in place.rows:
+            sample, of_source = dataset.metadata[row], [named(row)] if named else []
             size, text = f"{sample.width}x{sample.height}", dataset.text_of(sample, place.epoch)
-            table.add_row(str(micro_step + 1), str(process), printable(sample.key), size, printable(text))
+            table.add_row(str(micro_step + 1), str(process), *of_source, printable(sample.key), size, printable(text))
     Console().print(table, markup=False)
     return 0
 

@@ -26,6 +26,7 @@ from extensions.base.errors import UserError
 from extensions.base.reporting import exit_with
 from extensions.data import DATASET
 from extensions.data.pack import is_pack
+from extensions.data.sources import is_mixture
 from extensions.launch.copying import Input, copy_all, is_current
 from extensions.launch.memory import Room, gib, is_tmpfs, room
 from extensions.launch.stages import Resolved, Staged, become, changed
@@ -70,6 +71,8 @@ def staged(now: Resolved, held: tuple[int, ...] = ()) -> Iterator[Staged]:
 
 def stage(now: Staged, stack: ExitStack) -> Staged:
     """Copy what is not there yet; the launch with the copies in its flags. FromDisk or OSError: nothing is staged."""
+    if is_mixture(now.flags.get("in_json")):
+        raise FromDisk("a mixture is read from the disks of its sources")
     root = home()
     stack.enter_context(locked(root / IN_USE, fcntl.LOCK_SH))
     inputs = [input_of(now, flag, root) for flag in STAGED]

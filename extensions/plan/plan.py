@@ -21,7 +21,7 @@ from extensions.launch.stages import Asked, changed
 from extensions.logbook import header, registry, steps
 from extensions.logbook.header import Header
 from extensions.logbook.registry import Run
-from extensions.plan import averages, evaluation, samples, vram
+from extensions.plan import averages, evaluation, mixing, samples, vram
 
 # What the plan reads; of anything else in ARGS it says that it makes no difference here.
 READ = {
@@ -68,7 +68,8 @@ def read(name: str, environment: dict[str, str]) -> Plan:
         run, launcher = registry.run_of(asked, head), registry.run_of(request.read(facts, {}), head)
     except ValueError as error:
         raise UserError(f"train/{path.name} with ARGS={environment.get('ARGS', '')}: {error}") from None
-    images = steps.IMAGES.get(run.data) or counted(request.read(registry.ask_here(path), {}).flags.get("in_json"))
+    images = mixing.samples(asked) or steps.IMAGES.get(run.data)
+    images = images or counted(request.read(registry.ask_here(path), {}).flags.get("in_json"))
     if environment.get("IMAGES"):
         images = values.count("IMAGES", environment["IMAGES"], least=1)
     return Plan(asked, run, launcher, head, evaluation.left(asked, images))

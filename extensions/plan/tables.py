@@ -13,6 +13,7 @@ from extensions.plan import (
     communication,
     evaluation,
     levers,
+    mixing,
     optimizer_memory,
     plan,
     recorded,
@@ -75,6 +76,8 @@ def show_counts(planned: Plan) -> tuple[steps.Counts, steps.Counts] | None:
     lines.append(["micro-steps (a process)", f"{own.micro_steps:,}", f"{whole.micro_steps:,}"])
     lines.append(["optimizer steps", f"{own.optimizer_steps:,}", f"{whole.optimizer_steps:,}"])
     tables.show(["counts", "this run", "whole schedule"], lines)
+    if mixed := mixing.rows(planned.asked):
+        tables.show(["source", "images", "samples an epoch", "optimizer steps"], mixed)
     print(f"{run.epochs or '-'} epoch(s), {run.gpus} GPU(s) x batch {run.batch_size} x {run.ga} micro-step(s)")
     for line in recorded_lines(planned.launcher):
         print(line)

@@ -12,6 +12,7 @@ import resource
 import time
 from contextlib import suppress
 from pathlib import Path
+from statistics import fmean as mean
 from typing import TextIO
 
 from extensions.base import manifest
@@ -53,6 +54,14 @@ def numbers_of(figures: dict, prefix: str = "") -> dict[str, float]:
     return found
 
 
+def means_by(names: list[str], losses: list[float]) -> dict[str, float]:
+    """Return {source: mean loss} of the micro-steps whose source is known; a batch is of one."""
+    return {
+        name: mean(loss for own, loss in zip(names, losses, strict=True) if own == name)
+        for name in dict.fromkeys(filter(None, names))
+    }
+
+
 class Plugin:
     """Records; changes nothing of the training."""
 
@@ -63,6 +72,7 @@ class Plugin:
         self.folder: Path | None = None
         self.metrics: TextIO | None = None
         self.losses: list[float] = []
+        self.sources: list[str] = []  # of each micro-step, where the data are a mixture
         self.began = 0.0
         self.timesteps: list = []  # of each micro-step of this optimizer step
         self.measured: list[tuple[int, dict[str, float]]] = []  # that no tracker has yet
@@ -133,8 +143,9 @@ class Plugin:
         self.timesteps.append(timesteps)
 
     @hookimpl
-    def micro_step_ended(self, run, loss):
+    def micro_step_ended(self, run, loss, batch):
         self.losses.append(loss)
+        self.sources.append((batch.get("image_sources") or [""])[0])
         self.track(run)
 
     @hookimpl
@@ -142,6 +153,7 @@ class Plugin:
         if self.metrics:
             self.write(self.line(run))
         self.losses.clear()
+        self.sources.clear()
         self.timesteps.clear()
 
     @hookimpl
@@ -169,6 +181,7 @@ class Plugin:
         """One line of metrics.jsonl."""
         seconds = time.monotonic() - self.began
         more = {"gradient_norm": self.norm.value(), "loss_by_stratum": self.strata.means(self.losses, self.timesteps)}
+        more["loss_by_source"] = means_by(self.sources, self.losses)
         return {
             "optimizer_step": run.optimizer_steps,
             "micro_step": run.micro_steps,

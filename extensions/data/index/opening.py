@@ -8,6 +8,7 @@ from filelock import Timeout
 
 from extensions.base import locks
 from extensions.base.errors import UserError
+from extensions.data import sources
 from extensions.data.index import checked, excluded
 from extensions.data.index.build import build
 from extensions.data.index.layout import SUFFIX, Source, beside, index_of
@@ -15,13 +16,19 @@ from extensions.data.index.policies import Policies
 from extensions.data.index.reader import Index, Unusable
 
 
-def open_for(metadata: str | Path, folder: str | Path | None) -> Index:
+def open_for(metadata: str | Path, folder: str | Path | None):
     """Return the index of a run's metadata, every id of it with latents in `folder`; None: no latents are looked for.
 
     metadata: the JSON or jsonl, whose index is beside it and is built where it is missing or older, with the
     policies that refuse and without the ids of the lists that the older one was made with; or an index itself.
-    UserError in one line for whatever cannot be used.
+    A mixture (TOML, `data/sources.py`) gives the joined index of its sources, a `mixture.Mixture`. UserError in one
+    line for whatever cannot be used.
     """
+    if sources.is_mixture(metadata):
+        from extensions.data.mixture import Mixture
+
+        named_there = sources.read(metadata, folder)
+        return Mixture(Path(metadata), named_there, [open_for(each.metadata, each.folder) for each in named_there])
     metadata, folder = Path(metadata), None if folder is None else Path(folder)
     index = named(metadata) if metadata.name.endswith(SUFFIX) else current(metadata, folder)
     excluded.require_unchanged(index.path, index.facts)

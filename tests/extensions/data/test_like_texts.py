@@ -126,6 +126,7 @@ def test_the_length_is_nearly_the_number_of_tokens():
             "saves nothing where every text has --max_token_length.*let token_chunks cut texts",
         ),
         (dict(train_batch_size=4, token_chunks="upstream"), "saves nothing"),
+        (dict(train_batch_size=4, token_chunks="a1111", in_json="both.toml"), "orders one set, not a mixture"),
     ],
 )
 def test_where_it_would_do_nothing_it_is_refused(tmp_path, changed, line):

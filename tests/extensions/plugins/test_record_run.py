@@ -28,7 +28,7 @@ def recorded(folder):
     for step in range(1, 4):
         for loss in (step, step + 1):
             run.micro_steps, run.samples = run.micro_steps + 1, run.samples + 2
-            plugin.micro_step_ended(run=run, loss=float(loss))
+            plugin.micro_step_ended(run=run, loss=float(loss), batch={})
         run.optimizer_steps = step
         plugin.optimizer_step_ended(run=run)
     return plugin
@@ -58,7 +58,7 @@ def test_what_others_measure_has_lines_and_trackers_of_its_own(tmp_path):
     assert not told
     run.accelerator.trackers = ["tensorboard"]
     run.optimizer_steps = 4
-    plugin.micro_step_ended(run=run, loss=1.0)
+    plugin.micro_step_ended(run=run, loss=1.0, batch={})
     plugin.figures_measured(run=run, figures={"looks": {"x0": 0.25}})
     assert told == [(3, {"looks/x0": 0.5, "looks/of/a": 1}), (4, {"looks/x0": 0.25})]
 
@@ -91,3 +91,9 @@ def test_a_disk_that_fills_under_the_metrics_is_one_line(monkeypatch):
     with pytest.raises(UserError, match="^/dev/full cannot be written .*make room, then RESUME=auto goes on"):
         plugin.optimizer_step_ended(None)
     plugin.run_ended(None)
+
+
+def test_a_mixtures_losses_are_told_by_source():
+    found = record_run.means_by(["a", "b", "a", ""], [1.0, 2.0, 4.0, 8.0])
+    assert found == {"a": 2.5, "b": 2.0}
+    assert record_run.means_by(["", ""], [1.0, 2.0]) == {}
