@@ -64,6 +64,7 @@ COVERED = {
     "standins/model_sdxl": "standins/test_checkpoints.py",
     "standins/recipe": "standins/test_checkpoints.py",
     "standins/weights": "standins/test_checkpoints.py",
+    "text/composing": "plugins/test_dual_tag.py",
     "upstream/calls": "plugins/test_validate.py",
     "upstream/fired": "upstream/test_silent.py",
     "upstream/git": "upstream/test_reading.py",

@@ -14,7 +14,12 @@ not there, the part that is there is used. At random, besides:
     --dual_tag_drop_each_tag=P   each tag goes with probability P; one of them stays where all would go
     --dual_tag_shuffle           the tags in another order each time; the caption's words stay
     --dual_tag_keep_first=N      neither of the last two touches the first N tags
+    --dual_tag_protect="a, b"    these tags never go: not alone, not with all tags, not from a short text
+    --dual_tag_protect_regex=R   nor do tags that match R as a whole
+    --dual_tag_short=P           in P of the samples that have tags, the text is a few of them and no caption
+    --dual_tag_short_tags=N      at most so many, from one up; the protected ones first
     --caption_dropout_rate=P     the whole text is empty, as upstream's flag of that name does
+    --dual_tag_drop_to_zero=P    in P of these, the U-Net is given zeros instead of the empty text's states
 
 Upstream's --shuffle_caption, --keep_tokens and --caption_tag_dropout_rate take a caption's clauses for tags,
 too: that is another meaning, so the flags here have other names. With --enable_wildcard, one line of a
@@ -26,88 +31,22 @@ Every draw comes from the sample's own seed (run seed, epoch, key) and has a str
 workers and processes, a resume, and the other draws being on or off change none of it.
 """
 
-import random
-import re
-
+from extensions import manager
 from extensions.base.errors import UserError
 from extensions.data import DATASET
 from extensions.flags import values
 from extensions.flags.declared import Flag
 from extensions.hookspecs import hookimpl
+from extensions.text import dropped
+from extensions.text.composing import Draws, chosen, cleaned, drawn_tags, one_line_of, protected, separated, short
 
 POLICIES = ("concat", "pick", "tags", "caption")
 ORDERS = ("caption_first", "tags_first")
-BRACES = re.compile(r"\{\{|\}\}|\{([^{}|]*(?:\|[^{}|]*)+)\}")
 OF_CONCAT = ("dual_tag_order", "dual_tag_drop_caption", "dual_tag_drop_tags")
-OF_TAGS = ("dual_tag_drop_each_tag", "dual_tag_shuffle", "dual_tag_keep_first")
-
-
-class Draws:
-    """Random numbers of one sample, by name: each name is a stream that no other one moves."""
-
-    def __init__(self, draw: random.Random):
-        self.seed = draw.getrandbits(128)
-
-    def of(self, name: str) -> random.Random:
-        return random.Random(f"{self.seed}:{name}")
-
-
-def cleaned(text: str, mark: str) -> str:
-    """Return the text as one line of single spaces, without separators at its ends.
-
-    mark: the separator, "" for blanks.
-    """
-    text = " ".join(text.split())
-    while mark and text.startswith(mark):
-        text = text.removeprefix(mark).lstrip()
-    while mark and text.endswith(mark):
-        text = text.removesuffix(mark).rstrip()
-    return text
-
-
-def separated(tags: str, mark: str) -> list[str]:
-    """Return the tags that are not empty, in order; a new line separates as the mark does."""
-    pieces = [piece for line in tags.splitlines() for piece in (line.split(mark) if mark else line.split())]
-    return [tag for piece in pieces if (tag := " ".join(piece.split()))]
-
-
-def one_line_of(caption: str, draws: Draws) -> str:
-    """Return a random line of a caption that has several, with every {a|b} replaced by one alternative."""
-    lines = [line for line in caption.splitlines() if line.strip()]
-    line = draws.of("line").choice(lines) if lines else ""
-    draw = draws.of("wildcard")
-    return BRACES.sub(lambda found: found[0][0] if found[1] is None else draw.choice(found[1].split("|")), line)
-
-
-def drawn_tags(tags: list[str], args, draws: Draws) -> list[str]:
-    """Return the first tags as they are, the others shuffled and thinned out as the flags say."""
-    first, others = tags[: args.dual_tag_keep_first], tags[args.dual_tag_keep_first :]
-    places = list(range(len(others)))
-    if args.dual_tag_shuffle:
-        draws.of("order of tags").shuffle(places)
-    if args.dual_tag_drop_each_tag:
-        draw = draws.of("each tag")
-        luck = [draw.random() for _ in others]  # by the place in the metadata, whatever the order now
-        stay = [place for place in places if luck[place] >= args.dual_tag_drop_each_tag]
-        places = stay if stay or first else sorted(places, key=luck.__getitem__)[-1:]
-    return first + [others[place] for place in places]
-
-
-def chosen(caption: str, tags: str, args, draws: Draws) -> list[str]:
-    """Return the parts to train on, in order."""
-    if not caption or not tags:
-        return [caption or tags]
-    if args.dual_tag == "pick":
-        return [draws.of("pick").choice([caption, tags])]
-    if args.dual_tag != "concat":
-        return [tags if args.dual_tag == "tags" else caption]
-    # One number for both: the rates are exact, and no text is lost as a whole.
-    number = draws.of("part").random()
-    if number < args.dual_tag_drop_caption:
-        return [tags]
-    if number >= 1 - args.dual_tag_drop_tags:
-        return [caption]
-    return [tags, caption] if args.dual_tag_order == "tags_first" else [caption, tags]
+OF_TAGS = ("dual_tag_drop_each_tag", "dual_tag_shuffle", "dual_tag_keep_first", "dual_tag_short")
+PROTECTED_FROM = ("dual_tag_drop_each_tag", "dual_tag_drop_tags", "dual_tag_short")
+SHORT_TAGS = 4
+ENCODES = "how a text becomes hidden states"  # what the plugin claims whose states can be made zeros
 
 
 def share(name: str, what: str) -> Flag:
@@ -118,6 +57,7 @@ def share(name: str, what: str) -> Flag:
 class Plugin:
     """Composes the text of each sample."""
 
+    zeros = False  # whether some dropped texts become zeros
     claims = ("the text of a sample",)
     reads = ("enable_wildcard", "caption_dropout_rate")
     flags = (
@@ -134,6 +74,11 @@ class Plugin:
             default=0,
             unit="tags",
         ),
+        Flag("dual_tag_protect", str, "tags that never go, with commas between them"),
+        Flag("dual_tag_protect_regex", values.regex, "regex: tags that match it as a whole never go"),
+        share("short", "share of samples with tags whose text is a few of them, without the caption"),
+        Flag("dual_tag_short_tags", values.whole(1), "in a short text, at most", default=SHORT_TAGS, unit="tags"),
+        share("drop_to_zero", "share of the texts dropped by --caption_dropout_rate that become zeros, not null"),
     )
 
     @hookimpl
@@ -149,17 +94,36 @@ class Plugin:
             raise UserError(f"--caption_separator={args.caption_separator!r} would cut words apart; give punctuation")
         check_values(args)
         check_policy(args)
+        check_zeros(args)
+        self.zeros = bool(args.dual_tag_drop_to_zero)
 
     @hookimpl
     def compose_text(self, caption, tags, draw, args):
         draws, mark = Draws(draw), args.caption_separator.strip()
         if args.caption_dropout_rate and draws.of("text").random() < args.caption_dropout_rate:
-            return ""
+            zero = args.dual_tag_drop_to_zero and draws.of("zero").random() < args.dual_tag_drop_to_zero
+            return dropped.ZERO if zero else ""
         if args.enable_wildcard:
             caption = one_line_of(caption, draws)
         between = args.caption_separator if args.caption_separator != mark else f"{mark} "
-        listed = between.join(drawn_tags(separated(tags, mark), args, draws))
-        return between.join(chosen(cleaned(caption, mark), listed, args, draws))
+        every = separated(tags, mark)
+        if args.dual_tag_short and (few := short(every, args, draws)):
+            return between.join(few)
+        guarded = between.join(tag for tag in every if protected(tag, args)) if args.dual_tag_drop_tags else ""
+        joined = between.join(drawn_tags(every, args, draws))
+        return between.join(chosen(cleaned(caption, mark), joined, args, draws, guarded))
+
+    @hookimpl(wrapper=True)
+    def tokenize(self, texts):
+        """Mark the texts that become zeros: the blank ones of `compose_text`; an empty text is encoded as ever."""
+        ids = yield
+        return dropped.marked(ids, texts) if ids is not None and self.zeros else ids
+
+    @hookimpl(wrapper=True)
+    def encode_tokens(self, input_ids):
+        """Make zeros of the marked texts' states."""
+        states = yield
+        return dropped.zeroed(states, input_ids[0]) if states is not None and self.zeros else states
 
 
 def check_values(args) -> None:
@@ -173,6 +137,21 @@ def check_values(args) -> None:
         )
 
 
+def check_zeros(args) -> None:
+    """Raise UserError for zeros that nobody would make, or that no text would be dropped for."""
+    if not args.dual_tag_drop_to_zero:
+        return
+    if not args.caption_dropout_rate:
+        raise UserError("--dual_tag_drop_to_zero has no effect without --caption_dropout_rate; add it, or drop both")
+    encodes = manager.claimer_of(ENCODES, manager.current().names)
+    if encodes is None or getattr(args, "token_chunks", None) == "upstream":
+        name = manager.claimer_of(ENCODES)
+        raise UserError(
+            f"--dual_tag_drop_to_zero needs the plugin {name}, and another --{name} than upstream, which encodes by "
+            "itself"
+        )
+
+
 def check_policy(args) -> None:
     """Raise UserError for a flag that the policy, or the lack of another flag, would leave without effect."""
     for name in OF_CONCAT:
@@ -181,6 +160,12 @@ def check_policy(args) -> None:
     for name in OF_TAGS:
         if args.dual_tag == "caption" and getattr(args, name):
             raise UserError(f"--{name} changes tags and --dual_tag=caption trains on captions; drop one of them")
+    if args.dual_tag_short_tags != SHORT_TAGS and not args.dual_tag_short:
+        raise UserError("--dual_tag_short_tags has no effect without --dual_tag_short; drop it")
+    for name in ("dual_tag_protect", "dual_tag_protect_regex"):
+        if getattr(args, name) and not any(getattr(args, other) for other in PROTECTED_FROM):
+            flags = ", ".join(f"--{other}" for other in PROTECTED_FROM)
+            raise UserError(f"--{name} has no effect where no tag goes: give one of {flags}, or drop it")
     if args.dual_tag_keep_first and not (args.dual_tag_shuffle or args.dual_tag_drop_each_tag):
         raise UserError(
             "--dual_tag_keep_first has no effect without --dual_tag_shuffle or --dual_tag_drop_each_tag; drop it"

@@ -1,5 +1,7 @@
 """Caption and tags: neither is ever lost, every draw is the sample's own, every flag does what it says."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -162,3 +164,62 @@ def test_a_draw_does_not_depend_on_the_others_being_on(seed):
     assert picked == compose("c", "t", seed, dual_tag="pick", dual_tag_shuffle=True, enable_wildcard=True)
     dropped = compose("c", "t", seed, caption_dropout_rate=0.5) == ""
     assert dropped == (compose("c", "t", seed, caption_dropout_rate=0.5, dual_tag="pick") == "")
+
+
+GUARD = {"dual_tag_protect": "1girl, solo", "dual_tag_protect_regex": re.compile(r"by .*")}
+LIST = "mat, 1girl, by someone, red hair, solo_focus, solo"
+NEVER_GO = ["1girl", "by someone", "solo"]
+
+
+def tags_of(text: str) -> list[str]:
+    return text.split(", ")
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"dual_tag_drop_each_tag": 0.9},
+        {"dual_tag_drop_each_tag": 0.9, "dual_tag_shuffle": True},
+        {"dual_tag_short": 1.0, "dual_tag_short_tags": 1},
+    ],
+)
+def test_protected_tags_never_go(flags):
+    texts = many("", LIST, **GUARD | flags)
+    assert all(set(NEVER_GO) <= set(tags_of(text)) for text in texts)
+    if "dual_tag_drop_each_tag" in flags:
+        assert share(texts, lambda text: "red hair" in text) == about(0.1)
+
+
+def test_protected_tags_stay_where_all_tags_go():
+    texts = many("A cat.", LIST, dual_tag_drop_tags=0.5, **GUARD)
+    assert set(texts) == {f"A cat., {LIST}", "A cat., 1girl, by someone, solo"}
+    assert share(texts, lambda text: "mat" not in text) == about(0.5)
+
+
+def test_short_texts_are_a_few_tags_without_the_caption():
+    texts = many("A cat.", LIST, dual_tag_short=0.3, dual_tag_short_tags=3)
+    few = [text for text in texts if "A cat." not in text]
+    assert len(few) / MANY == about(0.3) and set(texts) - set(few) == {f"A cat., {LIST}"}
+    counts = [len(tags_of(text)) for text in few]
+    assert {1, 2, 3} == set(counts) and all(
+        counts.count(n) / len(few) == pytest.approx(1 / 3, abs=0.08) for n in (1, 2, 3)
+    )
+    assert {tag for text in few for tag in tags_of(text)} == set(tags_of(LIST))
+    order = tags_of(LIST)
+    assert all([order.index(tag) for tag in tags_of(text)] == sorted(map(order.index, tags_of(text))) for text in few)
+    assert set(many("A cat.", "", dual_tag_short=1.0)) == {"A cat."}
+
+
+def test_the_new_draws_move_no_other():
+    drawn = dict(
+        dual_tag_shuffle=True, dual_tag_drop_each_tag=0.3, dual_tag_drop_caption=0.3, caption_dropout_rate=0.2
+    )
+    before = many("A cat.", LIST, **drawn)
+    zero = many("A cat.", LIST, **drawn, dual_tag_drop_to_zero=0.5)
+    assert [text.strip() for text in zero] == before
+    assert sum(text == " " for text in zero) / before.count("") == pytest.approx(0.5, abs=0.1)
+    some = many("A cat.", LIST, **drawn, dual_tag_short=0.5)
+    assert {one == other for one, other in zip(before, some, strict=True)} == {True, False}
+    assert [one for one, other in zip(before, some, strict=True) if one == ""] == [
+        other for one, other in zip(before, some, strict=True) if one == ""
+    ]
