@@ -41,6 +41,17 @@ def debiased(ratio: torch.Tensor, v: bool) -> torch.Tensor:
     return ratio.sqrt() / (ratio + 1) if v else ratio.rsqrt()
 
 
+def velocity(ratio: torch.Tensor, v: bool) -> torch.Tensor:
+    """Return the factors by which the error of flow's velocity, noise - x_0, weighs 1 (Diff2Flow, arXiv 2506.02221).
+
+    x_t of a schedule is x_s of flow but for its scale: x_s = x_t / (a + b) with s = b / (a + b). What a prediction of
+    noise or v means for noise_hat - x0_hat errs (a + b) / a or a + b times as much as itself. For epsilon the factor
+    grows without bound towards SNR 0.
+    """
+    root = ratio.sqrt()
+    return (1 + root).square() / (1 + ratio) if v else (1 + 1 / root).square()
+
+
 def pseudo_huber(predicted: torch.Tensor, target: torch.Tensor, delta: float) -> torch.Tensor:
     """Return 2 d (sqrt(e^2 + d^2) - d) of the errors e, a mean a sample, (b,): e^2 for small ones, 2 d |e| for large.
 

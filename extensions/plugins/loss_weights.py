@@ -3,6 +3,7 @@
     --loss_weight=min_snr --loss_weight_gamma=5    the error of x_0 counts min(SNR, gamma) times (arXiv 2303.09556)
     --loss_weight=debiased                         the error of the noise counts 1 / sqrt(SNR) (arXiv 2310.08442)
     --loss_weight_snr=upstream                     by the schedule before --zero_terminal_snr, as sd-scripts does
+    --loss_weight=velocity                         the error of flow's velocity counts once (arXiv 2506.02221)
     --loss_weight=edm2 --loss_weight_rate=0.01     learned: L exp(-u) + u, u of the noise level (arXiv 2312.02696)
     --loss_huber=0.1                               errors beyond it count as they are, not squared
     --sample_weights=FILE                          lines of id, tab, weight; a sample without one weighs 1
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from extensions.objectives.learned import Learned
     from extensions.objectives.sample_weights import SampleWeights
 
-MIN_SNR, DEBIASED, EDM2 = RULES = "min_snr", "debiased", "edm2"
-BY_SNR = (MIN_SNR, DEBIASED)
+MIN_SNR, DEBIASED, VELOCITY, EDM2 = RULES = "min_snr", "debiased", "velocity", "edm2"
+BY_SNR = (MIN_SNR, DEBIASED, VELOCITY)
+ENDLESS = (DEBIASED, VELOCITY)  # where noise is predicted, towards SNR 0
 PART = "loss_weights.safetensors"  # of a training state
 RATE = 0.01
 PAPER, UPSTREAM = "paper", "upstream"
@@ -96,10 +98,11 @@ class Plugin:
             raise UserError(
                 f"--loss_weight={args.loss_weight} weighs by a schedule's SNR, and flow has none; drop it"
             )
-        endless = args.loss_weight == DEBIASED and asked.prediction == EPSILON and asked.zero_snr
+        endless = args.loss_weight in ENDLESS and asked.prediction == EPSILON and asked.zero_snr
         if endless and not upstream:
             raise UserError(
-                "--loss_weight=debiased has no bound at SNR 0 where noise is predicted; drop --zero_terminal_snr"
+                f"--loss_weight={args.loss_weight} has no bound at SNR 0 where noise is predicted; take "
+                "--zero_terminal_snr out"
             )
 
     def check_learned(self, args) -> None:
@@ -187,7 +190,7 @@ class Plugin:
             if args.loss_weight == MIN_SNR:
                 made = weights.min_snr(ratio, args.loss_weight_gamma or GAMMA, v)
             else:
-                made = weights.debiased(ratio, v)
+                made = weights.debiased(ratio, v) if args.loss_weight == DEBIASED else weights.velocity(ratio, v)
             self.by_timestep = made.float().to(device)
         return self.by_timestep
 

@@ -56,6 +56,24 @@ def test_debiased_is_the_error_of_the_noise_over_the_root_of_snr(v, zero, seed):
     assert np.isfinite(found).all()
 
 
+@pytest.mark.parametrize(("v", "zero"), [(False, False), (True, False), (True, True)])
+@given(seed=st.integers(0, 2**31))
+def test_velocity_is_the_error_of_flow_through_the_change_of_variables(v, zero, seed):
+    """arXiv 2506.02221: the U-Net's x_t is (a + b) x_s; its prediction becomes both ends of flow's line."""
+    a, b = scales(zero)
+    x, e, off = np.random.default_rng(seed).standard_normal((3, 1000))
+    s = b / (a + b)
+    noisy = ((1 - s) * x + s * e) * (a + b)
+    said = (a * e - b * x if v else e) + off
+    with np.errstate(divide="ignore"):
+        noise, image = (b * noisy + a * said, a * noisy - b * said) if v else (said, (noisy - b * said) / a)
+    wanted = ((noise - image) - (e - x)) ** 2
+    found = weights.velocity(weights.snr(zero), v).numpy() * off**2
+    seen = a > 1e-3
+    np.testing.assert_allclose(found[seen], wanted[seen], rtol=5e-3)
+    assert np.isfinite(found).all()
+
+
 def test_by_snr_weights_are_float64_and_of_every_timestep():
     for zero in (False, True):
         ratio = weights.snr(zero)

@@ -39,6 +39,7 @@ def asked(*words: str, **more) -> argparse.Namespace:
         (("--loss_weight=debiased", "--loss_weight_snr=paper"), {}, "--loss_weight_snr does nothing"),
         (("--loss_huber=1", "--loss_weight_snr=paper"), ZERO, "--loss_weight_snr does nothing"),
         (("--loss_weight=debiased",), ZERO, "has no bound at SNR 0"),
+        (("--loss_weight=velocity",), ZERO, "has no bound at SNR 0"),
         (("--loss_weight=min_snr", "--loss_weight_rate=1"), {}, "--loss_weight_rate does nothing"),
         (("--loss_weight=edm2", "--loss_weight_snr=paper"), ZERO, "--loss_weight_snr does nothing"),
         (("--loss_weight=edm2",), {"mixed_precision": "fp16"}, "--mixed_precision=fp16"),
@@ -52,7 +53,7 @@ def test_what_would_do_nothing_is_refused(words, more, says):
         Plugin().check_arguments(asked(*words, **more))
 
 
-@pytest.mark.parametrize("rule", ["min_snr", "debiased"])
+@pytest.mark.parametrize("rule", ["min_snr", "debiased", "velocity"])
 def test_rules_by_snr_are_refused_with_flow(rule):
     args = parsed("objective,loss_weights", "--objective=flow", f"--loss_weight={rule}", **TRAINERS)
     with pytest.raises(UserError, match="flow has none"):
@@ -90,6 +91,7 @@ CASES = {  # flags, what more the trainer has, and the factor of each loss by th
         ("--loss_weight=min_snr", "--loss_weight_gamma=2"), ZERO | {"v_parameterization": True},
         lambda snr: np.minimum(snr, 2) / (snr + 1),
     ),
+    "velocity, epsilon": (("--loss_weight=velocity",), {}, lambda snr: (1 + snr**-0.5) ** 2),
     "debiased, v": (
         ("--loss_weight=debiased",), {"v_parameterization": True}, lambda snr: np.sqrt(snr) / (snr + 1)
     ),
