@@ -174,7 +174,7 @@ def compare(case: Case, folder: Path, patched: Path) -> Outcome:
     moved = {name: theirs.weights[name].double() - base[name].double() for name in names}
     return Outcome(
         micro_steps=len(ours.losses),
-        loss=max(abs(a - b) / abs(b) for a, b in zip(ours.losses, theirs.losses, strict=True)),
+        loss=max(relative(a, b) for a, b in zip(ours.losses, theirs.losses, strict=True)),
         weight=max(tensor.abs().max().item() for tensor in difference.values()),
         movement=norm(difference) / norm(moved),
     )
@@ -186,6 +186,11 @@ def first_difference(theirs: list[str], ours: list[str]) -> str:
         if a != b:
             return f"hook call {number} is {a} in sd-scripts, {b} in the reference trainer"
     return f"only {theirs.count('micro_step_ended')} micro-steps"
+
+
+def relative(ours: float, theirs: float) -> float:
+    """Difference of two losses; one can be 0 where its timestep weighs nothing."""
+    return 0.0 if ours == theirs else abs(ours - theirs) / abs(theirs) if theirs else float("inf")
 
 
 def norm(tensors: dict[str, torch.Tensor]) -> float:

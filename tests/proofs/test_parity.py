@@ -42,6 +42,11 @@ def test_a_difference_that_the_absolute_bound_misses_fails_against_the_movement(
     assert not parity.Outcome(micro_steps=24, loss=0.0, weight=9e-6, movement=0.9).holds
 
 
+def test_a_loss_of_nothing_is_equal_to_nothing_alone():
+    assert (parity.relative(0.0, 0.0), parity.relative(0.1, 0.0)) == (0, float("inf"))
+    assert parity.relative(0.5, 0.4) == pytest.approx(0.25)
+
+
 def test_other_hooks_are_named(compare):
     with pytest.raises(UserError, match="hook call 1 is micro_step_ended in sd-scripts, run_ended in"):
         compare(trained(), trained(hooks=["models_loaded", "run_ended"]))
