@@ -23,6 +23,14 @@ def per_image(errors: np.ndarray) -> np.ndarray:
     return np.array([mean(row) for row in errors])
 
 
+def by_source(errors: np.ndarray, names: list[str]) -> dict[str, dict]:
+    """Return the figures of the images (images,) by the source of a mixture that each is of."""
+    found = {
+        name: errors[[number for number, own in enumerate(names) if own == name]] for name in dict.fromkeys(names)
+    }
+    return {name: {"x0": mean(own), "error": standard_error(own), "images": len(own)} for name, own in found.items()}
+
+
 def paired(now: np.ndarray, before: np.ndarray) -> dict[str, float | None]:
     """Return the mean difference of the images' errors and its standard error; what the images share falls out."""
     difference = now - before

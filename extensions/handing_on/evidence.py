@@ -12,6 +12,7 @@ from extensions.base import digests, secrets
 from extensions.base.errors import UserError
 from extensions.base.manifest import Manifest
 from extensions.base.paths import ROOT
+from extensions.data import mixture, sources
 from extensions.data.index import opening
 from extensions.data.index.layout import SUFFIX, index_of
 from extensions.data.index.reader import Index
@@ -164,15 +165,32 @@ def of_data(record: Manifest) -> Line:
     path = source(record, "in_json")
     if not recorded or path is None:
         return Line(what, NOT_RECORDED)
+    fingerprint, why = fingerprint_of(path, record)
+    return compared(what, recorded, fingerprint) if fingerprint else Line(what, GONE, f"the index {why}")
+
+
+def fingerprint_of(path: Path, record: Manifest) -> tuple[str, str]:
+    """Return (the fingerprint of metadata as they are, "", or "" and why there is none)."""
     try:
-        if path.name.endswith(SUFFIX):
-            index: Index | None = opening.named(path)
-            why = ""
-        else:
-            index, why = opening.usable(index_of(path), path)
+        if not sources.is_mixture(path):
+            index, why = indexed(path)
+            return (index.fingerprint, "") if index else ("", why)
+        named = sources.read(path, source(record, "train_data_dir"))
+        found = [indexed(each.metadata) for each in named]
+        if gone := next(
+            (f"of {each.name} {why}" for each, (one, why) in zip(named, found, strict=True) if not one), ""
+        ):
+            return "", gone
+        return mixture.digest("fingerprint", named, [one for one, _ in found if one]), ""
     except (UserError, OSError) as error:
-        index, why = None, str(error)
-    return compared(what, recorded, index.fingerprint) if index else Line(what, GONE, f"the index {why}")
+        return "", str(error)
+
+
+def indexed(path: Path) -> tuple[Index | None, str]:
+    """Return (the index of metadata, or why there is none). UserError for one that is named and cannot be used."""
+    if path.name.endswith(SUFFIX):
+        return opening.named(path), ""
+    return opening.usable(index_of(path), path)
 
 
 def source(record: Manifest, flag: str) -> Path | None:

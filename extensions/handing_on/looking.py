@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,10 +64,10 @@ class Looker:
         """Make the models of a blend, the ones before let go first: two would need twice the memory."""
         of = self.training
         del of.models
+        gc.collect()  # models and the calls on them hold each other
         header = Header(self.paths[0], {name: shape for name, (shape, _) in self.laid.tensors.items()}, {})
         dtype = of.dtype if self.args.full_bf16 else torch.float32
         of.models = (models.sdxl if self.family == "sdxl" else models.sd2)(header, read, dtype).models
-        of.unet, of.encoders = of.models.unet, of.models.text_encoders
         for name, model in of.models.named().items():
             held = of.dtype if self.args.full_bf16 or name not in of.rates else None  # as in the training
             model.requires_grad_(False).eval().to(of.accelerator.device, held)

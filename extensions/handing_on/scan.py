@@ -35,12 +35,14 @@ FOLDER = "scans"  # beside the end's checkpoint
 RECORD = "scan.json"
 OWN, SHARES = "validation_json", ("validation_share", "validation_count")
 PROMPTS = "sample_prompts"
-# Hooks of the plugins that say which images are held out and what a text becomes: the others train, save or record.
-WANTED = ("held_out_rows", "compose_text", "tokenize", "encode_tokens")
+# Hooks of the plugins that say which images are held out, what a text becomes and, for a mixture, what a set's order
+# is: the others train, save or record.
+WANTED = ("held_out_rows", "compose_text", "tokenize", "encode_tokens", "epoch_batches")
 # Flags of what a scan does not do.
 DROPPED = (
     "run_folder", "logging_dir", "log_with", "log_prefix", "wandb_api_key", "deepspeed", "torch_compile", "resume",
-    "dynamo_backend", "sample_every_n_steps", "sample_every_n_epochs", "sample_at_first", PROMPTS,
+    "dynamo_backend", "resume_mode", "resume_from", "resume_allow", "initial_step", "skip_until_initial_step",
+    "stop_at_step", "sample_every_n_steps", "sample_every_n_epochs", "sample_at_first", PROMPTS,
 )  # fmt: skip
 
 

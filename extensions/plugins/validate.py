@@ -98,6 +98,8 @@ class Plugin:
         self.known = len(rows.held)
         held, beside = rows.held[: args.validation_images], rows.beside[: args.validation_images]
         self.held = sets.images(rows.index, rows.folder, held, args)
+        named = getattr(rows.index, "source_of", None)  # of a mixture
+        self.sources = [named(int(row)) for row in held] if named else []
         self.beside = sets.images(dataset.metadata, Path(args.train_data_dir), beside, args)
         tokenize, count = dataset.token_ids, args.validation_strata
         self.asker = asking.Asker(self.models, tokenize, objective.of_args(args), args.validation_seed, count)
@@ -163,6 +165,8 @@ class Plugin:
         known = {"held_out": held.pop(texts.TEXT), **held}
         if self.beside:
             known["training"] = figures.summary(*asking.stacked(answers, self.beside, texts.TEXT), names)
+        if self.sources:
+            known["sources"] = figures.by_source(now, self.sources)
         if averaged:
             known["averages"] = {name: figures.summary(got[:, 0], got[:, 1], names) for name, got in averaged.items()}
         if self.past:

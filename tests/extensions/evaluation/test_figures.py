@@ -46,3 +46,9 @@ def test_a_summary_has_the_strata_and_their_mean():
 def test_the_line_of_a_log():
     known = {"held_out": {"x0": 0.5}, "tags": {"x0": 0.6}, "difference_to_first": {"x0": -0.1, "error": 0.01}}
     assert figures.line(known) == "error of x_0 0.50000, since the first -0.10000 ± 0.01000, tags 0.60000"
+
+
+def test_a_mixtures_images_are_told_by_source():
+    found = figures.by_source(np.array([1.0, 2.0, 4.0]), ["a", "b", "a"])
+    assert found["a"] == {"x0": 2.5, "error": pytest.approx(1.5), "images": 2}
+    assert found["b"] == {"x0": 2.0, "error": None, "images": 1}

@@ -29,6 +29,13 @@ def test_only_what_looks_is_left():
     assert "skip_cache_check" in made.flags and made.flags.get("validation_count") == "4"
 
 
+def test_of_whoever_orders_a_mixture_nothing_is_gone_on_from():
+    listed = HELD["extensions"] + ",resume_at_step"
+    made = scan.as_recorded(record(extensions=listed, resume_mode="exact", resume_from="/gone", stop_at_step="5"), "")
+    assert made.flags.get("extensions") == "dual_tag,token_chunks,validate,resume_at_step"
+    assert not {"resume_mode", "resume_from", "stop_at_step"} & made.flags.values.keys()
+
+
 def test_copies_in_memory_are_read_from_their_disk():
     made = Manifest(**vars(record(in_json="/dev/shm/x.arrow")) | {"ramdisk": {"in_json": "/data/meta.json"}})
     assert scan.as_recorded(made, "").flags.get("in_json") == "/data/meta.json"
