@@ -114,9 +114,14 @@ def find(
             found[name] = Found(name, of_run(name, *run, list(outputs(run[0]))))
         elif name != BASE:
             found[name] = Found(name, read_header(os.path.expanduser(name)))
-    for name, _ in names:
+    for place, (name, _) in enumerate(names):
         if name == BASE:
-            found[name] = base_of(next(iter(found.values())).header)
+            beside = [
+                *reversed(names[:place]),
+                *names[place + 1 :],
+            ]  # a run before a file, the nearest before it first
+            whose = next((other for other, run in beside if run), beside[0][0])
+            found[name] = base_of(found[whose].header)
     return [found[name] for name, _ in names]
 
 

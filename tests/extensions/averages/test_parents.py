@@ -53,6 +53,14 @@ def test_a_run_a_step_a_base_and_a_file(left):
     assert [each.sha256 for each in found] == ["b" * 64, "", "", ""]
 
 
+def test_a_base_is_that_of_the_run_beside_it(left):
+    """A file in front, which says nothing of a run, is passed over; alone it is asked."""
+    stranger, last = str(left / "base.safetensors"), str(left / f"model_out_{RUN}" / "last.safetensors")
+    for names in ((stranger, RUN, "base"), (stranger, "base", RUN), ("base", stranger, RUN), ("base", last)):
+        found = dict(zip(names, find(left, *names), strict=True))
+        assert found["base"].header.path.name == "base.safetensors" and found["base"].sha256 == "b" * 64
+
+
 @pytest.mark.parametrize(
     ("names", "line"),
     [
