@@ -116,10 +116,8 @@ def find(
             found[name] = Found(name, read_header(os.path.expanduser(name)))
     for place, (name, _) in enumerate(names):
         if name == BASE:
-            beside = [
-                *reversed(names[:place]),
-                *names[place + 1 :],
-            ]  # a run before a file, the nearest before it first
+            # A run before a file; the nearest before it first.
+            beside = [*reversed(names[:place]), *names[place + 1 :]]
             whose = next((other for other, run in beside if run), beside[0][0])
             found[name] = base_of(found[whose].header)
     return [found[name] for name, _ in names]
