@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from extensions.base.errors import UserError
-from extensions.base.paths import LAUNCHERS, RUNTIME
+from extensions.base.paths import LAUNCHERS, ROOT, RUNTIME
 from extensions.upstream import git, reading, submodule, tree
 
 NEWEST = "origin/HEAD"  # of what was fetched; `git -C sd-scripts fetch` brings more
@@ -112,7 +111,8 @@ def row_with(what: tuple[str, str], source: Path, how: str, expected: tuple[floa
         return Row(*facts, how, "", "none: the series does not apply", needs)
     lost, count = seams_of(tree.ensure(None if commit == submodule.pin() else commit))
     if lost:
-        return Row(*facts, how, f"{count - len(lost)} of {count}; {lost[0]}", "refused, for the seams", needs)
+        there = f"{count - len(lost)} of {count}; " if count else ""
+        return Row(*facts, how, f"{there}{lost[0]}", "refused, for the seams", needs)
     losses, said = run_of(commit)
     silent = [line for line in said.splitlines() if SILENT in line]
     fired = f"{SILENT} {len(silent)} of {count}" if silent else f"{count} of {count}, none silent"
@@ -132,12 +132,11 @@ def patches_of(source: Path, commit: str, attempt) -> str:
 
 
 def seams_of(patched: Path) -> tuple[list[str], int]:
-    """Return (what of the wrapped functions is not there, in a line each; how many there are)."""
-    words = [sys.executable, "-c", SEAMS, str(patched)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=SECONDS)
-    lines = done.stdout.splitlines()
-    if done.returncode or not lines:
-        raise UserError(f"{patched.name} cannot be imported: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+    """Return (what of the wrapped functions is not there, a line each; how many there are, 0: not known)."""
+    code, said, errors = ended([sys.executable, "-c", SEAMS, str(patched)], {})
+    lines = said.splitlines()
+    if code or not lines:
+        return [f"its library is not imported here: {(errors.strip().splitlines() or ['no word'])[-1]}"], 0
     lost = [line.removeprefix("lost: ").partition("; see")[0] for line in lines if line.startswith("lost: ")]
     return lost, int(lines[-1].partition(": ")[2])
 
@@ -147,13 +146,28 @@ def run_of(commit: str) -> tuple[tuple[float, ...], str]:
     with tempfile.TemporaryDirectory(prefix="port-patches-") as folder:
         variables = {"PROFILE": "tiny", "TINY_STEPS": str(STEPS), "OUTPUT": folder, "LOGS": f"{folder}/logs"}
         variables |= {"SD_SCRIPTS_REF": "" if commit == submodule.pin() else commit, "PYTHON": sys.executable}
-        words = ["bash", str(LAUNCHERS / f"{RUN}.sh")]
-        done = subprocess.run(
-            words, env=os.environ | variables, capture_output=True, text=True, check=False, timeout=SECONDS
-        )
+        variables |= {
+            "TRAINER": "sd-scripts",
+            "RESUME": "",
+            "ARGS": "",
+            "GPUS": "",
+        }  # whatever the caller trains with
+        code, said, errors = ended(["bash", str(LAUNCHERS / f"{RUN}.sh")], variables)
         found = sorted(Path(folder).glob("logs/*/*/metrics.jsonl"))
-        lines = found[-1].read_text(encoding="utf-8").splitlines() if found and done.returncode == 0 else []
-    return tuple(json.loads(line)["loss"] for line in lines), done.stdout + done.stderr
+        lines = found[-1].read_text(encoding="utf-8").splitlines() if found and code == 0 else []
+    return tuple(json.loads(line)["loss"] for line in lines), said + errors
+
+
+def ended(words: list[str], variables: dict[str, str]) -> tuple[int, str, str]:
+    """Return (exit code, stdout, stderr) of a program that has an end, whatever it does."""
+    environment = os.environ | variables
+    try:
+        done = subprocess.run(
+            words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return 1, "", f"error: it did not end within {SECONDS} s\n"
+    return done.returncode, done.stdout, done.stderr
 
 
 def verdict(losses: tuple[float, ...], expected: tuple[float, ...], said: str) -> str:
