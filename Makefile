@@ -80,7 +80,7 @@ export: $(INSTALLED) ## RUN=25022601 [FORMAT=safetensors|diffusers] [DTYPE=fp16|
 	@"$$PYTHON" -m extensions.handing_on export --format="$${FORMAT-}" --dtype="$${DTYPE-}" --ema="$${EMA-}" \
 	  --checkpoint="$${CHECKPOINT-}" --out="$${OUT-}" --verify="$${VERIFY-}" -- "$${RUN-}"
 
-blend: $(INSTALLED) ## A=base B=25022601 RATIO=0.5 OUT=x.safetensors [C=…] [DTYPE=fp16] [PREDICTS=epsilon|v]: (1 - RATIO) A + RATIO B, or A + RATIO (B - C)
+blend: $(INSTALLED) ## A=base B=25022601 RATIO=0.5 OUT=x.safetensors [C=…] [DTYPE=fp16] [PREDICTS=epsilon|v|v,ztsnr|flow]: (1 - RATIO) A + RATIO B, or A + RATIO (B - C)
 	@"$$PYTHON" -m extensions.handing_on blend --a="$${A-}" --b="$${B-}" --c="$${C-}" --ratio="$${RATIO-}" --out="$${OUT-}" \
 	  --dtype="$${DTYPE-}" --predicts="$${PREDICTS-}"
 

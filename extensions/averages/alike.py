@@ -15,7 +15,7 @@ DTYPES = {"fp16": "F16", "bf16": "BF16", "fp32": "F32"}  # by the name that a pe
 READ = ("F64", "F32", "F16", "BF16")
 WIDEST = "widest"  # a dtype that holds what each parent does
 V_ZERO_SNR = "v,ztsnr"
-PREDICTS = (prediction.EPSILON, prediction.V, V_ZERO_SNR)
+PREDICTS = (prediction.EPSILON, prediction.V, V_ZERO_SNR, prediction.FLOW)
 EXAMPLES = 3  # tensors named in a line
 # Of a parent's metadata: who made it, when, and of which file; a blend is none of these.
 OWN = (
@@ -108,14 +108,19 @@ def marked(parents: Sequence[Header], predicts: str) -> tuple[tuple[str, ...], d
     if len(known) > 1:
         told = ", ".join(f"{Path(path).name} {shown(*said)}" for path, said in said_by.items() if said[0])
         raise UserError(
-            f"the parents do not predict the same: {told}; give PREDICTS={', '.join(PREDICTS[:2])} or {V_ZERO_SNR}, "
-            f"which the blend is then marked for (a launch: --{prediction.CHANGE})"
+            f"the parents do not predict the same: {told}; give PREDICTS={' or '.join(PREDICTS)}, which the blend is "
+            f"then marked for (a launch: --{prediction.CHANGE})"
         )
     if not known:
         return (), {}
     said, _ = known.pop()
     all_marks = [name for name in prediction.MARKS if any(name in each.shapes for each in parents)]
     return tuple(all_marks), {prediction.METADATA: said or ""}
+
+
+def predicted(said: str, zero_snr: bool) -> str:
+    """Return the one of PREDICTS that a run with these settings trains."""
+    return V_ZERO_SNR if said == prediction.V and zero_snr else said
 
 
 def marks_for(predicts: str) -> tuple[str, ...]:

@@ -35,9 +35,9 @@ FOLDER = "scans"  # beside the end's checkpoint
 RECORD = "scan.json"
 OWN, SHARES = "validation_json", ("validation_share", "validation_count")
 PROMPTS = "sample_prompts"
-# Hooks of the plugins that say which images are held out, what a text becomes and, for a mixture, what a set's order
-# is: the others train, save or record.
-WANTED = ("held_out_rows", "compose_text", "tokenize", "encode_tokens", "epoch_batches")
+# Hooks of the plugins that say which images are held out, what a text becomes, what is predicted and, for a mixture,
+# what a set's order is: the others train, save or record.
+WANTED = ("held_out_rows", "compose_text", "tokenize", "encode_tokens", "target", "epoch_batches")
 # Flags of what a scan does not do.
 DROPPED = (
     "run_folder", "logging_dir", "log_with", "log_prefix", "wandb_api_key", "deepspeed", "torch_compile", "resume",
@@ -121,9 +121,7 @@ def require_held_out(asked: Asked, record: Manifest) -> None:
 
 def predicted(asked: Asked) -> str:
     """Return what the run trains: it is what the blends are asked for, whatever their parents say."""
-    if "v_parameterization" not in asked.flags:
-        return "epsilon"
-    return alike.V_ZERO_SNR if "zero_terminal_snr" in asked.flags else "v"
+    return alike.predicted(asked.settings.prediction, asked.settings.zero_snr)
 
 
 def prompts_of(asked: Asked, record: Manifest) -> Path | None:

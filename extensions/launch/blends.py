@@ -72,9 +72,7 @@ def predicted(asked: Asked) -> str:
     """Return what the blend is marked for: where the run is to teach its base another prediction, that one."""
     if prediction.CHANGE not in asked.flags:
         return ""
-    if "v_parameterization" not in asked.flags:
-        return prediction.EPSILON
-    return alike.V_ZERO_SNR if "zero_terminal_snr" in asked.flags else prediction.V
+    return alike.predicted(asked.settings.prediction, asked.settings.zero_snr)
 
 
 def make(asked: Asked, blend: written.Blend, path: Path, made: list[Parent], predicts: str) -> None:

@@ -105,11 +105,16 @@ def test_parents_that_disagree_need_a_word(tmp_path):
     line = r"not predict the same: a.safetensors noise \(epsilon\), b.safetensors v with zero terminal SNR; give PRED"
     with pytest.raises(UserError, match=line):
         alike.layout(found)
-    for word, marks in (("epsilon", ()), ("v", BOTH[:1]), ("v,ztsnr", BOTH)):
+    for word, marks in (("epsilon", ()), ("v", BOTH[:1]), ("v,ztsnr", BOTH), ("flow", ())):
         laid = alike.layout(found, predicts=word)
         assert (laid.marks, laid.metadata[SPEC]) == (marks, word.partition(",")[0])
-    with pytest.raises(UserError, match="PREDICTS=flow is unknown"):
-        alike.layout(found, predicts="flow")
+    with pytest.raises(UserError, match="PREDICTS=edm is unknown"):
+        alike.layout(found, predicts="edm")
+
+
+def test_a_run_s_settings_in_a_word():
+    said = [("epsilon", False), ("epsilon", True), ("v", False), ("v", True), ("flow", False)]
+    assert [alike.predicted(*each) for each in said] == ["epsilon", "epsilon", "v", "v,ztsnr", "flow"]
 
 
 def test_metadata_that_all_parents_have_stay_and_what_is_of_one_file_goes(tmp_path):

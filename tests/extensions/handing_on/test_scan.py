@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from extensions import manager
 from extensions.base import paths
 from extensions.base.errors import UserError
 from extensions.base.manifest import Manifest
@@ -132,3 +133,12 @@ def test_refused_in_one_line_with_nothing_written(run, capsys):
         said = [each for each in capsys.readouterr().err.splitlines() if each.startswith("error: ")]
         assert len(said) == 1 and line in said[0], (words, said)
     assert sorted(run.rglob("*")) == before
+
+
+def test_what_a_run_predicts_is_asked_of_its_blends():
+    """Without the plugin that says it, a run of flow would be asked for noise."""
+    wanted = [
+        name for name in manager.available() if any(hasattr(manager.declared(name), hook) for hook in scan.WANTED)
+    ]
+    assert {"objective", "dual_tag", "token_chunks", "validate"} <= set(wanted)
+    assert not {"ema", "save_states", "on_nan", "loss_weights", "timestep_draws"} & set(wanted)
