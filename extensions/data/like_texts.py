@@ -22,9 +22,9 @@ import numpy as np
 from extensions import manager
 from extensions.base.errors import UserError
 from extensions.data import sources
-from extensions.flags import settings
 
 AS_DRAWN, LIKE = "as_drawn", "like"  # --batch_texts
+ONE_LENGTH = "upstream"  # the rule of texts by which each has --max_token_length
 WINDOW = 32  # batches
 PIECE = re.compile(r"[^\W\d_]+|\d|[^\w\s]+|_+")
 
@@ -34,16 +34,18 @@ def length_of(text: str) -> int:
     return len(PIECE.findall(text))
 
 
-def require_use(args) -> None:
-    """Raise UserError where batches of like texts are asked for, and would be those of any texts, or cost as much."""
+def require_use(args, config) -> None:
+    """Raise UserError where batches of like texts are asked for, and would be those of any texts, or cost as much.
+
+    args: the parsed flags; config: the `Settings` that they mean.
+    """
     if args.batch_texts != LIKE:
         return
-    config = settings.of_args(args)
     if config.batch_size == 1:
         raise UserError("--batch_texts=like has nothing to choose at --train_batch_size=1; drop it")
     if sources.is_mixture(args.in_json):
         raise UserError("--batch_texts=like orders one set, not a mixture; drop it")
-    if config.token_rule == settings.UPSTREAM:
+    if config.token_rule == ONE_LENGTH:
         owner = manager.owner_of_flag("token_chunks")
         raise UserError(
             f"--batch_texts=like saves nothing where every text has --max_token_length; drop it, or let {owner} cut "

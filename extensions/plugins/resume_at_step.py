@@ -24,7 +24,7 @@ from extensions.base.errors import UserError
 from extensions.base.processes import from_main
 from extensions.data import DATASET, like_texts
 from extensions.data.dealing import AS_DRAWN, DEALT
-from extensions.flags import values
+from extensions.flags import settings, values
 from extensions.flags.declared import Flag
 from extensions.hookspecs import hookimpl
 from extensions.resume import identity, pending_checkpoints, same_start, schedule, skipped, states
@@ -86,7 +86,7 @@ class Plugin:
         self.launched = identity.of_launch(args)
         if args.dataset_class != DATASET:
             raise UserError(f"resume_at_step orders the data of one data set; give --dataset_class={DATASET}")
-        like_texts.require_use(args)
+        like_texts.require_use(args, settings.of_args(args))
         self.stop, self.skip = args.stop_at_step, args.skip_until_initial_step
         self.start = args.initial_step or 0
         if args.resume_mode == "exact":

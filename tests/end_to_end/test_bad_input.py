@@ -118,6 +118,6 @@ def test_a_flag_that_the_reference_trainer_does_not_have(tmp_path):
 
 @pytest.mark.upstream
 def test_an_upstream_commit_where_the_series_does_not_apply(tmp_path):
-    run = launch("25022601", tmp_path / "output", PROFILE="tiny", SD_SCRIPTS_REF="v0.8.8")
+    run = launch("25022601", tmp_path / "output", PROFILE="tiny", SD_SCRIPTS_REF="v0.7.0")
     assert run.code == 2 and run.folder is None
     assert [line for line in run.said.splitlines() if "does not apply to sd-scripts" in line]

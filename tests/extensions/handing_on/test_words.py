@@ -21,11 +21,9 @@ def subject(**flags) -> Subject:
 def composed(**flags) -> str:
     """A text as the data loader has it."""
     plugin = manager.declared("dual_tag")()
-    off = dict.fromkeys(
-        ("dual_tag_drop_caption", "dual_tag_drop_tags", "dual_tag_drop_each_tag", "caption_dropout_rate"), 0.0
-    )
-    off |= {"dual_tag_shuffle": False, "dual_tag_keep_first": 0, "dual_tag_order": None, "enable_wildcard": False}
-    args = Namespace(**off | {"caption_separator": ","} | flags)
+    defaults = {flag.name: flag.default for flag in plugin.flags}
+    of_trainer = {"caption_dropout_rate": 0.0, "enable_wildcard": False, "caption_separator": ","}
+    args = Namespace(**defaults | of_trainer | flags)
     mark = args.caption_separator.strip()
     return plugin.compose_text("CAPTION", f"one{mark}two", random.Random(0), args)
 
