@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script it finds the package, too
 from extensions.base.errors import UserError
 from extensions.base.paths import ROOT
 from extensions.base.reporting import exit_code_of
@@ -141,9 +143,12 @@ def table(size: str, found: list[dict[str, Measured]]) -> Table:
     return made
 
 
-def main(arguments: list[str]) -> int:
-    """Measure and print. The figures are no test: the exit code does not depend on them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def measured(arguments: list[str], about: str, compare: Callable, table: Callable) -> int:
+    """Measure and print what `compare` and `table` make of each size; about: in a line, for --help.
+
+    The figures are no test: the exit code does not depend on them.
+    """
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--size", choices=[*STEPS, "both"], default="both")
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args(arguments)
@@ -153,6 +158,11 @@ def main(arguments: list[str]) -> int:
         with tempfile.TemporaryDirectory() as folder:
             Console(width=118).print(table(size, compare(size, asked.rounds, Path(folder))))
     return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Measure and print."""
+    return measured(arguments, __doc__.splitlines()[0], compare, table)
 
 
 if __name__ == "__main__":

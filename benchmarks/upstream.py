@@ -8,19 +8,15 @@ pristine script reads our data set, too, and nothing else of ours. Who goes firs
 within a round are compared.
 """
 
-import argparse
 import statistics
 import sys
-import tempfile
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script it finds the package, too
-from benchmarks.trainers import MID_CHANNELS, STEPS, UNITS, Measured, asked_for, timed, traced
+from benchmarks.trainers import MID_CHANNELS, STEPS, UNITS, Measured, asked_for, measured, timed, traced
 from extensions import manager
-from extensions.base.errors import UserError
 from extensions.base.paths import SUBMODULE
 from extensions.base.reporting import exit_code_of
 from extensions.flags import settings
@@ -74,17 +70,8 @@ def table(size: str, found: list[dict[str, Measured]]) -> Table:
 
 
 def main(arguments: list[str]) -> int:
-    """Measure and print. The figures are no test: the exit code does not depend on them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", choices=[*STEPS, "both"], default="both")
-    parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args(arguments)
-    if asked.rounds < 1:
-        raise UserError(f"--rounds={asked.rounds}: give 1 or more")
-    for size in STEPS if asked.size == "both" else [asked.size]:
-        with tempfile.TemporaryDirectory() as folder:
-            Console(width=118).print(table(size, compare(size, asked.rounds, Path(folder))))
-    return 0
+    """Measure and print."""
+    return measured(arguments, __doc__.splitlines()[0], compare, table)
 
 
 if __name__ == "__main__":
