@@ -15,6 +15,7 @@ from extensions import manager
 from extensions.hookspecs import hookimpl
 from extensions.model import diffusion
 from extensions.reference import noise
+from tests.helpers.answering import Answers
 
 ONE = SimpleNamespace(num_processes=1, process_index=0)
 SHAPES = st.lists(
@@ -148,7 +149,7 @@ def test_loss_is_torchs_mean_squared_error_in_float32():
     torch.testing.assert_close(loss, (0.5 * each[0] + 2 * each[2]) / 3)
 
 
-class Answers:
+class Told(Answers):
     """Answers each of the hooks with something that can be told from the trainer's own."""
 
     def __init__(self):
@@ -159,22 +160,10 @@ class Answers:
         self.asked.append((list(shape), process))
         return torch.full(shape[:1], process + 0.5)
 
-    @hookimpl
-    def noise_latents(self, latents, noise, timesteps):
-        return latents + 1000 * timesteps.view(-1, 1, 1, 1)
-
-    @hookimpl
-    def target(self, latents, noise, timesteps):
-        return 3 * noise - latents
-
-    @hookimpl
-    def weigh_loss(self, losses):
-        losses.values = losses.values * (1 + losses.timesteps)
-
 
 def test_a_plugins_answers_are_taken(monkeypatch):
     """Every process is asked about, in their order; a draw from the random stream would stay in step."""
-    plugin, made = Answers(), manager.Manager()
+    plugin, made = Told(), manager.Manager()
     made.register("answers", plugin)
     monkeypatch.setattr(manager, "_current", made)
     shapes, accelerator = [[1, 4, 6, 8], [2, 4, 8, 8]], SimpleNamespace(num_processes=2, process_index=1)

@@ -11,6 +11,7 @@ from extensions import loop, manager
 from extensions.hookspecs import hookimpl
 from extensions.model import diffusion
 from extensions.upstream import seams
+from tests.helpers.answering import Answers
 
 pytestmark = pytest.mark.upstream
 FLAGS = {
@@ -22,7 +23,7 @@ LATENTS = torch.randn(2, 4, 8, 6, generator=torch.Generator().manual_seed(1))
 PREDICTED = torch.randn(2, 4, 8, 6, generator=torch.Generator().manual_seed(2))
 
 
-class Answers:
+class Told(Answers):
     """Answers each of the hooks with something that can be told from the trainer's own."""
 
     def __init__(self):
@@ -34,20 +35,8 @@ class Answers:
         return torch.tensor([250.5, 0.25])
 
     @hookimpl
-    def noise_latents(self, latents, noise, timesteps):
-        return latents + 1000 * timesteps.view(-1, 1, 1, 1)
-
-    @hookimpl
-    def target(self, latents, noise, timesteps):
-        return 3 * noise - latents
-
-    @hookimpl
     def timesteps_drawn(self, timesteps):
         self.told.append(timesteps)
-
-    @hookimpl
-    def weigh_loss(self, losses):
-        losses.values = losses.values * (1 + losses.timesteps)
 
 
 @pytest.fixture
@@ -61,7 +50,7 @@ def train_util(patched):
 @pytest.fixture
 def plugin(monkeypatch):
     """Two of them: the first listed answers, and both weigh."""
-    made, first = manager.Manager(), Answers()
+    made, first = manager.Manager(), Told()
     made.register("doubles", Doubles())
     made.register("answers", first)
     monkeypatch.setattr(manager, "_current", made)
