@@ -18,6 +18,7 @@ T = TypeVar("T")
 Shape = tuple[int, ...]
 BLOCKWISE_FROM = 4096  # elements; bitsandbytes and torchao keep smaller tensors unquantised
 SLICE = 16 * 2**20  # elements that bf16_updates.py steps at a time; SDXL's largest have 29 (U-Net) and 63 million
+PIECE = 4 * 2**20  # elements of a slice that it rounds by one call
 
 
 def slices(items: Iterable[T], elements: Callable[[T], int], most: int = SLICE) -> Iterator[list[T]]:

@@ -6,28 +6,36 @@ bf16 is the upper half of an fp32 number's bits: 8 bits of precision, so that a 
 
 import torch
 
+ELEMENTS = 4  # for which one random 64-bit number is drawn
 
-def stochastic(values: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """fp32 `values` as bf16, each rounded to one of its two neighbours so that the mean is the value.
 
-    A neighbour is taken with a probability in proportion to its nearness: 16 random bits are added to the 16 that
-    are cut off (arXiv 2010.06192). What bf16 can hold, infinities and NaN stay as they are. generator: on
-    the device of `values`; draws one 64-bit number for four elements.
+def draw_(words: torch.Tensor, generator: torch.Generator) -> None:
+    """Fill int64 `words` with random bits; each is for four elements. generator: on their device."""
+    words.random_(-(2**63), None, generator=generator)
+
+
+def nudge_(values: torch.Tensor, noise: torch.Tensor) -> None:
+    """Round fp32 `values` in place to numbers that bf16 holds, so that the mean is the value.
+
+    Each of the two neighbours is taken with a probability in proportion to its nearness: 16 random bits, `noise` in
+    int16, are added to the 16 that are cut off (arXiv 2010.06192). What bf16 holds, infinities and NaN stay.
     """
-    count = values.numel()
-    words = torch.empty(-(-count // 4), dtype=torch.int64, device=values.device)
-    noise = words.random_(-(2**63), None, generator=generator).view(torch.int16)[:count].view(values.shape)
-    bits = values.view(torch.int32) + noise
-    bits.add_(0x8000).bitwise_and_(-0x10000)  # noise is signed: its middle is put at 0.5
-    return torch.where(values.isfinite(), bits.view(torch.float32), values).to(torch.bfloat16)
+    odd = values.isnan()  # of which the sum may be a number
+    bits = values.view(torch.int32)
+    bits.add_(noise).add_(0x8000).bitwise_and_(-0x10000)  # noise is signed: its middle is put at 0.5
+    values.masked_fill_(odd, float("nan"))
 
 
-def compensated(values: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """fp32 `values` as (nearest bf16, bf16 remainder); their sum is the value to 16 bits (Kahan, 1965).
+def rest_(values: torch.Tensor, noise: torch.Tensor) -> None:
+    """Leave in the place of fp32 `values` what the nearest bf16 lacks of them (Kahan, 1965), in bf16's numbers.
 
     The remainder is rounded stochastically. To nearest it would stop growing where its own half unit exceeds
-    the update: a normalisation weight of 1 at updates of 1.5e-6 stands still after some hundred steps.
+    the update: a normalisation weight of 1 at updates of 1.5e-6 stands still after some hundred steps. Where the
+    nearest is no finite number the remainder is 0.
     """
-    nearest = values.to(torch.bfloat16)
-    remainder = stochastic(values - nearest.float(), generator)
-    return nearest, torch.where(nearest.isfinite(), remainder, 0)
+    bits = values.view(torch.int32)
+    # To nearest, to even from the middle; a cast there and back is what a compiler may leave out.
+    nearest = (bits >> 16).bitwise_and_(1).add_(bits).add_(0x7FFF).bitwise_and_(-0x10000)
+    values.sub_(nearest.view(torch.float32))
+    values.nan_to_num_(0.0, 0.0, 0.0)
+    nudge_(values, noise)

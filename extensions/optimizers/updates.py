@@ -1,11 +1,12 @@
 """Steps an optimizer of bf16 weights on fp32 stand-ins, and rounds what it did back into bf16.
 
 The optimizer steps a few parameters at a time: stand-ins with fp32 copies of weight, gradient and bf16 state, at
-most SLICE elements (or one parameter, if it is larger): 17 to 61 bytes an element, by optimizer, at a moment when
+most SLICE elements (or one parameter, if it is larger): 8 to 61 bytes an element, by optimizer, at a moment when
 no activations are held (plan/optimizer_memory.py has the sum). So it computes exactly as it does on fp32 weights,
 and no fp32 copy outlives the slice. State that the optimizer keeps in the dtype of the weights stays bf16 and is
 rounded stochastically in both modes: a second moment moves by 0.1% a step, a unit of bf16 is 0.4 to 0.8%, and to
-nearest it would never fall again.
+nearest it would never fall again. The copies of a slice share a buffer each (flat.py): a model has 2,000 parameters,
+and a GPU waits for a processor that has a dozen small things to do for each.
 
 Random bits come from (run seed, optimizer step, number of the parameter): the same on every process, the same after
 a resume, and PyTorch's own random stream is not touched.
@@ -18,8 +19,9 @@ from types import MethodType
 import torch
 
 from extensions.optimizers import facts as optimizer_facts
-from extensions.optimizers import rounding
-from extensions.optimizers.facts import SLICE, slices
+from extensions.optimizers import kernels, rounding
+from extensions.optimizers.facts import PIECE, SLICE, slices
+from extensions.optimizers.flat import Flat
 
 REMAINDER = "remainder"  # the optimizer's state entry of `kahan`
 
@@ -57,53 +59,101 @@ class Updates:
 
         Each slice starts from the group as it was, so that a step counted there is counted once.
         """
-        stand_ins = [self.widened(p) if p.dtype == torch.bfloat16 else p for p in parameters]
+        low = [parameter for parameter in parameters if parameter.dtype == torch.bfloat16]
+        states = self.wide_states(low)
+        weights = Flat([parameter.detach() for parameter in low])
+        stand_ins = self.stand_ins(low, weights, states)
         whole = self.optimizer.param_groups
-        part = group | {"params": stand_ins}
+        part = group | {"params": [stand_ins.get(parameter, parameter) for parameter in parameters]}
         self.optimizer.param_groups = [part]
         try:
             type(self.optimizer).step(self.optimizer)
         finally:
             self.optimizer.param_groups = whole
-        for parameter, stand_in in zip(parameters, stand_ins, strict=True):
-            if stand_in is not parameter:
-                self.take_back(parameter, stand_in)
+        self.take_back(stand_ins, weights, states)
         return {key: value for key, value in part.items() if key != "params"}
 
-    def widened(self, parameter) -> torch.nn.Parameter:
-        """Return an fp32 stand-in with the parameter's value, gradient and state.
+    def wide_states(self, low: list) -> Flat:
+        """Put fp32 copies in the place of the state that is kept in bf16."""
+        state = self.optimizer.state
+        kept = [
+            (parameter, key)
+            for parameter in low
+            for key in sorted(state.get(parameter, ()))
+            if key != REMAINDER and self.is_kept_as(state[parameter][key], torch.bfloat16)
+        ]
+        wide = Flat([state[parameter][key] for parameter, key in kept])
+        for (parameter, key), view in zip(kept, wide.views, strict=True):
+            state[parameter][key] = view
+        return wide
+
+    def stand_ins(self, low: list, weights: Flat, states: Flat) -> dict:
+        """Return {parameter: fp32 stand-in with its value, gradient and state}.
 
         The parameter itself is not changed to fp32: DDP's hooks hang on it and would silently come off.
         """
-        stand_in = torch.nn.Parameter(parameter.detach().float())
-        stand_in.grad = parameter.grad.float()
-        state = self.optimizer.state.pop(parameter, {})
-        if REMAINDER in state:
-            stand_in.data.add_(state.pop(REMAINDER))
-        if state:
-            self.optimizer.state[stand_in] = {key: self.wide(value) for key, value in state.items()}
-        return stand_in
+        gradients = Flat([parameter.grad for parameter in low])
+        made, rests = {}, {}
+        for parameter, value, gradient in zip(low, weights.views, gradients.views, strict=True):
+            made[parameter] = stand_in = torch.nn.Parameter(value)
+            stand_in.grad = gradient
+            if state := self.optimizer.state.pop(parameter, None):
+                rests[value] = state.pop(REMAINDER, None)
+                self.optimizer.state[stand_in] = state
+        if rests := {value: rest for value, rest in rests.items() if rest is not None}:
+            torch._foreach_add_(list(rests), list(rests.values()))
+        return made
 
-    def take_back(self, parameter, stand_in) -> None:
-        """Round the stand-in's value and state into the parameter's."""
-        generator = self.generator(parameter)
-        stand_in.grad = None
-        state = self.optimizer.state.pop(stand_in, {})
-        kept = {key: self.narrow(state[key], generator) for key in sorted(state)}
+    def take_back(self, stand_ins: dict, weights: Flat, states: Flat) -> None:
+        """Round the stand-ins' values and state into the parameters'."""
+        kept: list[tuple[dict, str]] = []  # the state that follows the weights' dtype
+        for parameter, stand_in in stand_ins.items():
+            stand_in.grad = None
+            state = self.optimizer.state.pop(stand_in, {})
+            self.optimizer.state[parameter] = {key: state[key] for key in sorted(state)}
+            kept += [(self.optimizer.state[parameter], key) for key in sorted(state) if self.grows(state[key])]
+        states = states.holding([state[key] for state, key in kept])
+        weights = weights.holding([stand_in.data for stand_in in stand_ins.values()])
+        noise = self.noise(stand_ins, weights, states, kept)
+        nudge_, rest_ = kernels.of(weights.buffer.device)
+        if kept:
+            in_pieces(nudge_, states.buffer, noise.pop(0))
+            for (state, key), narrow in zip(kept, narrowed(states.views), strict=True):
+                state[key] = narrow
+        if not stand_ins:
+            return
         if self.kahan:
-            rounded, kept[REMAINDER] = rounding.compensated(stand_in.data, generator)
-        else:
-            rounded = rounding.stochastic(stand_in.data, generator)
-        parameter.copy_(rounded)
-        self.optimizer.state[parameter] = kept
+            Flat.take([parameter.detach() for parameter in stand_ins], weights.views)
+            in_pieces(rest_, weights.buffer, noise.pop())
+            for parameter, rest in zip(stand_ins, narrowed(weights.views), strict=True):
+                self.optimizer.state[parameter][REMAINDER] = rest
+            return
+        in_pieces(nudge_, weights.buffer, noise.pop())
+        Flat.take([parameter.detach() for parameter in stand_ins], weights.views)
 
-    def wide(self, value):
-        """State in bf16 as fp32."""
-        return value.float() if self.is_kept_as(value, torch.bfloat16) else value
+    def noise(self, stand_ins, weights: Flat, states: Flat, kept) -> list[torch.Tensor]:
+        """Return the random bits for all states and for all weights, int16, laid out as these are.
 
-    def narrow(self, value, generator):
-        """State in fp32 as bf16, where it has the dtype of the weights."""
-        return rounding.stochastic(value, generator) if self.is_kept_as(value, torch.float32) else value
+        A parameter's own come from its own seed: those of its state first, in the order of the names, its weight's
+        last.
+        """
+        drawn = [
+            torch.empty(len(flat.buffer) // rounding.ELEMENTS, dtype=torch.int64, device=flat.buffer.device)
+            for flat in (states, weights)
+        ]
+        at = 0
+        for number, parameter in enumerate(stand_ins):
+            generator = self.generator(parameter)
+            own = self.optimizer.state[parameter]
+            while at < len(kept) and kept[at][0] is own:
+                draw(drawn[0], states, at, generator)
+                at += 1
+            draw(drawn[1], weights, number, generator)
+        return [words.view(torch.int16) for words in drawn]
+
+    def grows(self, value) -> bool:
+        """Tell whether it is state that is wide in a stand-in and narrow beside its parameter."""
+        return self.is_kept_as(value, torch.float32)
 
     def is_kept_as(self, value, dtype: torch.dtype) -> bool:
         """Tell whether it is a plain tensor of that dtype that follows the weights'; counters have no axes."""
@@ -117,3 +167,22 @@ class Updates:
         words = f"{self.seed} {self.steps()} {self.numbers[parameter]}"
         digest = hashlib.blake2b(words.encode(), digest_size=8).digest()
         return self.generators[device].manual_seed(int.from_bytes(digest, "little"))
+
+
+def in_pieces(rounding_: kernels.Rounding, values: torch.Tensor, noise: torch.Tensor) -> None:
+    """Round a buffer PIECE elements at a time: what the operators need for a moment stays small."""
+    for some, bits in zip(values.split(PIECE), noise.split(PIECE), strict=True):
+        rounding_(some, bits)
+
+
+def draw(words: torch.Tensor, flat: Flat, number: int, generator: torch.Generator) -> None:
+    """Fill the random words of one tensor of a buffer."""
+    start, count = flat.starts[number] // rounding.ELEMENTS, -(-flat.views[number].numel() // rounding.ELEMENTS)
+    rounding.draw_(words[start : start + count], generator)
+
+
+def narrowed(views: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Return the values as bf16 tensors of their own: one that shared a buffer would keep all of it alive."""
+    made = [torch.empty_like(view, dtype=torch.bfloat16) for view in views]
+    Flat.take(made, views)
+    return made

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 
-from extensions.optimizers.facts import OPTIMIZERS, Shape, short, slices
+from extensions.optimizers.facts import OPTIMIZERS, PIECE, Shape, short, slices
 
-# What optimizers/rounding.py takes, bytes an element: random bits, sums, masks, bf16 numbers; those of a remainder.
-ROUNDING = {"stochastic": 13, "kahan": 19}
+# What optimizers/rounding.py takes for a moment, bytes an element of a piece: random bits as 32-bit numbers, a mask,
+# and the nearest numbers.
+ROUNDING = {"stochastic": 5, "kahan": 9}
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,14 @@ def stand_in_bytes(name: str, groups: Iterable[Iterable[Shape]], rounding: str) 
 
 
 def slice_bytes(name: str, shapes: list[Shape], rounding: str) -> float:
-    """Compute the peak of one slice: the optimizer's step on fp32 copies, or rounding the largest of them."""
+    """Compute the peak of one slice: the optimizer's step on fp32 copies, or rounding its state or its weights."""
+    elements = sum(prod(shape) for shape in shapes)
     # State in the dtype of the weights is what grows with their width: 2 bytes an element kept, 4 in the stand-in.
-    grows = {shape: state_bytes(name, [shape], 4) - state_bytes(name, [shape], 2) for shape in set(shapes)}
-    wide = sum(8 * prod(shape) + 2 * grows[shape] for shape in shapes)  # weight and gradient, state
-    # When a tensor is rounded, its gradient is gone.
-    taken_back = max((ROUNDING[rounding] - 4) * prod(shape) + grows[shape] for shape in shapes)
-    return wide + max(step_bytes(name, shapes, 4), taken_back)
+    grows = state_bytes(name, shapes, 4) - state_bytes(name, shapes, 2)
+    # Old remainders are added in fp32, and are gone then.
+    remainders = 4 * max(prod(shape) for shape in shapes) if rounding == "kahan" else 0
+    stepped = 8 * elements + grows + max(step_bytes(name, shapes, 4), remainders)
+    # When all is rounded gradients are gone; weights and state have random bits, 2 bytes an element.
+    of_state = ROUNDING["stochastic"] * min(grows / 2, PIECE)
+    rounded = 6 * elements + 2 * grows + max(of_state, ROUNDING[rounding] * min(elements, PIECE))
+    return max(stepped, rounded)

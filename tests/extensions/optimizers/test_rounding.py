@@ -14,6 +14,25 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def noise_for(values, source):
+    words = torch.empty(-(-values.numel() // rounding.ELEMENTS), dtype=torch.int64)
+    rounding.draw_(words, source)
+    return words.view(torch.int16)[: values.numel()].view(values.shape)
+
+
+def stochastic(values, source):
+    rounded = values.clone()
+    rounding.nudge_(rounded, noise_for(values, source))
+    assert torch.equal(rounded[~rounded.isnan()].bfloat16().float(), rounded[~rounded.isnan()]), "bf16's numbers"
+    return rounded.bfloat16()
+
+
+def compensated(values, source):
+    rest = values.clone()
+    rounding.rest_(rest, noise_for(values, source))
+    return values.bfloat16(), rest.bfloat16()
+
+
 def neighbours(value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The bf16 numbers next to fp32 values towards zero and away from it, by their bits."""
     low = (value.view(torch.int32) & -0x10000).view(torch.float32)
@@ -24,7 +43,7 @@ def neighbours(value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 @given(st.floats(width=32, min_value=2.0**-100, max_value=2.0**100), st.sampled_from([1.0, -1.0]), st.integers(0, 99))
 def test_the_mean_of_many_roundings_is_the_value(size, sign, seed):
     value = torch.tensor(sign * size, dtype=torch.float32)
-    rounded = rounding.stochastic(value.expand(DRAWS).contiguous(), generator(seed)).double()
+    rounded = stochastic(value.expand(DRAWS).contiguous(), generator(seed)).double()
     low, high = (x.double() for x in neighbours(value))
     assert torch.all((rounded == low) | (rounded == high)), "a neighbour, nothing else"
     share = ((value.double() - low) / (high - low)).item()
@@ -35,22 +54,22 @@ def test_the_mean_of_many_roundings_is_the_value(size, sign, seed):
 def test_no_element_is_rounded_by_the_draw_of_another():
     """Four elements share a random word; their roundings must not hang together."""
     half = torch.full((DRAWS,), 1 + 2.0**-8)  # in the middle of its neighbours
-    up = (rounding.stochastic(half, generator()) > 1).double().view(-1, 4)
+    up = (stochastic(half, generator()) > 1).double().view(-1, 4)
     together = torch.corrcoef(up.T) - torch.eye(4, dtype=torch.float64)
     assert together.abs().max() < 5 / (DRAWS / 4) ** 0.5
 
 
 def test_what_bf16_holds_stays_and_so_do_infinities_and_nan():
     held = torch.randn(10_001, generator=generator()).to(torch.bfloat16)
-    assert torch.equal(rounding.stochastic(held.float(), generator(1)), held)
+    assert torch.equal(stochastic(held.float(), generator(1)), held)
     odd = torch.tensor([float("inf"), -float("inf"), float("nan"), 0.0, -0.0])
     nan = torch.tensor([0x7F800001, 0x7FFFFFFF, -1], dtype=torch.int32).view(
         torch.float32
     )  # payloads that carry over
     for seed in range(50):
-        rounded = rounding.stochastic(odd, generator(seed))
+        rounded = stochastic(odd, generator(seed))
         assert torch.equal(rounded[[0, 1, 3, 4]], odd[[0, 1, 3, 4]].bfloat16()) and rounded[2].isnan()
-        assert rounding.stochastic(nan, generator(seed)).isnan().all()
+        assert stochastic(nan, generator(seed)).isnan().all()
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3, 5), (2, 8, 3, 3)])
@@ -58,15 +77,15 @@ def test_any_shape_and_layout(shape):
     values = torch.randn(shape, generator=generator())
     if len(shape) == 4:
         values = values.to(memory_format=torch.channels_last)
-    rounded = rounding.stochastic(values, generator())
+    rounded = stochastic(values, generator())
     assert rounded.shape == values.shape and rounded.dtype == torch.bfloat16
     torch.testing.assert_close(rounded.float(), values, rtol=2**-7, atol=0)
 
 
 def test_one_seed_one_result_and_pytorchs_stream_is_left_alone():
     values, before = torch.randn(1000), torch.get_rng_state()
-    assert torch.equal(rounding.stochastic(values, generator(3)), rounding.stochastic(values, generator(3)))
-    assert not torch.equal(rounding.stochastic(values, generator(3)), rounding.stochastic(values, generator(4)))
+    assert torch.equal(stochastic(values, generator(3)), stochastic(values, generator(3)))
+    assert not torch.equal(stochastic(values, generator(3)), stochastic(values, generator(4)))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -79,7 +98,7 @@ def test_kahan_sums_ten_thousand_tiny_updates_as_fp64_does(start):
     base = weight.double()
     stuck_weight, stuck_rest = weight.clone(), remainder.clone()
     for update in updates.float():
-        weight, remainder = rounding.compensated(weight.float() + remainder.float() + update, source)
+        weight, remainder = compensated(weight.float() + remainder.float() + update, source)
         exact = stuck_weight.float() + stuck_rest.float() + update
         stuck_weight = exact.bfloat16()
         stuck_rest = (exact - stuck_weight.float()).bfloat16()
@@ -97,7 +116,7 @@ def test_kahan_parts():
     values = torch.cat(
         [torch.randn(10_000, generator=generator()), torch.tensor([float("inf"), float("nan"), 3.4e38])]
     )
-    nearest, remainder = rounding.compensated(values, generator())
+    nearest, remainder = compensated(values, generator())
     assert nearest.dtype == remainder.dtype == torch.bfloat16
     assert torch.equal(nearest[:-2], values.bfloat16()[:-2]) and nearest[-2].isnan()
     assert remainder.isfinite().all() and torch.equal(remainder[-3:].float(), torch.zeros(3))
