@@ -1,7 +1,7 @@
 """Writes the folder that diffusers' pipelines open: weights, configurations, tokenizers and scheduler.
 
 The configurations are those that the models here are built with, the scheduler is the one that `evaluation` draws
-with, so that a pipeline of the folder draws as the run's own samples were drawn.
+with (flow has another), so that a pipeline of the folder draws as the run's own samples were drawn.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import diffusers
 from accelerate import init_empty_weights
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from extensions.evaluation.objective import scheduler_of
@@ -45,23 +45,37 @@ def write_configurations(folder: Path, header: Header, objective: Objective) -> 
     tokenizers.write_for_pipelines(folder / "tokenizer", pads_with_end)
     if header.family == "sdxl":
         tokenizers.write_for_pipelines(folder / "tokenizer_2", False)
-    scheduler: Any = scheduler_of(objective.v, objective.zero_snr)
-    scheduler.register_to_config(steps_offset=1)  # trailing steps have none; SD2's pipeline warns of any other
+    scheduler: Any = scheduler_for(objective)
+    scheduler.register_to_config(steps_offset=1)  # of these steps none has one; SD2's pipeline warns of any other
     scheduler.save_pretrained(folder / "scheduler")
     index = {name: ["transformers", type(models[name]).__name__] for name in encoders}
+    index["scheduler"] = ["diffusers", type(scheduler).__name__]
     (folder / "model_index.json").write_text(json.dumps(index_of(header.family, index), indent=2) + "\n")
 
 
-def index_of(family: str, encoders: dict[str, list[str]]) -> dict:
-    """Return model_index.json: which class each sub-folder is of."""
+def scheduler_for(objective: Objective) -> Any:
+    """Return the scheduler whose configuration says what is predicted.
+
+    For flow that is DPM-Solver++: diffusers' own Euler scheduler for flow lacks what the pipelines of SDXL and SD2
+    ask of one.
+    """
+    if not objective.flow:
+        return scheduler_of(objective.v, objective.zero_snr)
+    return DPMSolverMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=objective.flow_shift
+    )
+
+
+def index_of(family: str, classes: dict[str, list[str]]) -> dict:
+    """Return model_index.json. classes: of the text encoders and the scheduler."""
+    encoders = [name for name in classes if name.startswith("text_encoder")]
     none = [None, None]
     index = {
         "_class_name": PIPELINES[family],
         "_diffusers_version": diffusers.__version__,
         "feature_extractor": none,
         "image_encoder": none,
-        "scheduler": ["diffusers", "EulerDiscreteScheduler"],
-        **encoders,
+        **classes,
         **{name.replace("text_encoder", "tokenizer"): ["transformers", "CLIPTokenizer"] for name in encoders},
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", "AutoencoderKL"],

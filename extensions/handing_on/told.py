@@ -15,12 +15,22 @@ STALE = ("modelspec.hash_sha256", "modelspec.thumbnail")  # of the file that it 
 IMPLEMENTATION = "https://github.com/Stability-AI/generative-models"
 
 
+FLOW_SHIFT = "sdxl_trainer.flow_shift"
+
+
 @dataclass(frozen=True)
 class Objective:
-    """What a U-Net predicts, v or noise, and whether its schedule ends at SNR 0."""
+    """What a U-Net predicts, v, noise or flow; whether its schedule ends at SNR 0; flow's shift of s in samples."""
 
     v: bool
     zero_snr: bool
+    flow: bool = False
+    flow_shift: float = 1.0
+
+    @property
+    def prediction(self) -> str:
+        """Return EPSILON, V or FLOW."""
+        return prediction.FLOW if self.flow else prediction.V if self.v else prediction.EPSILON
 
     def marks_in(self, header: Header) -> tuple[str, ...]:
         """Return the names of the empty tensors by which user interfaces know it: of SD2 those it had."""
@@ -30,21 +40,21 @@ class Objective:
 
     def __str__(self) -> str:
         ending = ", zero terminal SNR" if self.zero_snr else ""
-        return ("v" if self.v else "noise (epsilon)") + ending
+        return prediction.shown(self.prediction) + ending
 
 
 def objective_of(found: Found) -> tuple[Objective, list[str]]:
     """Return what a checkpoint's U-Net predicts, as its file says, else as the record of its run; and notes.
 
-    UserError where it is neither noise nor v, and for SD2 where neither says anything.
+    UserError where it is neither noise nor v nor flow, and for SD2 where neither says anything.
     """
     header, flags = found.header, found.flags
     said = prediction.marked(header)
     if said == prediction.FLOW:
-        raise UserError(f"{found.path} predicts flow, and exports are of noise or v alone; hand it on as it is")
+        return flow_of(header)
     if said not in (None, prediction.V, prediction.EPSILON):
         raise UserError(
-            f"{found.path} predicts {shortened(said)}, neither noise nor v; give a checkpoint of a run here"
+            f"{found.path} predicts {shortened(said)}, neither noise nor v nor flow; give a checkpoint of a run here"
         )
     if not said and not found.record and header.family == "sd2":
         raise UserError(
@@ -60,6 +70,16 @@ def objective_of(found: Found) -> tuple[Objective, list[str]]:
     return Objective(v, "zero_terminal_snr" in flags), []
 
 
+def flow_of(header: Header) -> tuple[Objective, list[str]]:
+    """Return flow with the shift that its metadata say, and notes."""
+    said = header.metadata.get(FLOW_SHIFT, "1")
+    try:
+        return Objective(False, False, True, float(said)), []
+    except ValueError:  # by resolution: 1 at 1024x1024, of which a scheduler's configuration knows nothing
+        note = f"note: {header.path} shifts flow by {shortened(said)}; the export says 1, that of 1024x1024 pixels"
+        return Objective(False, False, True), [note]
+
+
 def metadata_of(found: Found, objective: Objective) -> dict[str, str]:
     """Return the metadata of an export: the checkpoint's own facts, with the run's title and description."""
     sdxl = found.header.family == "sdxl"
@@ -73,7 +93,7 @@ def metadata_of(found: Found, objective: Objective) -> dict[str, str]:
     }
     own = {name: text for name, text in found.header.metadata.items() if name.startswith(KEPT) and name not in STALE}
     told = {TITLE: title_of(found), DESCRIPTION: description_of(found)}
-    spec = {prediction.METADATA: "v" if objective.v else "epsilon"}
+    spec = {prediction.METADATA: objective.prediction}
     return {"format": "pt"} | usual | own | {name: text for name, text in told.items() if text} | spec
 
 

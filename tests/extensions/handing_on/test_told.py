@@ -49,12 +49,16 @@ def test_what_nobody_says_is_told_or_refused():
     assert objective == V and "nothing says whether" in notes[0]
     with pytest.raises(UserError, match="does not say whether it predicts noise or v"):
         told.objective_of(found("sd2"))
-    for of, says in (
-        (found(marks=["edm_mean"]), "neither noise nor v"),
-        (found(metadata={SPEC: "flow"}), "as it is"),
-    ):
-        with pytest.raises(UserError, match=says):
-            told.objective_of(of)
+    with pytest.raises(UserError, match="neither noise nor v"):
+        told.objective_of(found(marks=["edm_mean"]))
+
+
+def test_flow_has_the_shift_of_its_samples():
+    flow, none = told.objective_of(found(metadata={SPEC: "flow", "sdxl_trainer.flow_shift": "3.0"}))
+    assert flow == Objective(False, False, True, 3.0) and not none and str(flow) == "flow"
+    assert told.metadata_of(found(), flow)[SPEC] == "flow" and flow.marks_in(found().header) == ()
+    flow, notes = told.objective_of(found(metadata={SPEC: "flow", "sdxl_trainer.flow_shift": "resolution"}))
+    assert flow.flow_shift == 1 and "by resolution" in notes[0]
 
 
 @pytest.mark.parametrize(("objective", "marks"), [(NOISE, ()), (V, ("v_pred",)), (V_ZERO, ("v_pred", "ztsnr"))])
