@@ -1,11 +1,10 @@
 """A tiny run on two sources, one of which begins later: told by source, and gone on with to the last bit."""
 
-import json
-
 import pytest
 from safetensors.torch import load_file
 
 from tests.helpers.launching import launch
+from tests.helpers.mixtures import halves
 
 RUN = "25022601"
 PLUGINS = "unet_percent,dual_tag,token_chunks,resume_at_step,save_states,on_nan,record_run"
@@ -14,13 +13,7 @@ PLUGINS = "unet_percent,dual_tag,token_chunks,resume_at_step,save_states,on_nan,
 @pytest.fixture
 def mixed(standins, tmp_path):
     """The stand-in's two halves, the second from the third optimizer step on."""
-    entries = json.loads(standins["meta_sdxl"].read_text(encoding="utf-8"))
-    rows = []
-    for name, keys, more in (("even", list(entries)[::2], ""), ("odd", list(entries)[1::2], "first_step = 3\n")):
-        (tmp_path / f"{name}.json").write_text(json.dumps({key: entries[key] for key in keys}))
-        rows.append(f'[[source]]\nname = "{name}"\nin_json = "{name}.json"\n{more}')
-    (tmp_path / "mix.toml").write_text("".join(rows))
-    return tmp_path / "mix.toml"
+    return halves(standins["meta_sdxl"], tmp_path, 3)
 
 
 @pytest.mark.slow

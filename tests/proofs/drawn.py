@@ -86,13 +86,18 @@ class Drawn:
         return self.right(numbers) / (len(numbers) * self.nearest.shape[1])
 
 
-def drawn(pipeline, texts: list[str], targets: torch.Tensor, chunked: bool, seeds=SEEDS) -> Drawn:
-    """Draw each text with each seed. targets: (pictures, 4, h, w), as the U-Net has them."""
+def drawn(pipeline, texts: list[str], targets: torch.Tensor, chunked: bool, seeds=SEEDS, means: bool = True) -> Drawn:
+    """Draw each text with each seed. targets: (pictures, 4, h, w), as the U-Net has them. means: see nearest_of."""
     pipeline.set_progress_bar_config(disable=True)
     latents = torch.stack([torch.stack([draw(pipeline, text, seed, chunked) for seed in seeds]) for text in texts])
-    return Drawn(latents, nearest_of(latents, targets))
+    return Drawn(latents, nearest_of(latents, targets, means))
 
 
-def nearest_of(latents: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return which target is nearest, int64 (texts, seeds). latents: (texts, seeds, 4, h, w)."""
+def nearest_of(latents: torch.Tensor, targets: torch.Tensor, means: bool = True) -> torch.Tensor:
+    """Return which target is nearest, int64 (texts, seeds). latents: (texts, seeds, 4, h, w).
+
+    means: whether a channel's mean counts, a picture's brightness.
+    """
+    if not means:
+        latents, targets = (each - each.mean((-2, -1), keepdim=True) for each in (latents, targets))
     return torch.cdist(latents.flatten(2), targets.flatten(1)[None]).argmin(2)

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,9 +22,11 @@ from rich.table import Table
 
 from extensions.base.errors import UserError
 from extensions.base.reporting import exit_code_of_app
+from extensions.launch import tiny
 from extensions.launch.stages import SD_SCRIPTS, TRAINERS
 from extensions.resume import states
 from extensions.upstream import tree
+from tests.helpers.mixtures import halves
 from tests.proofs.killing import KilledRun, Wrong, drawn, tensors_of
 
 STEPS = 24  # optimizer steps of a run; the unbroken one keeps all its states, 1.6 GB, until their checksums are read
@@ -34,20 +36,45 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @dataclass(frozen=True)
 class Row:
-    """So many kills of one trainer's runs on so many processes. more: flags of the runs."""
+    """So many kills of one trainer's runs on so many processes. more: flags of the runs. mixed: on two sources."""
 
     trainer: str
     processes: int
     kills: int
     steps: int = STEPS
     more: str = ""
+    mixed: bool = False
 
     @property
     def name(self) -> str:
-        return " ".join([f"{self.trainer}, {self.processes} process{'es' * (self.processes > 1)}", self.more]).strip()
+        mixed = "a mixture" if self.mixed else ""
+        return " ".join(
+            filter(None, [f"{self.trainer}, {self.processes} process{'es' * (self.processes > 1)}", mixed, self.more])
+        )
+
+    def flags(self, folder: Path) -> str:
+        """Return the flags of the runs. folder: where the mixture is made."""
+        return (
+            f"{self.more} --in_json={halves(tiny.standins()['meta_sdxl'], folder, SECOND)}"
+            if self.mixed
+            else self.more
+        )
 
 
-ROWS = (Row("reference", 1, 80), Row("reference", 2, 20), Row(SD_SCRIPTS, 1, 30), Row(SD_SCRIPTS, 2, 10))
+# Weights that learn beside the model, and timesteps that belong to an update: both are more to lose than weights are.
+LEARNED = (
+    "--extensions=dual_tag,objective,timestep_draws,loss_weights,resume_at_step,save_states,on_nan,record_run "
+    "--objective=v --zero_terminal_snr --timestep_draws=stratified --loss_weight=edm2 --gradient_accumulation_steps=2"
+)
+SECOND = 9  # optimizer step from which on the mixture has its second source
+ROWS = (
+    Row("reference", 1, 80),
+    Row("reference", 2, 20),
+    Row(SD_SCRIPTS, 1, 30),
+    Row(SD_SCRIPTS, 2, 10),
+    Row("reference", 2, 10, more=LEARNED, mixed=True),
+    Row(SD_SCRIPTS, 2, 10, more=LEARNED, mixed=True),
+)
 
 
 @dataclass(frozen=True)
@@ -58,9 +85,9 @@ class Unbroken:
     checkpoints: dict[str, str]
 
 
-def train_unbroken(row: Row, folder: Path) -> Unbroken:
+def train_unbroken(row: Row, folder: Path, flags: str) -> Unbroken:
     """Train once without a kill; the folder is removed once all is known of it."""
-    run = KilledRun(folder, row.trainer, row.processes, row.steps, keep=row.steps, more=row.more)
+    run = KilledRun(folder, row.trainer, row.processes, row.steps, keep=row.steps, more=flags)
     run.start()
     run.finish()
     found, bad = states.found(run.states)
@@ -73,11 +100,12 @@ def train_unbroken(row: Row, folder: Path) -> Unbroken:
 
 def kill(row: Row, seed: int, folder: Path) -> Iterator[str]:
     """Kill as often as the row says; what is said of each kill that was survived. Wrong: one was not."""
-    whole = train_unbroken(row, folder / "whole")
+    flags = row.flags(folder)
+    whole = train_unbroken(row, folder / "whole", flags)
     done = rounds = 0
     while done < row.kills:
         rounds += 1
-        run = KilledRun(folder / f"broken{rounds}", row.trainer, row.processes, row.steps, more=row.more)
+        run = KilledRun(folder / f"broken{rounds}", row.trainer, row.processes, row.steps, more=flags)
         run.start()
         while done < row.kills and run.wait_for(now := drawn(f"{seed}/{row.name}/{done + 1}", row.processes)):
             before = run.take(now)
@@ -121,7 +149,7 @@ def chosen(trainer: str, processes: int, kills: int) -> list[Row]:
     rows = [row for row in ROWS if trainer in ("", row.trainer) and processes in (0, row.processes)]
     if not rows:
         raise UserError(f"PROCESSES={processes}: the kills are proven on 1 and on 2")
-    return [Row(row.trainer, row.processes, kills or row.kills) for row in rows]
+    return [replace(row, kills=kills or row.kills) for row in rows]
 
 
 @app.command()

@@ -26,10 +26,14 @@ class Judged:
     wrong: str
 
 
-def judged(checkpoint: Path, ready: Prepared, export: Path, upstreams: bool) -> Judged:
-    """Export, draw each text from each seed, and judge. upstreams: texts are cut as upstream cuts them."""
+def judged(checkpoint: Path, ready: Prepared, export: Path, upstreams: bool, means: bool) -> Judged:
+    """Export, draw each text from each seed, and judge.
+
+    upstreams: texts are cut as upstream cuts them. means: whether a picture's brightness counts.
+    """
     pipeline = drawn.pipeline_of(checkpoint, export)
-    found = drawn.drawn(pipeline, [picture.text for picture in PICTURES], ready.targets, not upstreams)
+    texts = [picture.text for picture in PICTURES]
+    found = drawn.drawn(pipeline, texts, ready.targets, not upstreams, means=means)
     plain, long, tags = (
         f"{found.right(group)} of {len(group) * len(drawn.SEEDS)}" for group in (PLAIN, EQUAL_AT_FIRST, TAGS_ONLY)
     )

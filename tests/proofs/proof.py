@@ -34,6 +34,8 @@ LAUNCHER = Path(__file__).with_name("learn.sh")
 # Predicting v to zero terminal SNR, a model is asked for the whole picture where sampling begins. One that predicts
 # the noise never is: it reads a picture's brightness from what is left of it there (arXiv 2305.08891).
 V = "--v_parameterization --zero_terminal_snr"
+EPSILON = "--min_snr_gamma=5"
+FLOW = "--extensions=dual_tag,token_chunks,objective,resume_at_step,save_states,record_run --objective=flow"
 PLUGINS = "unet_percent,dual_tag,token_chunks,resume_at_step,save_states,record_run"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -41,7 +43,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @dataclass(frozen=True)
 class Row:
-    """One training. of: the row whose state half way it goes on from. upstreams: data set and cut are upstream's."""
+    """One training. of: the row whose state half way it goes on from. upstreams: data set and cut are upstream's.
+
+    means: whether a picture's brightness counts where the nearest is looked for.
+    """
 
     name: str
     what: str
@@ -49,6 +54,7 @@ class Row:
     steps: int
     of: str = ""
     upstreams: bool = False
+    means: bool = True
 
     @property
     def words(self) -> str:
@@ -61,6 +67,8 @@ ROWS = (
         f"{V} --extensions=token_chunks --token_chunks=upstream", 800, upstreams=True),
     Row("share", "the first with 71 % of the U-Net", f"{V} --extensions={PLUGINS} --unet_percent=71", 800),
     Row("resumed", "the first from its state half way", V, 800, of="learned"),
+    Row("epsilon", "the noise is predicted", EPSILON, 1200, means=False),
+    Row("flow", "rectified flow is predicted", FLOW, 800),
 )  # fmt: skip
 
 
@@ -113,7 +121,7 @@ def judge(bench: Bench, row: Row) -> Judged:
         return Judged(
             None, ("", "", ""), "" if equal(bench.checkpoint(row.of), checkpoint) else f"differs from {row.of}"
         )
-    found = judged(checkpoint, bench.ready, checkpoint.parent / "exported", row.upstreams)
+    found = judged(checkpoint, bench.ready, checkpoint.parent / "exported", row.upstreams, row.means)
     if "unet_percent" in row.flags and (wrong := not_frozen(bench.ready.base, checkpoint)):
         return replace(found, wrong=f"{found.wrong} {wrong}")
     return found

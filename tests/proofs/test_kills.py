@@ -19,6 +19,7 @@ DEALT = "--gradient_accumulation_steps=2 --data_order=dealt"
 LONG = [
     pytest.param(kills.Row("reference", 2, 3, steps=8, more=DEALT), marks=pytest.mark.slow),
     pytest.param(kills.Row("reference", 2, 5, steps=12), marks=pytest.mark.slow),
+    pytest.param(kills.Row("reference", 2, 3, steps=12, more=kills.LEARNED, mixed=True), marks=pytest.mark.slow),
     pytest.param(kills.Row("sd-scripts", 1, 6, steps=12), marks=[pytest.mark.slow, pytest.mark.upstream]),
     pytest.param(kills.Row("sd-scripts", 2, 5, steps=12), marks=[pytest.mark.slow, pytest.mark.upstream]),
 ]
@@ -121,7 +122,8 @@ def test_what_is_wrong_is_kept_and_fails_the_verb(monkeypatch, capsys):
 
 def test_rows_are_chosen_by_trainer_and_processes():
     assert kills.chosen("", 0, 0) == list(kills.ROWS)
-    assert kills.chosen("reference", 2, 7) == [kills.Row("reference", 2, 7)]
+    plain, mixed = kills.chosen("reference", 2, 7)
+    assert plain == kills.Row("reference", 2, 7) and mixed.mixed and mixed.kills == 7
     for trainer, processes in (("upstream", 0), ("", 3)):
         with pytest.raises(UserError):
             kills.chosen(trainer, processes, 0)

@@ -108,10 +108,17 @@ def test_a_nearest_picture_is_counted_by_seed():
     assert drawn.Drawn(latents, seen).right(TEXTS) == 31 and drawn.Drawn(latents, seen).share([3]) == 0.75
 
 
+def test_without_means_a_darker_picture_is_the_same_picture():
+    targets = torch.randn(8, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    latents = (targets + 3 * torch.arange(8.0).view(8, 1, 1, 1))[:, None]
+    assert drawn.nearest_of(latents, targets, means=False)[:, 0].tolist() == list(TEXTS)
+    assert drawn.nearest_of(latents, targets)[:, 0].tolist() != list(TEXTS)
+
+
 def test_an_unknown_trainer_is_refused():
     with pytest.raises(UserError, match="TRAINER=mine: there are"):
         proof.chosen("mine")
-    assert [row.name for row in proof.chosen("reference")] == ["learned", "share", "resumed"]
+    assert [row.name for row in proof.chosen("reference")] == ["learned", "share", "resumed", "epsilon", "flow"]
 
 
 @pytest.mark.slow
