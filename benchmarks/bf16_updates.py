@@ -9,6 +9,7 @@ cosine, length, share of fp32's update along its own direction (1: right in the 
 """
 
 import argparse
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import torch
@@ -40,9 +41,15 @@ def loss_of(unet, step: int, dtype: torch.dtype) -> torch.Tensor:
 
 
 def trained(how: str, name: str, rate: float, steps: int) -> dict[str, list[torch.Tensor]]:
-    """{"weights": …} after so many steps, "start": before; kahan: "sum", weights and remainders, too."""
+    """{"weights": …} after so many steps of the stand-in, "start": before; kahan: "sum", with the remainders, too."""
+    unet = models.load(str(tiny.standins()["sdxl"]), "sdxl", torch.bfloat16).models.unet
+    return stepped(unet, how, name, rate, steps, loss_of)
+
+
+def stepped(unet, how: str, name: str, rate: float, steps: int, loss_of: Callable) -> dict[str, list[torch.Tensor]]:
+    """The same of a U-Net. loss_of: (U-Net, step from 0, dtype) to the loss that is minimised."""
     dtype = torch.float32 if how == "fp32" else torch.bfloat16
-    unet = models.load(str(tiny.standins()["sdxl"]), "sdxl", torch.bfloat16).models.unet.to(dtype).train()
+    unet = unet.to(dtype).train()
     start = [parameter.detach().float().clone() for parameter in unet.parameters()]
     made = optimizers.class_of(name)(list(unet.parameters()), lr=rate)
     counter = SimpleNamespace(done=0)
