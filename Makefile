@@ -111,9 +111,9 @@ latents: $(INSTALLED) ## IMAGES=… OUT=… MODEL=… [TEXTS=meta.json] [TAGS=.t
 	  --min_side="$${MIN_SIDE:-32}" --max_enlarge="$${MAX_ENLARGE:-16}" --bad="$${BAD:-stop}" --jobs="$${JOBS:-1}" \
 	  -- "$${IMAGES-}" "$${OUT-}" "$${MODEL-}"
 
-index: $(INSTALLED) ## META=meta_lat.json DATA=latents [OUT=x.index.arrow] [POLICY="duplicates=first missing=skip"] [EXCLUDE=corrupt.txt]: what a run maps
+index: $(INSTALLED) ## META=meta_lat.json DATA=latents [OUT=x.index.arrow] [POLICY="duplicates=first missing=skip"] [EXCLUDE=corrupt.txt] [FIELDS=score]: what a run maps
 	@read -ra policy -d '' <<< "$${POLICY-}" || true; \
-	  "$$PYTHON" -m extensions.data.index --data="$${DATA-}" --out="$${OUT-}" --exclude="$${EXCLUDE-}" "$${policy[@]/#/--}" -- "$${META-}"
+	  "$$PYTHON" -m extensions.data.index --data="$${DATA-}" --out="$${OUT-}" --exclude="$${EXCLUDE-}" --fields="$${FIELDS-}" "$${policy[@]/#/--}" -- "$${META-}"
 
 check-data: $(INSTALLED) ## META=… DATA=… [JOBS=n] [OUT=folder]: open every latent; a report and the list corrupt.txt
 	@"$$PYTHON" -m extensions.data.make.check --jobs="$${JOBS:-1}" $${OUT:+--out="$$OUT"} -- "$${META-}" "$${DATA-}"

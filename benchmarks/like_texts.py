@@ -68,7 +68,7 @@ class Rows:
     def text(self, row: int, epoch: int) -> str:
         """The text of a row in an epoch."""
         draw = random.Random(f"{self.seed}:{epoch}:{row}")
-        return self.plugin.compose_text(self.captions[row], self.tags[row], draw, self.args)
+        return self.plugin.compose_text(self.captions[row], self.tags[row], {}, draw, self.args)
 
     def length_of_text(self, row: int, epoch: int) -> int:
         """As the data set's."""

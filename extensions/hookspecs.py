@@ -1,7 +1,8 @@
 """Specifies every hook, and draws where a run calls it.
 
     start       parse the flags                 check_arguments             refuse what cannot work
-                open the data set               corrupt_samples_passed      how many unreadable may be passed over
+                open the data set               metadata_fields             which of them texts are made of
+                                                corrupt_samples_passed      how many unreadable may be passed over
                                                 held_out_rows               which images are not trained on
                 load the models                 models_loaded
                                                 select_parameters           what trains
@@ -36,8 +37,7 @@
 
 A plugin is a class `Plugin`; a method of it that is marked with `@hookimpl` and named like one of these functions is
 called at that moment, in the order in which the run lists its plugins. It may take any subset of the arguments, by
-name. Both trainers call the same hooks with the same meaning. Hooks marked "first result" stop at the first plugin
-that does not return None. extensions/README.md has an example.
+name. Hooks marked "first result" stop at the first that does not return None. extensions/README.md has an example.
 
 Counting, everywhere: a *micro-step* is one forward and backward pass on one process; an *optimizer step* is one
 update of the weights (gradient accumulation x micro-steps); *samples* are images over all processes.
@@ -56,6 +56,11 @@ def check_arguments(args):
     """Refuse what cannot work, by `UserError` with one line. args: the trainer's `argparse.Namespace`, parsed."""
 
 
+@hookspec
+def metadata_fields(args):
+    """The other fields of the metadata that `compose_text` is given: {name: what to do if it has numbers, or ""}."""
+
+
 @hookspec(firstresult=True)
 def corrupt_samples_passed(args):
     """How many corrupt samples the data set may pass over in the place of one. First result; else 0: the run ends."""
@@ -63,19 +68,17 @@ def corrupt_samples_passed(args):
 
 @hookspec(firstresult=True)
 def held_out_rows(args, index):
-    """The rows that must not be trained on, int32 (n,), of a `data.index.reader.Index`. First result; else none.
-
-    Asked once, when the data set is opened, by `make batch`, too.
-    """
+    """The rows that must not be trained on, int32 (n,), of a `data.index.reader.Index`. First result; else none."""
 
 
 # --- in the data loader's workers, for each sample and batch ------------------------------------
 @hookspec(firstresult=True)
-def compose_text(caption, tags, key, draw, args):
+def compose_text(caption, tags, key, fields, draw, args):
     """The text that one sample is trained on, as `str`. First result.
 
-    caption, tags: `str`, "" where the metadata have none. key: the sample's id. draw: a `random.Random` seeded from
-    (run seed, epoch, key) only. Without a plugin: caption, separator, tags, as upstream joins them.
+    caption, tags: `str`, "" where the metadata have none. key: the sample's id. fields: {name: `float` or `str`} of
+    those that `metadata_fields` named and its metadata have. draw: a `random.Random` seeded from (run seed, epoch,
+    key) only. Without a plugin: caption, separator, tags, as upstream joins them.
     """
 
 
@@ -94,16 +97,15 @@ def models_loaded(models):
 def select_parameters(models, groups):
     """Freeze parameters or take them out of the optimizer's groups {"params": [Parameter, …], "lr": float}, in place.
 
-    Called right before the optimizer is built, after the trainer's own `requires_grad_`. Parameters with
-    `requires_grad` False and groups that are left empty are removed after all plugins had their turn.
+    Right before the optimizer is built. What is frozen then, and groups left empty, are removed after all plugins.
     """
 
 
 @hookspec
 def optimizer_built(models, optimizer):
-    """The optimizer exists, over what `select_parameters` left; neither its schedule nor accelerate's wrapper does.
+    """The optimizer exists, over what `select_parameters` left; its schedule and wrapper do not: it can be changed.
 
-    The moment to change how it steps or keeps its state. Weights may still be fp32 and turn bf16 later (--full_bf16).
+    Weights may still be fp32 and turn bf16 later (--full_bf16).
     """
 
 
@@ -157,8 +159,7 @@ def draw_timesteps(run, shape, process):
     """The timesteps at which a batch is learned from, (b,) on the CPU. First result; else the trainer's own draw.
 
     shape: (b, 4, h/8, w/8) of the latents of `process`, a rank; a trainer may ask for each in turn. int64: of the
-    schedule's 1,000, 0 the cleanest; float32: between them, as the U-Net is told them, where `noise_latents` is
-    answered, too.
+    schedule's 1,000, 0 the cleanest; float32, where `noise_latents` is answered, too: between them.
     """
 
 
@@ -192,10 +193,9 @@ def micro_step_ended(run, loss, batch):
 
 @hookspec
 def step_reports(run):
-    """What this process reports to all at the end of an optimizer step: {name: bool}, or None.
+    """What this process reports to all at the end of an optimizer step: {name: bool}, or None; the same names on all.
 
-    In `optimizer_step_ended`, `run.reported[name]` is True on every process where any process said so. A plugin gives
-    the same names on every process, and begins them with its own.
+    In `optimizer_step_ended`, `run.reported[name]` is True if any process said so. Names begin as the plugin's.
     """
 
 
@@ -208,8 +208,7 @@ def optimizer_step_ended(run):
 def evaluate(run, ended):
     """Measure the models, or draw with them, and change nothing of the training: no random stream, mode or gradient.
 
-    Called before the first optimizer step, after each when its state is on its way, and at the end (ended: True).
-    """
+    Called before the first optimizer step, after each when its state is on its way, and at the end (ended: True)."""
 
 
 @hookspec

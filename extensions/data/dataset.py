@@ -71,8 +71,10 @@ class LatentsDataset(torch.utils.data.Dataset):
     def __init__(self, tokenizer, max_token_length, resolution, debug_dataset):
         self.args = args = manager.args()
         require_supported(args)
-        self.metadata = index.open_for(args.in_json, Path(args.train_data_dir))
+        self.metadata = index.open_for(args.in_json, Path(args.train_data_dir), fields_read(args))
         self.bucket, self.fingerprint = self.metadata.bucket, self.metadata.fingerprint
+        if fields := self.metadata.fields_fingerprint:
+            self.fingerprint += f" with {fields}"
         passed = manager.current().hook.corrupt_samples_passed(args=args) or 0
         opened = store.open_store(
             Path(args.train_data_dir), self.metadata, open_them=not (args.skip_cache_check or passed)
@@ -144,7 +146,7 @@ class LatentsDataset(torch.utils.data.Dataset):
     def text_of(self, sample: Sample, epoch: int) -> str:
         """Return the text of a sample in an epoch, from 1."""
         draw = random.Random(f"{self.seed}:{epoch}:{sample.key}")
-        return composed(self.args, sample.key, sample.caption, sample.tags, draw)
+        return composed(self.args, sample, sample.caption, sample.tags, draw)
 
     def length_of_text(self, row: int, epoch: int) -> int:
         """Return the length of a row's text in an epoch, from 1, by which `order.py` makes batches of like ones."""
@@ -184,9 +186,19 @@ class LatentsDataset(torch.utils.data.Dataset):
         """--cache_latents has nothing left to do: the latents are on disk."""
 
 
-def composed(args, key: str, caption: str, tags: str, draw: random.Random) -> str:
+def fields_read(args) -> dict[str, str]:
+    """Return the other fields of the metadata that plugins compose texts of; see `hookspecs.metadata_fields`."""
+    found: dict[str, str] = {}
+    for each in manager.current().hook.metadata_fields(args=args):
+        found |= each or {}
+    return found
+
+
+def composed(args, sample: Sample, caption: str, tags: str, draw: random.Random) -> str:
     """Return what a plugin composes; without one caption and tags joined, as upstream does."""
-    text = manager.current().hook.compose_text(caption=caption, tags=tags, key=key, draw=draw, args=args)
+    text = manager.current().hook.compose_text(
+        caption=caption, tags=tags, key=sample.key, fields=dict(sample.fields), draw=draw, args=args
+    )
     if text is not None:
         return text
     return args.caption_separator.join(part for part in (caption, tags) if part)

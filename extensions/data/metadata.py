@@ -18,13 +18,17 @@ LARGEST_SIDE = 1 << 20  # pixels; far beyond any image, and safe in an int32
 
 @dataclass(frozen=True)
 class Sample:
-    """One image's texts ("" where the metadata have none) and training size in pixels."""
+    """One image's texts ("" where the metadata have none) and training size in pixels.
+
+    fields: (name, value) of the other fields of its metadata that the run asks for; those that it has.
+    """
 
     key: str
     tags: str
     caption: str
     width: int
     height: int
+    fields: tuple[tuple[str, float | str], ...] = ()
 
 
 def sample_of(path: Path, key: str, entry) -> tuple[Sample, str]:

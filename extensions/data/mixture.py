@@ -36,6 +36,11 @@ class Mixture:
         self.fingerprint = digest("fingerprint", self.sources, self.indexes)
         self.keys_fingerprint = digest("keys_fingerprint", self.sources, self.indexes)
 
+    @property
+    def fields_fingerprint(self) -> str:
+        """Of the other fields that samples have; "" where they have none."""
+        return " ".join(filter(None, (index.fields_fingerprint for index in self.indexes)))
+
     def __len__(self) -> int:
         return int(self.offsets[-1])
 

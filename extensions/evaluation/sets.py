@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from extensions.base.errors import UserError, printable
 from extensions.data import held_out, index, store
+from extensions.data.dataset import fields_read
 from extensions.data.latents import CorruptSample
 from extensions.evaluation.asking import Image
 from extensions.evaluation.texts import texts_of, undrawn
@@ -45,7 +46,7 @@ def of_share(training: Index, args) -> Rows:
 
 def of_own(training: Index, args) -> Rows:
     """Choose from --validation_json. UserError where images of it are trained on, too."""
-    own = index.open_for(args.validation_json, args.validation_data_dir)
+    own = index.open_for(args.validation_json, args.validation_data_dir, fields_read(args))
     if both := held_out.in_both(own, training):
         names = ", ".join(printable(key) for key in both[:NAMED])
         raise UserError(

@@ -27,6 +27,6 @@ def texts_of(sample: Sample, seed: int, args: argparse.Namespace) -> dict[str, s
         TEXT: (sample.caption, sample.tags), TAGS: ("", sample.tags), CAPTION: (sample.caption, ""), EMPTY: ("", ""),
     }  # fmt: skip
     return {
-        column: composed(args, sample.key, caption, tags, random.Random(f"{seed}:{sample.key}"))
+        column: composed(args, sample, caption, tags, random.Random(f"{seed}:{sample.key}"))
         for column, (caption, tags) in parts.items()
     }

@@ -17,6 +17,7 @@ class Flag:
     kind: of flags/values.py, or `str`; bool: a switch. choices: the only values, if there are some. unit: of a
     number. neutral: it changes no weight, so that a run that is resumed may give another value. off: of a
     flag that draws what a sample's text becomes, the value with which it draws nothing: for whoever evaluates.
+    of_data: it speaks of what the run's own data have, and stand-ins have not.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Flag:
     unit: str = ""
     neutral: bool = False
     off: Any = None
+    of_data: bool = False
 
     def add_to(self, group: argparse._ArgumentGroup) -> None:
         """Add the flag to a trainer's parser."""

@@ -37,7 +37,7 @@ OWN, SHARES = "validation_json", ("validation_share", "validation_count")
 PROMPTS = "sample_prompts"
 # Hooks of the plugins that say which images are held out, what a text becomes, what is predicted and, for a mixture,
 # what a set's order is: the others train, save or record.
-WANTED = ("held_out_rows", "compose_text", "tokenize", "encode_tokens", "target", "epoch_batches")
+WANTED = ("metadata_fields", "held_out_rows", "compose_text", "tokenize", "encode_tokens", "target", "epoch_batches")
 # Flags of what a scan does not do.
 DROPPED = (
     "run_folder", "logging_dir", "log_with", "log_prefix", "wandb_api_key", "deepspeed", "torch_compile", "resume",

@@ -23,7 +23,8 @@ BIG_INTERVAL = 1_000
 def apply(asked: Asked) -> Asked:
     """Return the same launch on stand-ins, which are made where they are missing, and a note of each replacement."""
     ready = standins()
-    flags, notes = replaced_base(asked, scaled_steps(asked, replaced_data(asked.flags, ready)), ready)
+    flags = without_fields(asked.flags) if "in_json" not in asked.extra else asked.flags
+    flags, notes = replaced_base(asked, scaled_steps(asked, replaced_data(flags, ready)), ready)
     if "xformers" in flags:  # CUDA's alone
         flags = flags.without("xformers").with_("sdpa")
     if flags.get("dynamo_backend") == "inductor":
@@ -35,6 +36,12 @@ def apply(asked: Asked) -> Asked:
     topology, more = replaced_topology(asked)
     notes += more + described(asked.flags.as_dict(), flags.as_dict())
     return changed(asked, flags=flags, notes=notes, **topology)
+
+
+def without_fields(flags: Flags) -> Flags:
+    """Return the flags without those of plugins that speak of what only the run's own data have."""
+    listed = manager.listed(flags.get("extensions"))
+    return flags.without(*(flag.name for flag in manager.flags_of(listed) if flag.of_data))
 
 
 def with_bf16(flags: Flags) -> Flags:

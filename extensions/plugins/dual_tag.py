@@ -16,6 +16,11 @@ not there, the part that is there is used. At random, besides:
     --dual_tag_keep_first=N      neither of the last two touches the first N tags
     --dual_tag_protect="a, b"    these tags never go: not alone, not with all tags, not from a short text
     --dual_tag_protect_regex=R   nor do tags that match R as a whole
+    --dual_tag_score_field=F     in front of the tags a tag made of the field F of the metadata: its text, or by
+    --dual_tag_score_tags=…      "0.8=score_9, 0.5=score_7": of a number the tag of the highest that it reaches;
+                                 of texts "e=explicit, s=safe"; of other values none
+    --dual_tag_score_share=P     in P of the samples (all); it goes and stays with the tags as a whole, and is neither
+                                 shuffled nor dropped by itself; without tags it is not there
     --dual_tag_short=P           in P of the samples that have tags, the text is a few of them and no caption
     --dual_tag_short_tags=N      at most so many, from one up; the protected ones first
     --caption_dropout_rate=P     the whole text is empty, as upstream's flag of that name does
@@ -37,21 +42,23 @@ from extensions.data import DATASET
 from extensions.flags import values
 from extensions.flags.declared import Flag
 from extensions.hookspecs import hookimpl
-from extensions.text import dropped
+from extensions.text import dropped, scores
 from extensions.text.composing import Draws, chosen, cleaned, drawn_tags, one_line_of, protected, separated, short
 
 POLICIES = ("concat", "pick", "tags", "caption")
 ORDERS = ("caption_first", "tags_first")
 OF_CONCAT = ("dual_tag_order", "dual_tag_drop_caption", "dual_tag_drop_tags")
-OF_TAGS = ("dual_tag_drop_each_tag", "dual_tag_shuffle", "dual_tag_keep_first", "dual_tag_short")
+OF_TAGS = (
+    "dual_tag_drop_each_tag", "dual_tag_shuffle", "dual_tag_keep_first", "dual_tag_short", "dual_tag_score_field",
+)  # fmt: skip
 PROTECTED_FROM = ("dual_tag_drop_each_tag", "dual_tag_drop_tags", "dual_tag_short")
 SHORT_TAGS = 4
 ENCODES = "how a text becomes hidden states"  # what the plugin claims whose states can be made zeros
 
 
-def share(name: str, what: str) -> Flag:
-    """Return a flag of dual_tag that is a probability."""
-    return Flag(f"dual_tag_{name}", values.probability, what, default=0.0, unit="0 to 1", off=0.0)
+def share(name: str, what: str, default: float = 0.0, **more) -> Flag:
+    """Return a flag of dual_tag that is a probability; its default draws nothing."""
+    return Flag(f"dual_tag_{name}", values.probability, what, default=default, unit="0 to 1", off=default, **more)
 
 
 class Plugin:
@@ -76,6 +83,19 @@ class Plugin:
         ),
         Flag("dual_tag_protect", str, "tags that never go, with commas between them"),
         Flag("dual_tag_protect_regex", values.regex, "regex: tags that match it as a whole never go"),
+        Flag(
+            "dual_tag_score_field",
+            str,
+            "field of the metadata of which a tag is made, in front of the tags",
+            of_data=True,
+        ),
+        Flag(
+            "dual_tag_score_tags",
+            str,
+            'which: "0.8=score_9, 0.5=score_7", or "e=explicit"; default: its texts',
+            of_data=True,
+        ),
+        share("score_share", "share of samples with tags that have it", 1.0, of_data=True),
         share("short", "share of samples with tags whose text is a few of them, without the caption"),
         Flag("dual_tag_short_tags", values.whole(1), "in a short text, at most", default=SHORT_TAGS, unit="tags"),
         share("drop_to_zero", "share of the texts dropped by --caption_dropout_rate that become zeros, not null"),
@@ -95,10 +115,15 @@ class Plugin:
         check_values(args)
         check_policy(args)
         check_zeros(args)
+        check_scores(args)
         self.zeros = bool(args.dual_tag_drop_to_zero)
 
     @hookimpl
-    def compose_text(self, caption, tags, draw, args):
+    def metadata_fields(self, args):
+        return {args.dual_tag_score_field: scores.without_numbers(args)} if args.dual_tag_score_field else {}
+
+    @hookimpl
+    def compose_text(self, caption, tags, fields, draw, args):
         draws, mark = Draws(draw), args.caption_separator.strip()
         if args.caption_dropout_rate and draws.of("text").random() < args.caption_dropout_rate:
             zero = args.dual_tag_drop_to_zero and draws.of("zero").random() < args.dual_tag_drop_to_zero
@@ -107,10 +132,12 @@ class Plugin:
             caption = one_line_of(caption, draws)
         between = args.caption_separator if args.caption_separator != mark else f"{mark} "
         every = separated(tags, mark)
+        front = scores.drawn(fields, args, draws) if every and args.dual_tag_score_field else []
         if args.dual_tag_short and (few := short(every, args, draws)):
-            return between.join(few)
-        guarded = between.join(tag for tag in every if protected(tag, args)) if args.dual_tag_drop_tags else ""
-        joined = between.join(drawn_tags(every, args, draws))
+            return between.join(front + few)
+        stay = [tag for tag in every if protected(tag, args)] if args.dual_tag_drop_tags else []
+        guarded = between.join(front + stay if stay or any(protected(tag, args) for tag in front) else [])
+        joined = between.join(front + drawn_tags(every, args, draws))
         return between.join(chosen(cleaned(caption, mark), joined, args, draws, guarded))
 
     @hookimpl(wrapper=True)
@@ -150,6 +177,15 @@ def check_zeros(args) -> None:
             f"--dual_tag_drop_to_zero needs the plugin {name}, and another --{name} than upstream, which encodes by "
             "itself"
         )
+
+
+def check_scores(args) -> None:
+    """Raise UserError for tags of a field that cannot be read, or without the field."""
+    for name in ("dual_tag_score_tags", "dual_tag_score_share"):
+        default = 1.0 if name == "dual_tag_score_share" else None
+        if getattr(args, name) != default and not args.dual_tag_score_field:
+            raise UserError(f"--{name} has no effect without --dual_tag_score_field; add it, or drop this one")
+    scores.check(args)
 
 
 def check_policy(args) -> None:

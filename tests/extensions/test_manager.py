@@ -78,7 +78,7 @@ def test_of_several_answers_the_first_listed_one_s_is_taken(monkeypatch, order):
 
     having(monkeypatch, first=saying("first"), second=saying("second"))
     made = manager.Manager(order)
-    assert made.hook.compose_text(caption="", tags="", key="", draw=None, args=None) == order[0]
+    assert made.hook.compose_text(caption="", tags="", key="", fields={}, draw=None, args=None) == order[0]
 
 
 def test_who_has_no_answer_leaves_it_to_the_next(monkeypatch):

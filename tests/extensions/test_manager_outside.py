@@ -53,7 +53,7 @@ def test_its_flags_are_parsed_and_its_hook_is_called(package):
     args = parsed(f"dual_tag, {name}", "--loudness=3")
     made = manager.install(arguments.listed_plugins([f"--extensions={name},record_run"]))
     assert made.names == [name, "record_run"]
-    assert made.hook.compose_text(caption="a cat", tags="", key="", draw=None, args=args) == "A CAT!!!"
+    assert made.hook.compose_text(caption="a cat", tags="", key="", fields={}, draw=None, args=args) == "A CAT!!!"
     assert parsed(name).loudness == 2
     with pytest.raises(UserError, match="--loudness: '0' is not a whole number from 1 up"):
         parsed(name, "--loudness=0")

@@ -24,4 +24,6 @@ def flags(**given) -> argparse.Namespace:
 
 
 def compose(caption: str, tags: str, seed=0, **given) -> str:
-    return dual_tag.Plugin().compose_text(caption=caption, tags=tags, draw=random.Random(seed), args=flags(**given))
+    return dual_tag.Plugin().compose_text(
+        caption=caption, tags=tags, fields={}, draw=random.Random(seed), args=flags(**given)
+    )

@@ -1,4 +1,4 @@
-"""`make index`: python -m extensions.data.index META… [--data=FOLDER] [--out=FILE] [--duplicates=first …]"""
+"""`make index`: python -m extensions.data.index META… [--data=FOLDER] [--out=FILE] [--fields=…] …"""
 
 import shlex
 import sys
@@ -26,6 +26,7 @@ Duplicates = Annotated[str, typer.Option(help="ids that occur again: refuse, or 
 Missing = Annotated[str, typer.Option(help="ids without latents: refuse or skip")]
 BadSize = Annotated[str, typer.Option("--bad_size", help="not [width, height], multiples of 8: refuse or skip")]
 Exclude = Annotated[str, typer.Option(help="files with an id a line that are left out: check-data's corrupt.txt")]
+Fields = Annotated[str, typer.Option(help="other fields of the metadata that texts are made of: score,rating")]
 EmptyText = Annotated[str, typer.Option("--empty_text", help="neither tags nor caption: keep, refuse or skip")]
 
 
@@ -39,6 +40,7 @@ def make(
     bad_size: BadSize = "refuse",
     empty_text: EmptyText = "keep",
     exclude: Exclude = "",
+    fields: Fields = "",
 ) -> None:
     """Metadata to an index, which the trainers then map instead of reading the metadata."""
     policies = Policies(duplicates, missing, bad_size, empty_text)
@@ -53,9 +55,10 @@ def make(
     index.parent.mkdir(parents=True, exist_ok=True)
     require_writable(index)
     with locked(index, "builds this index"):
-        found = current(sources, index, policies, listed)
-        if found is None:
-            build(sources, index, folder, policies, lists)
+        found, columns = current(sources, index, policies, listed), excluded.fields_of(index)
+        wanted = dict.fromkeys([*columns, *filter(None, map(str.strip, fields.split(",")))])
+        if found is None or len(wanted) > len(columns):
+            build(sources, index, folder, policies, lists, list(wanted))
         elif folder and not checked.is_known(index, found.keys_fingerprint, folder):
             renew(found, sources, folder, policies, lists)
         print(f"{index}: {described(Index(index).facts)}", flush=True)
@@ -116,7 +119,7 @@ def current(sources: list[Path], index: Path, policies: Policies, listed: list[L
 def renew(found: Index, sources: list[Path], folder: Path, policies: Policies, lists: list[Path]) -> None:
     """Check a current index against a folder that it was not held against yet."""
     if policies.leaves_out("missing"):  # which ids are left out may differ now
-        build(sources, found.path, folder, policies, lists)
+        build(sources, found.path, folder, policies, lists, excluded.fields_of(found.path))
     else:
         checked.require(found, folder)
 

@@ -11,7 +11,8 @@ from extensions.base.errors import UserError
 from extensions.base.progress import progress
 from extensions.base.saving import replacing
 from extensions.data.index import seal
-from extensions.data.index.layout import COLUMNS, FACTS, INDEX, ROWS, Facts, Listed, new_file
+from extensions.data.index.fields import columns
+from extensions.data.index.layout import COLUMNS, FACTS, INDEX, ROWS, Facts, Listed, column_of, new_file
 from extensions.data.index.parts import Parts
 from extensions.data.index.policies import Policies
 from extensions.data.index.verdict import Verdict
@@ -23,6 +24,7 @@ def assemble(parts: Parts, verdict: Verdict, policies: Policies, excluded: list[
     """Write the index under its final name, whole or not at all; returns what it says of itself."""
     sizes = [parts.column(name)[verdict.keep] for name in ("width", "height")]
     buckets, numbers, per_bucket = number_buckets(*sizes)
+    others = columns(parts, verdict.keep, ROWS)
     facts = Facts(
         rows=len(numbers),
         fingerprint=fingerprint(parts.column("row_hash")[verdict.keep]),
@@ -34,21 +36,26 @@ def assemble(parts: Parts, verdict: Verdict, policies: Policies, excluded: list[
         left_out=verdict.left_out,
         excluded=excluded,
         rows_per_batch=ROWS,
+        fields=[one for one, _ in others],
     )
-    schema = INDEX.with_metadata({FACTS: facts.encode(), seal.NAME: seal.blank(-(-len(numbers) // ROWS))})
+    named = [pa.field(column_of(one.name), one.type) for one, _ in others]
+    metadata = {FACTS: facts.encode(), seal.NAME: seal.blank(-(-len(numbers) // ROWS))}
+    schema = pa.schema([*INDEX, *named], metadata)
     # Inside the work folder: what a kill leaves is written over by the next try, not left beside the index.
     with replacing(index, temporary=parts.folder / "whole.arrow") as temporary:
-        write(temporary, schema, rechunked(parts, verdict.keep), numbers)
+        write(temporary, schema, rechunked(parts, verdict.keep), numbers, [column for _, column in others])
         seal.seal(temporary)
     return facts
 
 
-def write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], numbers: np.ndarray) -> None:
-    """Write the file: the rows in batches, and the bucket numbers of all."""
+def write(
+    path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], numbers: np.ndarray, others: list[np.ndarray]
+) -> None:
+    """Write the file: the rows in batches, the bucket numbers and other fields of all."""
     done = 0
     with new_file(path, schema) as file, progress("writing", len(numbers), "images") as advance:
         for rows in batches:
-            file.write_batch(complete(rows, numbers, done, schema))
+            file.write_batch(complete(rows, numbers, done, schema, others))
             done += len(rows)
             advance(done, done)
 
@@ -87,11 +94,17 @@ def rechunked(parts: Parts, keep: np.ndarray) -> Iterator[pa.RecordBatch]:
         yield pa.concat_batches(rest)
 
 
-def complete(rows: pa.RecordBatch, numbers: np.ndarray, start: int, schema: pa.Schema) -> pa.RecordBatch:
-    """Return a batch of the index: with the rows' bucket numbers, and in the first batch all of them in one list."""
+def complete(
+    rows: pa.RecordBatch, numbers: np.ndarray, start: int, schema: pa.Schema, others: list[np.ndarray]
+) -> pa.RecordBatch:
+    """Return a batch of the index: with the rows' bucket numbers, and in the first batch all of them in one list.
+
+    others: the columns of other fields, of all rows.
+    """
     count = len(rows)
     every = numbers if start == 0 else numbers[:0]
     ends = np.full(count + 1, len(every), np.int32)
     ends[0] = 0
     lists = pa.ListArray.from_arrays(pa.array(ends), pa.array(every, pa.int16()))
-    return pa.record_batch([*rows.columns, pa.array(numbers[start : start + count]), lists], schema=schema)
+    mine = [pa.array(column[start : start + count]) for column in (numbers, *others)]
+    return pa.record_batch([*rows.columns, mine[0], lists, *mine[1:]], schema=schema)

@@ -21,13 +21,18 @@ ROOM = "up to twice the metadata's bytes are needed, here or at another OUT="
 
 
 def build(
-    sources: list[Path], index: Path, folder: Path | None, policies: Policies, exclude: Sequence[Path] = ()
+    sources: list[Path],
+    index: Path,
+    folder: Path | None,
+    policies: Policies,
+    exclude: Sequence[Path] = (),
+    fields: Sequence[str] = (),
 ) -> Facts:
     """Make the index of some metadata files, in their order. The caller holds its lock.
 
     folder: of latents; None where it is not known, then no id is looked for. exclude: lists of ids to leave out.
-    UserError: malformed metadata, what the policies refuse (the report names all of it), a list that is not there, a
-    disk that is full. What was read is kept for the next try.
+    fields: others of the metadata that become columns. UserError: malformed metadata, what the policies refuse (the
+    report names all of it), a list that is not there, a disk that is full. What was read is kept for the next try.
     """
     began = time.monotonic()
     for path in sources:
@@ -37,7 +42,7 @@ def build(
         raise UserError(f"no such folder of latents: {folder}")
     lists, left_out = excluded.read(list(exclude))
     with disk_errors(index):
-        read = parts.read(sources, index)
+        read = parts.read(sources, index, fields=fields)
         state, present = checked.scan(folder, read.done.rows) if folder else (None, None)
         verdict = judge(read, policies, present, left_out if lists else None)
         refused = verdict.refused(policies)
@@ -112,6 +117,7 @@ def write_report(
         "images": facts.rows if facts else None,
         "policies": policies.as_dict(),
         "excluded": [asdict(each) for each in facts.excluded] if facts else None,
+        "fields": read.done.fields,
         "counts": verdict.counts,
         "left_out": verdict.left_out,
         "fingerprint": facts.fingerprint if facts else None,

@@ -51,16 +51,23 @@ def lists_of(index: Path) -> list[Path]:
     try:
         return [Path(each.path) for each in Index(index).facts.excluded]
     except Unusable:
-        return reported(index)
+        return [Path(each["path"]) for each in reported(index).get("excluded") or []]
 
 
-def reported(index: Path) -> list[Path]:
-    """Return the lists that the report beside an index names; none without one."""
+def fields_of(index: Path) -> list[str]:
+    """Return the other fields that an index has columns of; of one that cannot be read, as its report has them."""
     try:
-        report = json.loads(beside(index, "report.json", hidden=False).read_text(encoding="utf-8"))
+        return [each.name for each in Index(index).facts.fields]
+    except Unusable:
+        return reported(index).get("fields") or []
+
+
+def reported(index: Path) -> dict:
+    """Return the report beside an index; empty without one."""
+    try:
+        return json.loads(beside(index, "report.json", hidden=False).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return []
-    return [Path(each["path"]) for each in report.get("excluded") or []]
+        return {}
 
 
 def changed(facts: Facts) -> Path | None:

@@ -4,9 +4,13 @@
 ROWS rows but the last, so that a row's batch is a division. The bucket numbers of all rows stand once more in
 one piece, as the list of the file's first row (`every_bucket`; all others are empty): mapped, they are one
 numpy array that costs no memory of its own. Each row has a checksum; the rest is under a seal (`seal.py`).
+
+Other fields of the metadata (FIELDS=score) are columns of their own, `field:score`, under checksums of their own:
+rows and fingerprints are what they are without them, and an index that has none is as it was before there were any.
 """
 
 import json
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -42,6 +46,16 @@ def row_hash(sample: Sample) -> int:
     return xxhash.xxh3_64_intdigest(f"{head}{key}{tags}{caption}".encode())
 
 
+def part_schema(fields: Sequence[str]) -> pa.Schema:
+    """Return PART with the JSON of other fields' values, "" where an entry has none."""
+    return pa.schema([*PART, *(pa.field(column_of(name), pa.string()) for name in fields)])
+
+
+def column_of(field: str) -> str:
+    """Return the name of a field's column, which is no other column's."""
+    return f"field:{field}"
+
+
 @dataclass(frozen=True)
 class Source:
     """A metadata file as it was when it was read: absolute path, bytes, time of change."""
@@ -71,6 +85,21 @@ class Listed:
     digest: str
 
 
+@dataclass(frozen=True)
+class Field:
+    """A column of another field. words: what its numbers mean, int16, -1 where a row has none; None: they are the
+    values, float64, NaN where a row has none. digests: xxh3-64 of the column in each record batch, in hexadecimal.
+    """
+
+    name: str
+    words: list[str] | None
+    digests: list[str]
+
+    @property
+    def type(self) -> pa.DataType:
+        return pa.float64() if self.words is None else pa.int16()
+
+
 @dataclass
 class Facts:
     """What the index says of itself.
@@ -78,7 +107,7 @@ class Facts:
     fingerprint: of the content of all rows, in order. keys_fingerprint: of keys and sizes alone, which is what
     the latents depend on. buckets: [[width, height, rows], …] by bucket number. counts: what the build found,
     before the policies were applied. left_out: rows that the policies left out, by reason. excluded: the lists
-    whose ids were left out.
+    whose ids were left out. fields: the columns of other fields.
     """
 
     rows: int
@@ -92,10 +121,14 @@ class Facts:
     excluded: list[Listed] = field(default_factory=list)
     rows_per_batch: int = ROWS
     version: int = VERSION
+    fields: list[Field] = field(default_factory=list)
 
     def encode(self) -> bytes:
-        """For the schema's metadata."""
-        return json.dumps(asdict(self), ensure_ascii=False).encode()
+        """For the schema's metadata. Without other fields they are not named: earlier programs read that, too."""
+        facts = asdict(self)
+        if not self.fields:
+            del facts["fields"]
+        return json.dumps(facts, ensure_ascii=False).encode()
 
     @classmethod
     def decode(cls, text: bytes) -> "Facts":
@@ -103,7 +136,8 @@ class Facts:
         found = json.loads(text)
         sources = [Source(**each) for each in found["sources"]]
         excluded = [Listed(**each) for each in found["excluded"]]
-        return cls(**found | {"sources": sources, "excluded": excluded})
+        fields = [Field(**each) for each in found.get("fields", [])]
+        return cls(**found | {"sources": sources, "excluded": excluded, "fields": fields})
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """Opens a current index for the file that a run names, or lets one process build it while the others wait."""
 
 import os
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from filelock import Timeout
 
@@ -15,22 +17,27 @@ from extensions.data.index.layout import SUFFIX, Source, beside, index_of
 from extensions.data.index.policies import Policies
 from extensions.data.index.reader import Index, Unusable
 
+NONE: Mapping[str, str] = MappingProxyType({})
 
-def open_for(metadata: str | Path, folder: str | Path | None):
+
+def open_for(metadata: str | Path, folder: str | Path | None, fields: Mapping[str, str] = NONE):
     """Return the index of a run's metadata, every id of it with latents in `folder`; None: no latents are looked for.
 
     metadata: the JSON or jsonl, whose index is beside it and is built where it is missing or older, with the
     policies that refuse and without the ids of the lists that the older one was made with; or an index itself.
     A mixture (TOML, `data/sources.py`) gives the joined index of its sources, a `mixture.Mixture`. UserError in one
-    line for whatever cannot be used.
+    line for whatever cannot be used. fields: others of the metadata that samples are to have, each with what is to be
+    done where it has numbers, or "" where that is well.
     """
     if sources.is_mixture(metadata):
         from extensions.data.mixture import Mixture
 
         named_there = sources.read(metadata, folder)
-        return Mixture(Path(metadata), named_there, [open_for(each.metadata, each.folder) for each in named_there])
+        every = [open_for(each.metadata, each.folder, fields) for each in named_there]
+        return Mixture(Path(metadata), named_there, every)
     metadata, folder = Path(metadata), None if folder is None else Path(folder)
-    index = named(metadata) if metadata.name.endswith(SUFFIX) else current(metadata, folder)
+    index = named(metadata) if metadata.name.endswith(SUFFIX) else current(metadata, folder, fields)
+    index.take_fields(fields)
     excluded.require_unchanged(index.path, index.facts)
     excluded.tell(index.path, index.facts)
     if folder and not checked.is_known(index.path, index.keys_fingerprint, folder):
@@ -59,8 +66,8 @@ def named(path: Path) -> Index:
     return index
 
 
-def current(metadata: Path, folder: Path | None) -> Index:
-    """Return the index beside a metadata file, built where it has to be."""
+def current(metadata: Path, folder: Path | None, fields: Iterable[str]) -> Index:
+    """Return the index beside a metadata file, built where it has to be, then with these fields, too."""
     path = index_of(metadata)
     if not metadata.is_file():
         hint = f"; its index is there: name {path} instead" if path.is_file() else ""
@@ -74,7 +81,8 @@ def current(metadata: Path, folder: Path | None) -> Index:
         if index:
             return index
         print(f"{path.name} {why}: building it once …", flush=True)
-        build([metadata], path, folder, Policies(), excluded.lists_of(path))
+        every = dict.fromkeys([*excluded.fields_of(path), *fields])
+        build([metadata], path, folder, Policies(), excluded.lists_of(path), list(every))
     return Index(path)
 
 

@@ -6,7 +6,7 @@ build that was refused can be repeated with other policies without reading 14 GB
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import accumulate
@@ -20,7 +20,8 @@ from extensions.base.errors import UserError
 from extensions.base.progress import progress
 from extensions.base.saving import replacing, write_text
 from extensions.data.index.entries import entries
-from extensions.data.index.layout import PART, ROWS, VERSION, Source, beside, new_file, row_hash
+from extensions.data.index.fields import json_of
+from extensions.data.index.layout import ROWS, VERSION, Source, beside, new_file, part_schema, row_hash
 from extensions.data.metadata import Sample, sample_of
 
 PROGRESS = "progress.json"
@@ -29,7 +30,7 @@ EXAMPLES = 1_000  # of each kind of finding that the report names
 
 @dataclass
 class Progress:
-    """What the finished parts hold. source, offset: where reading goes on. bad_sizes: examples."""
+    """What the finished parts hold. source, offset: where reading goes on. bad_sizes: examples. fields: others."""
 
     sources: list[Source]
     parts: int = 0
@@ -38,6 +39,7 @@ class Progress:
     offset: int = 0
     bad_sizes: list[str] = field(default_factory=list)
     version: int = VERSION
+    fields: list[str] = field(default_factory=list)
 
 
 class Parts:
@@ -70,29 +72,30 @@ class Parts:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def read(sources: list[Path], index: Path, folders: bool = False) -> Parts:
+def read(sources: list[Path], index: Path, folders: bool = False, fields: Sequence[str] = ()) -> Parts:
     """Return all rows of the sources, in order. UserError: a source that is malformed, or changes meanwhile.
 
-    folders: the keys of a jsonl keep theirs, and the rows are for no index.
+    folders: the keys of a jsonl keep theirs, and the rows are for no index. fields: other fields to be kept.
     """
     now = [Source.of(path) for path in sources]
-    parts = Parts(beside(index, "part"), resumed(beside(index, "part"), now))
+    parts = Parts(beside(index, "part"), resumed(beside(index, "part"), now, list(fields)))
     if parts.done.source < len(sources):
         append(parts, sources, now, folders)
     return parts
 
 
-def resumed(folder: Path, sources: list[Source]) -> Progress:
+def resumed(folder: Path, sources: list[Source], fields: list[str]) -> Progress:
     """Return what an interrupted pass over the very same files has done; otherwise an empty folder."""
     try:
         found = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
-        if found["version"] == VERSION and found["sources"] == [asdict(each) for each in sources]:
+        same = found["sources"] == [asdict(each) for each in sources] and found.get("fields", []) == fields
+        if found["version"] == VERSION and same:
             return Progress(**found | {"sources": sources})
     except (OSError, ValueError, KeyError, TypeError):
         pass
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    return Progress(sources)
+    return Progress(sources, fields=fields)
 
 
 def append(parts: Parts, sources: list[Path], now: list[Source], folders: bool) -> None:
@@ -123,7 +126,7 @@ def append_source(
         sample, bad = sample_of(path, key, entry)
         if bad and len(done.bad_sizes) < EXAMPLES:
             done.bad_sizes.append(f"{path.name}: {bad}")
-        rows.append(row_of(sample))
+        rows.append(row_of(sample) + json_of(path, key, entry, done.fields))
         if len(rows) == ROWS:
             finish_part(parts, rows, number, end)
             advance(end)
@@ -142,9 +145,10 @@ def finish_part(parts: Parts, rows: list[tuple], source: int, offset: int) -> No
     """Write the collected rows, and then that they are there and where reading goes on."""
     done = parts.done
     if rows:
-        columns = zip(zip(*rows, strict=True), PART.types, strict=True)
-        batch = pa.record_batch([pa.array(values, kind) for values, kind in columns], schema=PART)
-        with replacing(parts.path(done.parts)) as temporary, new_file(temporary, PART) as file:
+        schema = part_schema(done.fields)
+        columns = zip(zip(*rows, strict=True), schema.types, strict=True)
+        batch = pa.record_batch([pa.array(values, kind) for values, kind in columns], schema=schema)
+        with replacing(parts.path(done.parts)) as temporary, new_file(temporary, schema) as file:
             file.write_batch(batch)
         done.parts, done.rows = done.parts + 1, done.rows + len(rows)
         rows.clear()

@@ -1,7 +1,7 @@
 """Reads the index in training: mapped, shared by every process that reads it, and no Python object an image."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from extensions.base.errors import UserError
 from extensions.data.buckets import Resolution
 from extensions.data.index import seal
-from extensions.data.index.layout import FACTS, VERSION, Facts, row_hash
+from extensions.data.index.fields import Values, fingerprint, lacks
+from extensions.data.index.layout import FACTS, VERSION, Facts, Field, column_of, row_hash
 from extensions.data.metadata import Sample
 
 # No thread pool: workers are forked, and one row needs none.
@@ -39,6 +40,7 @@ class Index:
         self.facts = facts_of(self.path, self._file)
         self._columns: list[Columns | None] = [None] * self._file.num_record_batches
         self.fingerprint, self.keys_fingerprint = self.facts.fingerprint, self.facts.keys_fingerprint
+        self._fields: tuple[Field, ...] = ()
         self.buckets: list[Resolution] = [(width, height) for width, height, _ in self.facts.buckets]
         numbers = self._file.get_batch(0).column("every_bucket").values
         if seal.digest(numbers.buffers()[1]) != self._seal.numbers:
@@ -65,8 +67,37 @@ class Index:
         """
         columns = self._columns[number]
         if columns is None:
-            columns = self._columns[number] = Columns(self._file.get_batch(number))
+            batch = self._file.get_batch(number)
+            columns = self._columns[number] = Columns(
+                batch, [self._values(each, number, batch) for each in self._fields]
+            )
         return columns
+
+    def _values(self, field: Field, number: int, batch: pa.RecordBatch) -> Values:
+        """Return a field's values in a record batch. UserError where they are damaged."""
+        try:
+            return Values(field, batch.column(column_of(field.name)), number)
+        except ValueError:
+            raise UserError(f"{self.path}: the field {field.name} is damaged; {AGAIN}") from None
+
+    def take_fields(self, numbers: Mapping[str, str]) -> None:
+        """From now on samples have these fields. UserError: there is no such column, or it is of the other kind.
+
+        numbers: of each field what is to be done where it has numbers, or "" where that is well.
+        """
+        known = {each.name: each for each in self.facts.fields}
+        if lacking := [name for name in numbers if name not in known]:
+            raise UserError(lacks(self.path, self.facts, lacking))
+        for name, hint in numbers.items():
+            if hint and known[name].words is None:
+                raise UserError(f"{self.path}: the field {name} has numbers; {hint}")
+        self._fields = tuple(known[name] for name in numbers)
+        self._columns = [None] * len(self._columns)
+
+    @property
+    def fields_fingerprint(self) -> str:
+        """Of the fields that samples have; "" where they have none."""
+        return fingerprint(self._fields)
 
     def sizes(self) -> tuple[np.ndarray, np.ndarray]:
         """Return (width, height) of every row in pixels, int32. Made anew: for the bucket of a row take `bucket`."""
@@ -114,13 +145,21 @@ class Index:
             return False
 
     def __reduce__(self):
-        return Index, (self.path,)
+        return reopened, (self.path, [each.name for each in self._fields])
+
+
+def reopened(path: Path, fields: list[str]) -> Index:
+    """Open an index anew, with the fields that it had."""
+    index = Index(path)
+    index.take_fields(dict.fromkeys(fields, ""))
+    return index
 
 
 class Columns:
     """The columns of a record batch, as the bytes that they are: Arrow would follow a damaged offset anywhere."""
 
-    def __init__(self, batch: pa.RecordBatch):
+    def __init__(self, batch: pa.RecordBatch, fields: Sequence[Values] = ()):
+        self.fields = fields
         self.texts = [text_of(batch.column(name)) for name in ("key", "tags", "caption")]
         self.widths, self.heights = (bytes_of(batch.column(name)).cast("i") for name in ("width", "height"))
         self.hashes = bytes_of(batch.column("row_hash")).cast("Q")
@@ -137,7 +176,8 @@ class Columns:
             key, tags, caption = (str(piece, "utf-8") for piece in found)
         except UnicodeDecodeError:
             return None
-        sample = Sample(key, tags, caption, self.widths[place], self.heights[place])
+        fields = tuple((each.name, value) for each in self.fields if (value := each.at(place)) is not None)
+        sample = Sample(key, tags, caption, self.widths[place], self.heights[place], fields)
         return sample if row_hash(sample) == self.hashes[place] else None
 
 

@@ -25,7 +25,7 @@ def composed(**flags) -> str:
     of_trainer = {"caption_dropout_rate": 0.0, "enable_wildcard": False, "caption_separator": ","}
     args = Namespace(**defaults | of_trainer | flags)
     mark = args.caption_separator.strip()
-    return plugin.compose_text("CAPTION", f"one{mark}two", random.Random(0), args)
+    return plugin.compose_text("CAPTION", f"one{mark}two", {}, random.Random(0), args)
 
 
 @pytest.mark.parametrize("order", ["caption_first", "tags_first"])

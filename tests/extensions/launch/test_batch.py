@@ -1,5 +1,6 @@
 """make batch: what it shows is what the run sees."""
 
+import json
 import re
 
 import pytest
@@ -13,6 +14,7 @@ from extensions.launch.stages import changed
 from extensions.logbook.registry import ask
 from extensions.resume import skipped, states
 from extensions.resume.description import Description
+from tests.helpers import npz_sets
 
 
 @pytest.fixture
@@ -122,3 +124,19 @@ def test_steps_that_count_as_done_have_seen_no_data(asked, tmp_path, capsys):
 def test_a_step_after_the_end(asked, capsys):
     with pytest.raises(UserError, match="25022601 ends at optimizer step 8; give STEP= up to that"):
         shown(asked, capsys, "25022601", "9")
+
+
+def test_tags_of_a_score_are_shown(asked, tmp_path, capsys):
+    meta, data = npz_sets.make(tmp_path / "scored", 8)
+    entries = json.loads(meta.read_text())
+    for number, entry in enumerate(entries.values()):
+        entry["score"] = number / 8
+    meta.write_text(json.dumps(entries))
+    flags = "--dual_tag=tags --dual_tag_score_field=score"
+    words, environment = asked("25022601", "1", ARGS=f"--in_json={meta} --train_data_dir={data} {flags}")
+    with pytest.raises(UserError, match="the field score has numbers; say from which on there is which tag"):
+        batch.show(opened(words, environment))
+    environment["ARGS"] += " --dual_tag_score_tags=0.5=good,0=bad"
+    batch.show(opened(words, environment))
+    found = re.findall(r"id(\d) +│ \S+ +│ (\w+), tag(\d)", capsys.readouterr().out)
+    assert len(found) == 4 and all((tag == "good") == (int(one) >= 4) and one == other for one, tag, other in found)

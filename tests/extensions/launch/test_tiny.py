@@ -36,6 +36,15 @@ def test_model_data_steps_and_processes():
     assert "tiny: --max_train_epochs: 10 -> (not set)" in made.notes
 
 
+def test_stand_ins_have_no_scores_and_data_of_ones_own_may():
+    scored = ("--extensions=dual_tag", "--dual_tag=tags", "--dual_tag_score_field=s", "--dual_tag_score_tags=1=a")
+    made = asked(*scored)
+    assert "dual_tag_score_field" not in made.flags and "dual_tag" in made.flags
+    assert "tiny: --dual_tag_score_field: s -> (not set)" in made.notes
+    made = asked(*scored, ARGS="--in_json=mine.json")
+    assert made.flags.get("dual_tag_score_field") == "s" and made.flags.get("in_json") == "mine.json"
+
+
 def test_gpus_of_the_caller_become_processes():
     assert asked(facts=("GPUS=2",), GPUS="2").gpus == 2
 
