@@ -27,7 +27,7 @@ endif
 # PYTHON=python3: that Python has what is needed, and nothing is installed.
 CHECKING := $(if $(filter override,$(origin PYTHON)),,$(INSTALLED))
 
-.PHONY: help setup latents index check-data pack train batch chain tricks kills runs show diff plan plan-check ema blend scan parity proof \
+.PHONY: help setup latents index check-data pack train batch text-outputs chain tricks kills runs show diff plan plan-check ema blend scan parity proof \
 	patched check-patches diff-upstream save-patches port-patches upgrade-upstream report compare watch card verify audit export upload lint test test-all lock ramdisk-clean clean gpu-check
 
 help:
@@ -54,6 +54,10 @@ chain: $(RUNNING) ## SESSION=2503c PROFILE=tiny [TRAINER=reference] [FORCE=1]: a
 
 batch: $(RUNNING) ## RUN=25022601 STEP=123 [PROFILE=tiny]: the samples and texts that an optimizer step saw or will see
 	@[[ -n "$${STEP-}" ]] || { echo "error: give STEP=<optimizer step, from 1>" >&2; exit 2; }
+	@launcher="$$("$$PYTHON" -m extensions.logbook path -- "$${RUN-}")" && exec "$$launcher"
+
+text-outputs: $(RUNNING) ## RUN=25112201 VARIANTS=4 [ARGS="--text_outputs=folder …"] [PROFILE=tiny]: what the text encoders give, for a run that trains none
+	@[[ -n "$${VARIANTS-}" ]] || { echo "error: give VARIANTS=<texts of each image, from 1>" >&2; exit 2; }
 	@launcher="$$("$$PYTHON" -m extensions.logbook path -- "$${RUN-}")" && exec "$$launcher"
 
 plan: $(INSTALLED) ## RUN=25022601 [GPUS=n] [ARGS="--flag=x"] [VRAM=24] [IMG_S=1.9] [BUS=8] [IMAGES=n]: what it will cost

@@ -3,6 +3,7 @@
     start       parse the flags                 check_arguments             refuse what cannot work
                 open the data set               metadata_fields             which of them texts are made of
                                                 corrupt_samples_passed      how many unreadable may be passed over
+                                                text_outputs                what stands in for text encoders
                                                 held_out_rows               which images are not trained on
                 load the models                 models_loaded
                                                 select_parameters           what trains
@@ -71,6 +72,11 @@ def held_out_rows(args, index):
     """The rows that must not be trained on, int32 (n,), of a `data.index.reader.Index`. First result; else none."""
 
 
+@hookspec(firstresult=True)
+def text_outputs(args, index):
+    """The text encoders' outputs of an index's rows, a `data.batches.Outputs`. First result; else they are run."""
+
+
 # --- in the data loader's workers, for each sample and batch ------------------------------------
 @hookspec(firstresult=True)
 def compose_text(caption, tags, key, fields, draw, args):
@@ -103,10 +109,7 @@ def select_parameters(models, groups):
 
 @hookspec
 def optimizer_built(models, optimizer):
-    """The optimizer exists, over what `select_parameters` left; its schedule and wrapper do not: it can be changed.
-
-    Weights may still be fp32 and turn bf16 later (--full_bf16).
-    """
+    """The optimizer exists, over what `select_parameters` left, not yet wrapped; weights may turn bf16 later."""
 
 
 @hookspec

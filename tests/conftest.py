@@ -38,6 +38,7 @@ for name in (
     "RAMDISK_DIR",
     "RESUME",
     "STEP",
+    "VARIANTS",
     "SESSION",
 ):
     os.environ.pop(name, None)

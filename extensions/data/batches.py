@@ -1,6 +1,7 @@
 """Reads the batches of a data set: cached latents, composed texts, token ids."""
 
 from collections.abc import Callable, Container
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -39,6 +40,16 @@ def as_tensors(values) -> Batch:
     return Batch((name, back(value)) for name, value in values.items())
 
 
+class Outputs(Protocol):
+    """What text encoders gave for `texts` texts of each row."""
+
+    texts: int
+
+    def epoch_of(self, epoch: int) -> int: ...
+
+    def read(self, rows: list[int], epoch: int) -> list[torch.Tensor]: ...
+
+
 class Batches:
     """What the places of the data hold. Everything that it needs is handed in.
 
@@ -54,11 +65,13 @@ class Batches:
     ):
         self.reader, self.compose, self.tokenize = reader, compose, tokenize
         self.left_out: Container[int] = frozenset()  # rows that take no corrupt one's place
+        self.outputs: Outputs | None = None  # of the text encoders, instead of token ids for them
 
     def at(self, place: Place) -> Batch:
         """One batch, as upstream's trainers take it.
 
-        latents float32 (b, 4, h/8, w/8), not scaled; token ids; sizes int64 (b, 2) as (h, w) in pixels.
+        latents float32 (b, 4, h/8, w/8), not scaled; token ids, or what encoders gave for them, float32; sizes int64
+        (b, 2) as (h, w) in pixels.
         """
         read = [self.reader.read(row, self.left_out) for row in place.rows]
         samples, cached = [one.sample for one in read], [one.latents for one in read]
@@ -66,12 +79,13 @@ class Batches:
         named = getattr(self.reader.index, "source_of", None)
         of_sources = {"image_sources": [named(row) for row in place.rows]} if named else {}  # a mixture's
         texts = [self.compose(sample, place.epoch) for sample in samples]
+        outputs = self.outputs.read([one.row for one in read], place.epoch) if self.outputs else None
         return Batch(
             latents=torch.stack([torch.from_numpy(item.latents) for item in cached]),
             images=None,
             captions=texts,
-            input_ids_list=self.tokenize(texts),
-            text_encoder_outputs_list=None,
+            input_ids_list=self.tokenize(texts) if outputs is None else None,
+            text_encoder_outputs_list=outputs,
             loss_weights=torch.ones(len(samples)),
             original_sizes_hw=torch.tensor([item.original_size[::-1] for item in cached]),
             crop_top_lefts=torch.tensor([item.crop[::-1] for item in cached]),

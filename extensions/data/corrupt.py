@@ -19,11 +19,12 @@ SCAN = 65_536  # rows of the bucket column that are looked at at once
 
 @dataclass(frozen=True)
 class Read:
-    """A sample with its latents. skipped: [(key, reason), …] of the corrupt ones that it stands for."""
+    """A sample with its latents, and its row. skipped: [(key, reason), …] of the corrupt ones that it stands for."""
 
     sample: Sample
     latents: Latents
     skipped: list[tuple[str, str]]
+    row: int
 
 
 class Reader:
@@ -46,7 +47,7 @@ class Reader:
                 continue
             sample = self.index[candidate]
             try:
-                return Read(sample, self.store.read(candidate, sample), skipped)
+                return Read(sample, self.store.read(candidate, sample), skipped, candidate)
             except CorruptSample as error:
                 if not self.tries:
                     raise CorruptSample(f"{error}; {self.way_on}") from None

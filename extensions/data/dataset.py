@@ -22,6 +22,7 @@ from extensions import manager
 from extensions.base.errors import UserError
 from extensions.data import held_out, index, store
 from extensions.data.batches import Batches
+from extensions.data.composing import composed, fields_read
 from extensions.data.corrupt import Reader
 from extensions.data.like_texts import length_of
 from extensions.data.loader import Place, shared_memory
@@ -81,6 +82,9 @@ class LatentsDataset(torch.utils.data.Dataset):
         )
         reader = Reader(opened, self.metadata, passed, way_on(args))
         self.batches = Batches(reader, self.text_of, self.token_ids)
+        self.batches.outputs = manager.current().hook.text_outputs(args=args, index=self.metadata)
+        if self.batches.outputs:
+            self.fingerprint += f" with the texts of {self.batches.outputs.texts} epochs"
         self.batch_size, self.seed = args.train_batch_size, args.seed or 0
         self.hold_out()
         # Shared with workers that live for the whole run (--persistent_data_loader_workers).
@@ -144,7 +148,9 @@ class LatentsDataset(torch.utils.data.Dataset):
         return (number if self.trained is None else int(self.trained[number]),)
 
     def text_of(self, sample: Sample, epoch: int) -> str:
-        """Return the text of a sample in an epoch, from 1."""
+        """Return the text of a sample in an epoch, from 1; where encoders' outputs are read, the text they are of."""
+        if self.batches.outputs:
+            epoch = self.batches.outputs.epoch_of(epoch)
         draw = random.Random(f"{self.seed}:{epoch}:{sample.key}")
         return composed(self.args, sample, sample.caption, sample.tags, draw)
 
@@ -184,24 +190,6 @@ class LatentsDataset(torch.utils.data.Dataset):
 
     def new_cache_latents(self, vae, accelerator) -> None:
         """--cache_latents has nothing left to do: the latents are on disk."""
-
-
-def fields_read(args) -> dict[str, str]:
-    """Return the other fields of the metadata that plugins compose texts of; see `hookspecs.metadata_fields`."""
-    found: dict[str, str] = {}
-    for each in manager.current().hook.metadata_fields(args=args):
-        found |= each or {}
-    return found
-
-
-def composed(args, sample: Sample, caption: str, tags: str, draw: random.Random) -> str:
-    """Return what a plugin composes; without one caption and tags joined, as upstream does."""
-    text = manager.current().hook.compose_text(
-        caption=caption, tags=tags, key=sample.key, fields=dict(sample.fields), draw=draw, args=args
-    )
-    if text is not None:
-        return text
-    return args.caption_separator.join(part for part in (caption, tags) if part)
 
 
 def require_supported(args) -> None:

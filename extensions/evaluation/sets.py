@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from extensions.base.errors import UserError, printable
 from extensions.data import held_out, index, store
-from extensions.data.dataset import fields_read
+from extensions.data.composing import fields_read
 from extensions.data.latents import CorruptSample
 from extensions.evaluation.asking import Image
 from extensions.evaluation.texts import texts_of, undrawn

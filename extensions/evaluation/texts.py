@@ -5,7 +5,7 @@ import copy
 import random
 
 from extensions import manager
-from extensions.data.dataset import composed
+from extensions.data.composing import composed
 from extensions.data.metadata import Sample
 
 TEXT, TAGS, CAPTION, EMPTY = COLUMNS = "text", "tags", "caption", "empty"

@@ -48,6 +48,10 @@ def main(arguments: list[str]) -> int:
         from extensions.launch import batch  # and with it torch: half a gigabyte, which a launcher holds for weeks
 
         return batch.show(asked)
+    if asked.text_variants:
+        from extensions.launch import text_outputs
+
+        return text_outputs.make(asked)
     asked = prepare(asked)
     if asked.dry_run:
         return dry_run(trainer.settle(resume.apply(asked)))

@@ -67,6 +67,7 @@ def read(arguments: list[str], environment: Mapping[str, str] = os.environ) -> A
         force=switch("FORCE", environment.get("FORCE")),
         resume=resume(environment),
         batch_step=count("STEP", environment["STEP"], least=1) if environment.get("STEP") else 0,
+        text_variants=count("VARIANTS", environment["VARIANTS"], least=1) if environment.get("VARIANTS") else 0,
         sd_scripts_commit=commit_of(facts, environment, trainer),
         cpu=switch("CPU", environment.get("CPU")) or profile == "tiny",
         logs_shared=switch("LOGS_SHARED", environment.get("LOGS_SHARED")),

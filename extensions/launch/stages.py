@@ -29,7 +29,8 @@ class Asked:
     over everything, the tiny profile too. trainer: one of TRAINERS; trainer_asked: whether TRAINER said so.
     sd_scripts_commit: another commit of upstream than the pin, "" for the pin. gpus: processes on this machine.
     numa_asked: whether the caller, not the launcher, names the node. resume: one of RESUMES. batch_step: the
-    optimizer step whose batch is shown instead of a launch; 0: none. blend: what the base is made of, where it is a
+    optimizer step whose batch is shown instead of a launch; 0: none. text_variants: texts of each image
+    that are encoded instead of a launch; 0: none. blend: what the base is made of, where it is a
     blend; its file stands in the flags. logs_shared: others may read the run folder.
     notes: lines to show before it starts. secrets: (variable, secret) pairs that flags refer to, for the trainer's
     environment alone.
@@ -54,6 +55,7 @@ class Asked:
     force: bool = False
     resume: str = ""
     batch_step: int = 0
+    text_variants: int = 0
     blend: str = ""
     sd_scripts_commit: str = ""
     cpu: bool = False

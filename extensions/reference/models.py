@@ -46,16 +46,23 @@ def sdxl(header: Header, read, unet_dtype: torch.dtype) -> Loaded:
     """U-Net, CLIP ViT-L and OpenCLIP ViT-bigG."""
     with init_empty_weights():
         unet = UNet2DConditionModel(**sdxl_unet_config(header))
+    names = ldm_of_diffusers(header.shapes)
+    fill(unet, {name: read(UNET + ldm) for name, ldm in names.items()}, unet_dtype)
+    encoders = sdxl_encoders(header, read)
+    carried = [name for name in header.shapes if name.startswith(VAE) or name == TE2_SDXL + "logit_scale"]
+    return Loaded(Models("sdxl", unet, encoders, None, names), {name: read(name) for name in carried})
+
+
+def sdxl_encoders(header: Header, read) -> list:
+    """CLIP ViT-L and OpenCLIP ViT-bigG, in float32."""
+    with init_empty_weights():
         first = CLIPTextModel(CLIPTextConfig(hidden_act="quick_gelu", **CLIP, **clip_huggingface(header, TE1_SDXL)))
         config = CLIPTextConfig(hidden_act="gelu", **CLIP, **clip_open(header, TE2_SDXL))
         second = CLIPTextModelWithProjection(config)
-    names = ldm_of_diffusers(header.shapes)
-    fill(unet, {name: read(UNET + ldm) for name, ldm in names.items()}, unet_dtype)
     fill(first, {name: read(TE1_PREFIX + name) for name in dict(first.named_parameters())}, torch.float32)
     parameters = dict(second.named_parameters())
     fill(second, text_names.from_open_clip(parameters, lambda name: read(TE2_SDXL + name)), torch.float32)
-    carried = [name for name in header.shapes if name.startswith(VAE) or name == TE2_SDXL + "logit_scale"]
-    return Loaded(Models("sdxl", unet, [first, second], None, names), {name: read(name) for name in carried})
+    return [first, second]
 
 
 def sd2(header: Header, read, unet_dtype: torch.dtype) -> Loaded:

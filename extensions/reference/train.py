@@ -167,11 +167,16 @@ class Training:
 
     def condition(self, batch: dict) -> dict:
         """Return the U-Net's conditions: states (b, 77 n, d); SDXL: pooled (b, d2) and sizes (b, 6), too."""
-        ids = [each.to(self.accelerator.device) for each in batch["input_ids_list"]]
+        outputs = batch["text_encoder_outputs_list"]
         sizes = None
         if self.family == "sdxl":
             sizes = torch.cat([batch[key] for key in ("original_sizes_hw", "crop_top_lefts", "target_sizes_hw")], 1)
-        return calls.conditions(self.text.encode(ids, self.encoders, self.projection), sizes, self.dtype)
+        if outputs is None:
+            ids = [each.to(self.accelerator.device) for each in batch["input_ids_list"]]
+            outputs = self.text.encode(ids, self.encoders, self.projection)
+        else:
+            outputs = [each.to(self.accelerator.device, self.dtype) for each in outputs]
+        return calls.conditions(outputs, sizes, self.dtype)
 
     def update(self, loss: torch.Tensor) -> None:
         """Backward; at the last micro-step of an optimizer step clip and update (accelerate skips it before)."""

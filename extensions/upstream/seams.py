@@ -17,7 +17,8 @@ def with_vae(args) -> bool:
 
 def with_texts(args) -> bool:
     """Texts are encoded as the run goes, and upstream does not weight their parts."""
-    return not (getattr(args, "weighted_captions", False) or getattr(args, "cache_text_encoder_outputs", False))
+    others = ("weighted_captions", "cache_text_encoder_outputs", "text_outputs")
+    return not any(getattr(args, name, None) for name in others)
 
 
 def with_v(args) -> bool:

@@ -57,7 +57,7 @@ NO_TORCH = (
     "handing_on.card", "handing_on.verify", "handing_on.audit",
 )  # fmt: skip
 # The launcher waits for weeks beside the training. `batch` shows one and ends; `spawn` is the child that trains.
-WITH_TORCH = {"batch", "spawn"}
+WITH_TORCH = {"batch", "spawn", "text_outputs"}
 
 
 def rooms() -> set[str]:
