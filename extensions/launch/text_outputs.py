@@ -15,6 +15,7 @@ from extensions import manager
 from extensions.base.errors import UserError
 from extensions.data.outputs import made_with, write
 from extensions.data.outputs.header import Pack
+from extensions.flags import blend
 from extensions.launch import batch
 from extensions.launch.stages import Asked
 from extensions.model.checkpoint import read_header
@@ -34,6 +35,8 @@ def make(asked: Asked) -> int:
         raise UserError(
             f"train/{asked.run}.sh does not list {owner}: add it to --extensions, and --{FLAG}=<folder> (or in ARGS)"
         )
+    if blend.is_blend(args.pretrained_model_name_or_path):
+        raise UserError(f"{args.pretrained_model_name_or_path} is no file yet; make it (make blend), and name that")
     plugins.hook.check_arguments(args=args)
     folder, args.text_outputs = Path(args.text_outputs), None
     args.log_with, args.logging_dir, args.deepspeed = None, None, False  # nothing trains

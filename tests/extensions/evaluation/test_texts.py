@@ -42,7 +42,7 @@ def test_all_that_draws_is_off(dual):
 def test_every_flag_of_a_text_that_draws_says_how_it_is_off():
     """A new dropout without it would make two evaluations of the same weights differ."""
     names = {flag.name for flag in dual_tag.Plugin.flags}
-    drawing = {name for name in names if "drop" in name or name.endswith(("_shuffle", "_short"))}
+    drawing = {name for name in names if "drop" in name or name.endswith(("_shuffle", "_short", "_share"))}
     assert drawing == {flag.name for flag in dual_tag.Plugin.flags if flag.off is not None}
 
 
