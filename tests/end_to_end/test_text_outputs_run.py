@@ -61,3 +61,22 @@ def test_another_run_is_refused_before_it_trains(made, tmp_path):
         assert done.code == 2 and says in done.said and "Traceback" not in done.said
     again = launch(RUN, tmp_path, **TINY, VARIANTS=2, ARGS=words)
     assert again.code == 2 and f"{folder} holds finished text outputs" in again.said
+
+
+@pytest.mark.parametrize(
+    ("variants", "words", "says"),
+    [
+        (2, f"--extensions={PLUGINS}", f"train/{RUN}.sh does not list text_outputs: add it to --extensions"),
+        (0, "", "VARIANTS=0 is not a whole number from 1 up"),
+    ],
+)
+def test_what_cannot_be_made_is_one_line(variants, words, says, tmp_path):
+    done = launch(RUN, tmp_path, **TINY, VARIANTS=variants, ARGS=words)
+    assert done.code == 2 and says in done.said and "Traceback" not in done.said
+
+
+def test_a_blend_is_no_file_yet(tmp_path):
+    words = f"--extensions={PLUGINS},text_outputs --text_outputs={tmp_path / 'pack'}"
+    base = "--pretrained_model_name_or_path=blend(base,25022601,0.5)"
+    done = launch(RUN, tmp_path, **TINY, VARIANTS=1, ARGS=f"{words} {base}")
+    assert done.code == 2 and "is no file yet; make it (make blend)" in done.said and not (tmp_path / "pack").exists()
