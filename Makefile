@@ -170,7 +170,7 @@ lint: $(DEV) ## ruff, mypy and shellcheck
 test: $(DEV) ## the tests of every day
 	@"$$PYTHON" -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
-test-all: $(DEV) ## all tests, the 39 runs with each trainer among them (well over an hour)
+test-all: $(DEV) ## all tests, the 59 runs with each trainer among them (well over an hour)
 	@"$$PYTHON" -m pytest
 
 ramdisk-clean: $(INSTALLED) ## remove what RAMDISK=1 has staged

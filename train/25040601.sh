@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# model_out_25040601: steps 210-???k out of 778k
+# model_out_25040601: steps 210-220k out of 778k
 # Session 2503c: SDXL, 255c base, AdamW8bit, 12.4M dataset, Dual Tag (concat, a1111 token trick), 4GPU, BS1, TTE on + 71% UNET + GA 4 step, 1.5e-6 + 1.2e-5
 # Hardware: 4x RTX 3090 24 GB
-# Steps: 12,446,6xx images x 1 epoch / (4 GPUs x 1 x 4) = 777917 optimizer steps; this segment: 210000 to 777917
+# Steps: 12,446,6xx images x 1 epoch / (4 GPUs x 1 x 4) = 777917 optimizer steps; this segment: 210000 to 220000
 # Record: command only, OMP_NUM_THREADS=4, log name of 25030801; max_token_length was not set, so captions were cut at 75 tokens
 # Note: --pin_memory was recorded; upstream has no such flag
 source "$(dirname "$0")/lib/launch.sh"
@@ -45,6 +45,7 @@ flags=(
   # segment
   --initial_step=210000
   --skip_until_initial_step
+  --stop_at_step=220000
   # precision
   --full_bf16
   --mixed_precision=bf16

@@ -13,11 +13,13 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from extensions.base.errors import UserError
 from extensions.flags import values
 
 BASE = "base"
+FOLDER = "model_out_"  # and the number of the run whose checkpoints are in it
 CALLED = re.compile(r"\s*blend\s*\((?P<inside>.*)\)\s*", re.DOTALL)
 RUN = re.compile(r"(?:model_out_)?(?P<run>\d{6,12})(?:@(?P<step>\d{1,12}))?")
 GIVE = "give blend(A, B, RATIO), or blend(A, B, C, RATIO) for A + RATIO (B - C)"
@@ -96,3 +98,10 @@ def run_of(name: str) -> tuple[str, int | None] | None:
     """Return (run, optimizer step or None for the last checkpoint) of a name; None where it names no run."""
     found = RUN.fullmatch(name)
     return (found["run"], int(found["step"]) if found["step"] else None) if found else None
+
+
+def run_beside(path: str | PurePath) -> str:
+    """Return the run in whose folder of checkpoints a file lies; "" where it lies in none."""
+    folder = PurePath(path).parent.name
+    found = run_of(folder) if folder.startswith(FOLDER) else None
+    return found[0] if found else ""

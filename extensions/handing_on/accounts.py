@@ -13,6 +13,7 @@ from typing import Any
 from extensions.flags import settings
 from extensions.flags.settings import UNET, UPSTREAM, Settings
 from extensions.flags.words import Flags
+from extensions.handing_on import objectives_told as objectives
 from extensions.logbook import header, registry
 from extensions.logbook.registry import Run
 from extensions.report.planned import words_of
@@ -25,12 +26,18 @@ OPTIMIZERS = {"AdamW8bit": "AdamW8bit", "Lion 8bit": "Lion8bit", "AdaFactor": "A
 # The folders of latents of the recorded commands, by the logbook's name of the set.
 DATA = {"kohyas_finetune": "6k", "kohyas_finetune_sd1": "6k", "just_astolfo": "6k", "test": "20", "dataset": "12.4M"}
 BASE = re.compile(r"x(\d+[a-z])-")
+# Of later sessions, by the beginning of their files.
+BASES = {
+    "x10a-AstolfoKarmix-25083001": "AK-NIL-1.2", "x11a-AstolfoCarmix-25110301": "AC-NIL-0.1",
+    "x11a-AstolfoCarmix-25082501": "AC-NoobAI-1.0", "AstolfoXL-2EP": "2EP", "x1a-AstolfoVL-2_5ep": "VL-2.5EP",
+}  # fmt: skip
+NO_LINE = "no line in the logbook"  # the words of a run of which its author has published the launcher alone
 # Flags whose meaning is a topic of its own, or that only say where a file lies on one machine.
 TOLD = frozenset((
     "pretrained_model_name_or_path", "in_json", "train_data_dir", "output_dir", "logging_dir", "log_prefix",
     "use_8bit_adam", "optimizer_type", "learning_rate", "learning_rate_te", "learning_rate_te1",
     "learning_rate_te2", "train_text_encoder", "gradient_accumulation_steps", "max_train_epochs", "initial_step",
-    "skip_until_initial_step", "optimizer_args", "seed",
+    "skip_until_initial_step", "optimizer_args", "seed", "flow_model",
 ))  # fmt: skip
 # What our launchers add, and no recorded run could say: plugins, their flags, where things lie.
 OURS = frozenset(("extensions", "tokenizer_cache_dir", "dataset_class", "stop_at_step"))
@@ -47,9 +54,10 @@ def of(run: Run) -> dict[str, dict[str, str]]:
     """Return {account: {topic: value}} of a run of the logbook."""
     row = recorded().get(run.run, {"logs": []})
     head = header.read(registry.LAUNCHERS / f"{run.run}.sh")
+    alone = {"account": "a command"} if head.words == NO_LINE else {}
     return {
         "words": of_words(run.run, head.words, head.defaults),
-        "flags": of_command(row["command"], run) if "command" in row else {},
+        "flags": of_command(row["command"], run) | alone if "command" in row else {},
         "log": of_logs(row["logs"]),
         "launcher": of_launcher(run, row.get("command", {}).get("flags", {})),
     }
@@ -57,6 +65,8 @@ def of(run: Run) -> dict[str, dict[str, str]]:
 
 def of_words(run: str, words: str, defaults: str) -> dict[str, str]:
     """Return what the logbook says."""
+    if words == NO_LINE:
+        return {"account": "none"}
     own, all_ = STRUCK.sub("", words), STRUCK.sub("", f"{words}; {defaults}")
 
     def first(pattern: str) -> str | None:
@@ -65,7 +75,7 @@ def of_words(run: str, words: str, defaults: str) -> dict[str, str]:
 
     percent = first(r"(\d+)% UNET") or ("100" if "full UNET" in all_ else None)
     said = {
-        "base": first(r"(\d+[a-z]) base"),
+        "base": first(r"(\d+[a-z]|A[CK]-\S+|[\d.]+EP|VL-\S+) base"),
         "data": first(r"([\d.]+[kM]?) dataset"),
         "GPUs": "1" if "Single GPU" in own else first(r"(\d+)GPU") or ("1" if "Single GPU" in all_ else None),
         "U-Net %": percent,
@@ -76,9 +86,11 @@ def of_words(run: str, words: str, defaults: str) -> dict[str, str]:
         "text": "a1111" if "a1111 token trick" in all_ and "Tag only" not in own else None,
         "RAM disk": "on" if "ramdisk on" in own else None,
         "NUMA node": first(r"numa process (\d+)"),
+        "epochs": first(r"(?<![\w.+-])((?:\d+\+)?\d+)EP\b(?! base)"),
         "log name": run,
     }
-    return {topic: value for topic, value in said.items() if value} | rates(own, all_) | segment(own)
+    found = {topic: value for topic, value in said.items() if value} | rates(own, all_) | segment(own)
+    return found | objectives.of_words(own, all_)
 
 
 def rates(own: str, all_: str) -> dict[str, str]:
@@ -93,11 +105,11 @@ def rates(own: str, all_: str) -> dict[str, str]:
 
 
 def segment(words: str) -> dict[str, str]:
-    """Return the borders of a segment: "steps 40-50k", or "210-???k"."""
-    found = re.search(r"steps (\d+)-(\d+|\?+)k", words)
+    """Return the borders of a segment: "steps 40-50k", or "steps 320-1EP" to the end of the epoch."""
+    found = re.search(r"steps (\d+)-(?:(\d+)k|1EP)", words)
     if not found:
         return {}
-    end = found[2] if "?" in found[2] else f"{int(found[2]) * 1000}"
+    end = f"{int(found[2]) * 1000}" if found[2] else "1EP"
     return {"first step": f"{int(found[1]) * 1000}", "last step": end}
 
 
@@ -105,12 +117,12 @@ def of_command(command: Mapping[str, Any], run: Run) -> dict[str, str]:
     """Return what the recorded command says."""
     flags = command["flags"]
     made = settings.of_words(Flags.of({name: words_of(value) for name, value in flags.items() if known(name)}))
-    base = Path(flags["pretrained_model_name_or_path"].replace("<ramdisk>/", "")).name
+    base = registry.base_name(flags["pretrained_model_name_or_path"].replace("<ramdisk>/", ""))
     log_name = re.search(r"(\d{8})", flags["log_prefix"])
     on_ramdisk = [value.startswith("<ramdisk>") for value in (flags["in_json"], flags["train_data_dir"])]
     first_step = flags.get("initial_step", "0" if run.stop_step else None)
     said = {
-        "base": alias[1] if (alias := BASE.match(base)) else None if run.parent else base,
+        "base": None if run.parent else alias(base),
         "begins with": base if run.parent else None,
         "data": DATA[Path(flags["train_data_dir"]).name],
         "text": f"{made.token_length} tokens",
@@ -122,7 +134,14 @@ def of_command(command: Mapping[str, Any], run: Run) -> dict[str, str]:
         "threads": threads(command),
     }
     said |= {f"--{name}": value_text(value) for name, value in flags.items() if name not in TOLD}
-    return {topic: value for topic, value in said.items() if value} | trained(made, flags)
+    found = {topic: value for topic, value in said.items() if value} | trained(made, flags)
+    return found | objectives.of_command(made, flags)
+
+
+def alias(base: str) -> str:
+    """Return the logbook's name of a recorded base; the file's where it has none."""
+    named = next((name for file, name in BASES.items() if base.startswith(file)), None)
+    return named or (found[1] if (found := BASE.match(base)) else base)
 
 
 def known(name: str) -> bool:
@@ -182,7 +201,8 @@ def of_launcher(run: Run, then: Mapping[str, Any]) -> dict[str, str]:
     plugins = {flag.name for flag in settings.manager.flags_of(made.plugins)}
     names = [name for name in dict.fromkeys([*then, *run.flags]) if name not in TOLD | OURS | plugins]
     said |= {f"--{name}": value_text(run.flags[name]) for name in names if name in run.flags}
-    return {topic: value for topic, value in said.items() if value} | trained(made, run.flags)
+    found = {topic: value for topic, value in said.items() if value} | trained(made, run.flags)
+    return found | objectives.of_launcher(made, run.flags)
 
 
 def node(launcher: str) -> str | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from extensions.base.errors import UserError
 from extensions.base.paths import LOGS
+from extensions.flags import blend
 from extensions.launch import blends, gpus, machines, numa
 from extensions.launch.stages import Asked, Resolved
 from extensions.model import prediction
@@ -15,10 +16,13 @@ from extensions.trainer import base_model
 
 PROBE = 1 << 16  # bytes: command.sh and manifest.json
 PATH_VARIABLES = {
-    "pretrained_model_name_or_path": ("BASE_215C", "BASE_255B", "BASE_255C", "BASE_21B", "BASE_OWN"),
+    "pretrained_model_name_or_path": (
+        "BASE_215C", "BASE_255B", "BASE_255C", "BASE_21B", "BASE_OWN",
+        "BASE_AK_NIL", "BASE_AC_NIL", "BASE_AC_NOOBAI", "BASE_2EP", "BASE_VL_2_5EP",
+    ),
     "in_json": ("META_20", "META_6K", "META_6K_SD2", "META_12M", "META_OWN"),
     "train_data_dir": ("DATA_20", "DATA_6K", "DATA_6K_SD2", "DATA_12M", "DATA_OWN"),
-}
+}  # fmt: skip
 WHAT = {
     "pretrained_model_name_or_path": "base model",
     "in_json": "metadata",
@@ -88,6 +92,8 @@ def require_path(asked: Asked, flag: str) -> None:
         how = f"set {variable} in sd-scripts-runtime/configs/env.sh"
     elif asked.parent and flag == "pretrained_model_name_or_path":
         how = f"run its parent first (make train RUN={asked.parent})"
+    elif (run := blend.run_beside(path)) and flag == "pretrained_model_name_or_path":
+        how = f"run that one first (make train RUN={run})"
     else:
         how = f"mend --{flag} in train/{asked.run}.sh"
     raise UserError(

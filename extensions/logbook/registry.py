@@ -18,7 +18,11 @@ from extensions.launch import asked as request
 from extensions.launch.stages import Asked
 from extensions.logbook import header, steps
 
-BASES = {"$BASE_215C": "215c", "$BASE_255B": "255b", "$BASE_255C": "255c", "$BASE_21B": "21b", "$BASE_OWN": "own"}
+BASES = {
+    "$BASE_215C": "215c", "$BASE_255B": "255b", "$BASE_255C": "255c", "$BASE_21B": "21b", "$BASE_OWN": "own",
+    "$BASE_AK_NIL": "AK-NIL-1.2", "$BASE_AC_NIL": "AC-NIL-0.1", "$BASE_AC_NOOBAI": "AC-NoobAI-1.0",
+    "$BASE_2EP": "2EP", "$BASE_VL_2_5EP": "VL-2.5EP",
+}  # fmt: skip
 DATASETS = {
     "$META_20": "20", "$META_6K": "6k", "$META_6K_SD2": "6k_sd2", "$META_12M": "12.4M", "$META_OWN": "own",
 }  # fmt: skip
@@ -31,7 +35,8 @@ SECONDS = 20
 class Run:
     """One run. Steps are optimizer steps; `steps` is the whole schedule's, None where the images are unknown.
 
-    base, data: aliases of the logbook (a segment has its first ancestor's base), else the path's name, or a blend.
+    base, data: aliases of the logbook (a segment has its first ancestor's base), else the path's name, behind the run
+    whose checkpoint it is, or a blend.
     unet_percent: share of the U-Net that trains, as named (63, 68, 71, 100). tte: on, off or only. lr_te: None when
     the text encoders stay as they are. batch_size: images a micro-step. ga: micro-steps an optimizer step. flags:
     name to value; True for a switch, a list for several values.
@@ -142,7 +147,7 @@ def run_of(facts: Asked, head: header.Header) -> Run:
         run=facts.run,
         session=head.session,
         script=facts.script,
-        base=base if blend.is_blend(base) else BASES.get(base, Path(base).name),
+        base=base_name(base),
         data=data,
         gpus=facts.processes,
         unet_percent=made.unet_percent,
@@ -163,6 +168,14 @@ def run_of(facts: Asked, head: header.Header) -> Run:
         words=head.words,
         flags=flags.as_dict(),
     )
+
+
+def base_name(base: str) -> str:
+    """Return how a table names a base: by its alias, as a blend, by run and checkpoint, or by its file."""
+    if blend.is_blend(base):
+        return base
+    run = blend.run_beside(base)
+    return BASES.get(base) or (f"{run} {Path(base).stem}" if run else Path(base).name)
 
 
 def total_steps(made: Settings, data: str, gpus: int) -> int | None:

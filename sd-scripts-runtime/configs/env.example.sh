@@ -35,6 +35,17 @@ BASE_255C=${BASE_255C:-$MODELS/x255c-AstolfoMix-25022801-1458190.safetensors}
 # epoch-000005-05.safetensors and epoch-000001-01.safetensors, upstream's names for a save after an epoch
 # (by the step counts, the runs' own, from before a restart). The base's own name is not recorded: give yours.
 BASE_21B=${BASE_21B:-$MODELS/21b.safetensors}
+# SDXL, AK-NIL-1.2 of sessions 2511a and 2511b; predicts noise.
+BASE_AK_NIL=${BASE_AK_NIL:-$MODELS/x10a-AstolfoKarmix-25083001-3e3aea3.safetensors}
+# SDXL, AC-NIL-0.1 of runs 25111301 and 25111501; predicts v.
+BASE_AC_NIL=${BASE_AC_NIL:-$MODELS/x11a-AstolfoCarmix-25110301-3e3aea3.safetensors}
+# SDXL, AC-NoobAI-1.0 of run 25111202; predicts v.
+BASE_AC_NOOBAI=${BASE_AC_NOOBAI:-$MODELS/x11a-AstolfoCarmix-25082501-3e3aea3.safetensors}
+# SDXL, 2EP of run 26011001; predicts noise. AK-Evo-2EP (25112201-2ep-50), which 26011101 begins with, and AC-NIL-0.11
+# (25111701h-05-10k-75) of 25112101 are blends that their launchers name: the first launch makes them (docs/blends.md).
+BASE_2EP=${BASE_2EP:-$MODELS/AstolfoXL-2EP.safetensors}
+# SDXL, VL-2.5EP of run 26022301; predicts v.
+BASE_VL_2_5EP=${BASE_VL_2_5EP:-$MODELS/x1a-AstolfoVL-2_5ep.safetensors}
 
 # --- datasets: metadata JSON, and the folder of <id>.npz latents, or a pack of them (make pack) -----
 

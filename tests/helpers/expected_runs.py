@@ -9,7 +9,10 @@ from typing import NamedTuple
 
 
 class Expected(NamedTuple):
-    """One run. numa: node or None. extra: flags that the words name. start, stop: a segment's borders."""
+    """One run. numa: node or None. extra: flags that the words name. start, stop: a segment's borders.
+
+    objective: of the sessions from 2511a on, "epsilon", "v" or "flow"; min_snr: its gamma.
+    """
 
     session: str
     words: str
@@ -31,6 +34,8 @@ class Expected(NamedTuple):
     parent: str = ""
     family: str = "sdxl"
     extra: tuple[str, ...] = ()
+    objective: str = ""
+    min_snr: str | None = None
 
 
 RUNS: dict[str, Expected] = {}
@@ -135,4 +140,70 @@ run("25031701", "steps 70-100k out of 778k", start=70_000, stop=100_000, parent=
 run("25032201", "steps 100-170k out of 778k", start=100_000, stop=170_000, parent="25031701")
 run("25032901", "steps 170-190k out of 778k", start=170_000, stop=190_000, parent="25032201")
 run("25033101", "steps 190-210k out of 778k", start=190_000, stop=210_000, parent="25032901")
-run("25040601", "steps 210-???k out of 778k", start=210_000, parent="25033101")
+run("25040601", "steps 210-220k out of 778k", start=210_000, stop=220_000, parent="25033101")
+run("25040602", "steps 220-240k out of 778k", start=220_000, stop=240_000, parent="25040601")
+run("25040901", "steps 240-320k out of 778k", start=240_000, stop=320_000, parent="25040602")
+run("25041301", "steps 320-1EP (778k)", start=320_000, parent="25040901")
+
+V = {"objective": "v", "min_snr": "5"}
+EPS = {"objective": "epsilon", "min_snr": None}
+OFF = {"unet": 100, "tte": "off", "lr_te": None}
+run = session(
+    "2511a",
+    base="AK-NIL-1.2", data="6k", gpus=4, unet=71, tte="on", optimizer="AdamW8bit", lr_unet=1.5e-6, lr_te=1.2e-5,
+    ga=4, tag="concat", chunks=True, **V,
+)  # fmt: skip
+run("25111001", "TTE on + 71% UNET, 1.5e-6 + 1.2e-5. Failure: blurred images")
+run("25111002", "TTE on + 71% UNET, eps mode, 1.5e-6 + 1.2e-5. Success", **EPS)
+run("25111201", "TTE off + 100% UNET, min-SNR off, 1.5e-6. Failure: blurred images", min_snr=None, **OFF)
+run(
+    "25111202", "AC-NoobAI-1.0 base (a v-pred model), TTE off + 100% UNET, min-SNR off, 1.5e-6. Success",
+    base="AC-NoobAI-1.0", min_snr=None, **OFF,
+)  # fmt: skip
+run(
+    "25111301", "AC-NIL-0.1 base, TTE on + 71% UNET, 1.5e-6 + 1.2e-5. Success after merge, at 0.55",
+    base="AC-NIL-0.1",
+)  # fmt: skip
+run(
+    "25111501", "AC-NIL-0.1 base, TTE on + 71% UNET, 1e-5 + 1e-5. Kinda works",
+    base="AC-NIL-0.1", lr_unet=1e-5, lr_te=1e-5,
+)  # fmt: skip
+# From here on no share of the U-Net is named: what 2511a has with and without text encoders is taken.
+run("25111601", "TTE off, 1e-5. Kinda works", lr_unet=1e-5, **OFF)
+
+# Two rates are named, so that the text encoders train.
+run = session(
+    "2511b",
+    base="AK-NIL-1.2", data="12.4M", gpus=4, unet=71, tte="on", optimizer="AdamW8bit", lr_unet=1.5e-6, lr_te=1.2e-5,
+    ga=4, tag="concat", chunks=True, **V,
+)  # fmt: skip
+run("25111701", "v-pred. Failed, stopped after 55k steps")
+run(
+    "25112101", "AC-NIL-0.11 base, a blend of 25111701. NaN after 14k steps",
+    base="blend(base, 25111701@11274, 0.75)",
+)  # fmt: skip
+run("25112201", "eps mode again, 0-1EP. Works after merge", **EPS)
+
+run = session(
+    "2601",
+    base="blend(base, 25112201, 0.5)", data="6k", gpus=4, optimizer="AdamW8bit", lr_unet=1e-5, ga=4, tag="concat",
+    chunks=True, **OFF, **V,
+)  # fmt: skip
+run("26011001", "2EP base, 10EP. Failed", base="2EP")
+run("26011101", "8EP. Hope after merge, at 0.85")
+run("26011102", "8+49EP. Hope after merge, at 0.82", base="26011101 epoch-000008")
+run(
+    "26011501",
+    "v-pred to 2.5EP, 12.4M dataset. Zero uncond needs merge, at 0.82; null uncond works as it is",
+    base="26011102 epoch-000049", data="12.4M",
+)  # fmt: skip
+
+run = session(
+    "2602",
+    base="VL-2.5EP", data="12.4M", gpus=4, optimizer="AdamW8bit", lr_unet=1e-5, ga=4, tag="concat", chunks=True,
+    objective="flow", **OFF,
+)  # fmt: skip
+# Two launchers without a line: what differs from the session is the recorded commands'.
+run("26020101", "no line in the logbook", base="26011101 epoch-000008", data="6k")
+run("26020102", "no line in the logbook", base="26011102 epoch-000049")
+run("26022301", "6k dataset, 10EP, 1GPU. Success", data="6k", gpus=1)

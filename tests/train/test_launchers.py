@@ -68,14 +68,17 @@ def test_flags_are_given_once_and_one_a_line(script):
 @each
 def test_run_number_comes_from_the_file_name(script):
     assert '--output_dir="$OUTPUT/model_out_$RUN"' in code(script)
-    assert re.search(r'^  --seed=("\$RUN"|\d{8})$', code(script), re.M)
-    # A recorded seed of another run is the only number that may stand in full.
+    assert re.search(r'^  --seed=("\$RUN"|\d{8,9})$', code(script), re.M)
+    # A recorded seed, of another run or with a digit too many, is the only number that may stand in full.
     assert script.stem not in code(script)
 
 
 @each
 def test_a_recorded_run_keeps_the_order_and_the_draws_of_before(script):
-    assert not {"data_order", "timestep_draws", "objective"} & set(flag_names(script))
+    assert "data_order" not in flag_names(script)
+    # Flow has no draws of before: upstream has no flow. Its launchers take upstream's random stream.
+    assert ("--timestep_draws=upstream" in code(script)) == ("timestep_draws" in flag_names(script))
+    assert ("--objective=flow" in code(script)) == ("objective" in flag_names(script))
 
 
 @each
@@ -90,7 +93,9 @@ def test_every_run_can_be_stopped_and_goes_on(script):
     assert {"resume_at_step", "save_states", "on_nan", "record_run"} <= set(listed)
 
 
-@pytest.mark.parametrize("flag", ["unet_percent", "dual_tag", "token_chunks", "bad_sample", "timestep_draws"])
+@pytest.mark.parametrize(
+    "flag", ["unet_percent", "dual_tag", "token_chunks", "bad_sample", "objective", "timestep_draws"]
+)
 @each
 def test_a_plugin_is_listed_where_its_flag_is_given(script, flag):
     listed = re.search(r"--extensions=(\S+)", code(script))[1].split(",")
@@ -110,7 +115,7 @@ def test_shell_is_clean():
 
 
 def test_one_launcher_for_each_run_of_the_logbook():
-    assert len(RUNS) == 39
+    assert len(RUNS) == 59  # 39 up to 25040601, and 20 after it
     assert set(RUNS) <= {script.stem for script in SCRIPTS}
 
 
@@ -140,6 +145,27 @@ def test_text_encoder_rates_are_given_only_where_they_train(runs, number):
     given = {name: value for name, value in run.flags.items() if name.startswith("learning_rate_te")}
     assert set(given) == (set() if want.tte == "off" else names)
     assert all(float(value) == want.lr_te for value in given.values())
+
+
+@pytest.mark.parametrize("number", [number for number, want in RUNS.items() if want.objective])
+def test_objective_is_the_logbooks(runs, number):
+    flags, want = runs[number].flags, RUNS[number]
+    assert ("v_parameterization" in flags, "zero_terminal_snr" in flags) == (want.objective == "v",) * 2
+    assert flags.get("min_snr_gamma") == want.min_snr
+    law = {"objective": "flow", "timestep_law": "logit_normal", "timestep_shift": "3"}  # (0, 1) are the defaults
+    named = {name: value for name, value in flags.items() if name.startswith(("objective", "timestep_", "flow_"))}
+    assert named == (law | {"timestep_draws": "upstream"} if want.objective == "flow" else {})
+
+
+# What a base predicts that was trained before: noise up to the 2EP, v where a run of the logbook trained it.
+OF_NOISE = {"AK-NIL-1.2", "2EP", "blend(base, 25111701@11274, 0.75)", "blend(base, 25112201, 0.5)"}
+
+
+@pytest.mark.parametrize("number", [number for number, want in RUNS.items() if want.objective])
+def test_a_run_that_teaches_its_base_another_prediction_says_so(runs, number):
+    want = RUNS[number]
+    before = "epsilon" if want.base in OF_NOISE else "v"
+    assert ("change_prediction" in runs[number].flags) == (before != want.objective)
 
 
 @pytest.mark.parametrize("number", RUNS)

@@ -80,3 +80,18 @@ def test_different_blends_have_different_files():
 )
 def test_a_number_is_a_run(name, run):
     assert blend.run_of(name) == run
+
+
+@pytest.mark.parametrize(
+    ("path", "run"),
+    [
+        ("$OUTPUT/model_out_26011101/epoch-000008.safetensors", "26011101"),
+        ("model_out_26011101/last.safetensors", "26011101"),
+        ("/models/20260111/x.safetensors", ""),
+        ("/models/model_out_mine/x.safetensors", ""),
+        ("x.safetensors", ""),
+        ("", ""),
+    ],
+)
+def test_a_file_in_a_runs_folder_is_that_runs(path, run):
+    assert blend.run_beside(path) == run

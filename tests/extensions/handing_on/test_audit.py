@@ -27,6 +27,12 @@ SAID = {
     r"6k metadata": {"data"},
     r"metadata on the ramdisk and latents on disk": {"RAM disk"},
     r"of 15560 steps|a quarter of|3 steps an epoch": {"optimizer steps"},
+    r"no result": {"account"},
+    r"no flag set a shift": {"timestep shift", "--flow_uniform_shift"},
+    r"--contrastive_flow_matching": {"--contrastive_flow_matching"},
+    r"rate \S+ instead of": {"rate of the U-Net"},
+    r"-50\.safetensors|-75\.safetensors": {"base"},
+    r"\b10 epochs,|50 epochs from": {"epochs"},
 }
 
 
@@ -68,7 +74,7 @@ def test_what_a_person_has_found_is_found(run):
 
 def test_a_reason_that_is_taken_away_is_missed(reasons):
     (line,) = changed(reasons, lambda found: found.remove(next(r for r in found if r["topics"] == ["last step"])))
-    assert line.startswith("25040601: last step: no reason in reasons.json for ??? / - / - / 777917")
+    assert line.startswith("25041301: last step: no reason in reasons.json for 1EP / - / - / 777917")
 
 
 def test_a_reason_for_nothing_is_said(reasons):

@@ -60,6 +60,11 @@ def test_missing_parent(files):
     assert "make train RUN=25030802" in said
 
 
+def test_a_missing_checkpoint_of_another_run(files):
+    said = refused(asked(files, base="model_out_26011101/epoch-000008.safetensors"))
+    assert "run that one first (make train RUN=26011101)" in said
+
+
 @pytest.mark.parametrize("gone", ["in_json", "train_data_dir"])
 def test_missing_data(files, gone):
     assert "nowhere" in refused(asked(files, f"--{gone}={files / 'nowhere'}"))

@@ -11,7 +11,7 @@ from extensions.resume.description import Description, State
 
 SEGMENTS = [
     "25030802", "25031101", "25031401", "25031402", "25031601",
-    "25031701", "25032201", "25032901", "25033101", "25040601",
+    "25031701", "25032201", "25032901", "25033101", "25040601", "25040602", "25040901", "25041301",
 ]  # fmt: skip
 
 
@@ -20,7 +20,7 @@ def runs():
     return registry.read_all()
 
 
-def test_the_ten_segments_follow_each_other_without_a_gap(runs):
+def test_the_thirteen_segments_follow_each_other_without_a_gap(runs):
     found = chain.chain(runs, "2503c")
     assert [run.run for run in found] == SEGMENTS
     ends = [run.stop_step or run.steps for run in found]

@@ -57,7 +57,7 @@ def test_runs_has_one_whole_line_a_run(capsys):
 def test_runs_of_one_session_as_json(capsys):
     assert main(["runs", "--session", "2503c", "--json"]) == 0
     runs = json.loads(capsys.readouterr().out)
-    assert len(runs) == 10 and runs[0]["stop_step"] == 10_000
+    assert len(runs) == 13 and runs[0]["stop_step"] == 10_000
 
 
 def test_show_has_header_facts_and_flags(capsys):

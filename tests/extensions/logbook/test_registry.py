@@ -1,12 +1,14 @@
 """The registry: the launchers as runs, the chain of segments, and what a broken launcher leads to."""
 
+import re
 import shutil
 import time
 
 import pytest
 
 from extensions.base.errors import UserError
-from extensions.base.paths import LAUNCHERS
+from extensions.base.paths import LAUNCHERS, RUNTIME
+from extensions.launch.checks import PATH_VARIABLES
 from extensions.logbook import header, registry
 
 
@@ -79,6 +81,30 @@ def test_the_callers_environment_does_not_show(monkeypatch):
 
 def test_a_segment_has_the_base_of_its_first_ancestor(runs):
     assert {run.base for run in runs.values() if run.session == "2503c"} == {"255c"}
+
+
+@pytest.mark.parametrize(
+    ("run", "base"),
+    [
+        ("25111202", "AC-NoobAI-1.0"),
+        ("26011101", "blend(base, 25112201, 0.5)"),
+        ("26011102", "26011101 epoch-000008"),
+        ("26022301", "VL-2.5EP"),
+    ],
+)
+def test_a_base_is_an_alias_a_blend_or_another_runs_checkpoint(runs, run, base):
+    assert runs[run].base == base
+
+
+def test_each_base_has_a_file_in_the_shell_and_in_the_example_of_a_machine():
+    """The same line in both, and among what a launch names where it is missing."""
+    files = LAUNCHERS / "lib" / "launch.sh", RUNTIME / "configs" / "env.example.sh"
+    for name in registry.BASES:
+        line = re.compile(rf"^{name[1:]}=\$\{{{name[1:]}:-\$MODELS/(\S+\.safetensors)\}}$", re.M)
+        shell, example = (line.findall(path.read_text()) for path in files)
+        assert len(shell) == 1 and shell == example, name
+        assert name[1:] in PATH_VARIABLES["pretrained_model_name_or_path"]
+        assert re.search(rf"^export .*\b{name[1:]}\b", files[0].read_text(), re.M)
 
 
 def test_an_own_dataset_has_unknown_steps(folder):
