@@ -5,7 +5,7 @@
 # Steps: 6224 images x 50 epochs / (4 GPUs x 1 x 4) = 19450 optimizer steps
 # Record: command only, OMP_NUM_THREADS=4, no result; no flag set a shift: --flow_uniform_shift acts with a uniform law, and the law was logit-normal, its default; --contrastive_flow_matching does nothing at one image a batch; max_token_length was not set, so captions were cut at 75 tokens
 # Note: the base predicts v, which --change_prediction says is meant
-# Note: the shift of 3 is the session's; without the line --timestep_shift it trains as recorded
+# Note: the shift of 3 is the session's; --flow_shift=3 in the place of --timestep_shift=3 trains as recorded, and shifts samples alone
 # Note: data, base and epochs are the recorded command's
 # Note: no share of the U-Net is named; 100 as in 2511a's runs that leave the text encoders as they are
 # Note: --pin_memory was recorded; upstream has no such flag
