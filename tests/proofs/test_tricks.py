@@ -136,7 +136,7 @@ def test_runs_are_those_whose_launchers_say_so():
     by_name = {each.name: tricks.users(each.uses, runs) for each in TRICKS}
     assert by_name["ZeRO-2 with accumulation"] == by_name["Dynamo"] == "25022301"
     assert by_name["NUMA process 0 / 1"].startswith("25030401, 25030402")
-    assert by_name["SD2: v-prediction, zero terminal SNR, min-SNR, full bf16"] == "24122001, 24122101"
+    assert by_name["rectified flow, logit-normal timesteps, shift"] == "26020101, 26020102, 26022301"
 
 
 def test_unknown_tricks_and_gone_proofs_are_one_line(tmp_path):

@@ -185,11 +185,24 @@ TRICKS = (
         tests(f"{PLUGINS}test_resume_at_step", f"{E2E}test_exact_resume", f"{PROOFS}test_kills"),
     ),
     Trick(
-        "SD2: v-prediction, zero terminal SNR, min-SNR, full bf16",
+        "v-prediction, zero terminal SNR, min-SNR; SD2 in full bf16",
         flag("v_parameterization"),
         "the papers' formulas in float64; but min-SNR with zero terminal SNR is sd-scripts', not the paper's "
         "(README, \"Where upstream's way is an accident\")",
         tests(f"{OURS}test_noise_papers", f"{E2E}test_sd2"),
+    ),
+    Trick(
+        "rectified flow, logit-normal timesteps, shift",
+        flag("objective", "flow"),
+        "the paper's formulas in float64; scipy's distribution; diffusers' samplers for flow; one trainer the other",
+        tests("extensions/objectives/test_flow", "extensions/objectives/test_laws", f"{E2E}test_objectives_run"),
+    ),
+    Trick(
+        "a blend as the base",
+        lambda run: str(run.flags["pretrained_model_name_or_path"]).startswith("blend("),
+        "weights in float64; the ends to the bit",
+        tests("extensions/averages/test_blending", f"{E2E}test_blends_run::test_a_run_begins_with_a_blend"),
+        trainers=(),
     ),
     Trick(
         "cost before launch",
