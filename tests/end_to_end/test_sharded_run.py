@@ -58,3 +58,16 @@ def test_a_state_goes_on_divided_or_not(trainer, standins, tmp_path):
 def test_sd2_trains_what_plain_ddp_trains(trainer, standins, tmp_path):
     plain, once = (run(trainer, tmp_path / name, *words, of=SD2) for name, words in (("p", [UPSTREAM]), ("o", [])))
     assert same(weights(plain), weights(once))
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_averages_beside_a_divided_optimizer_are_those_beside_a_whole_one(trainer, standins, tmp_path):
+    """And a state of both goes on: averages are copied while a rank's weights may still be under way."""
+    ema = "--ema_every_n_steps=1 --save_precision=float"
+    whole = run(trainer, tmp_path / "whole", f"--extensions={PLUGINS},ema", ema)
+    run(trainer, tmp_path / "parts", f"{DIVIDED},ema", ema, "--stop_at_step=2")
+    parts = run(trainer, tmp_path / "parts", f"{DIVIDED},ema", ema, RESUME="auto")
+    names = sorted(path.name for path in whole.output.glob("*.safetensors"))
+    assert len(names) > 1 and names == sorted(path.name for path in parts.output.glob("*.safetensors"))
+    for name in names:
+        assert same(load_file(whole.output / name), load_file(parts.output / name)), name
