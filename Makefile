@@ -151,6 +151,9 @@ kills: $(STANDINS) ## [SEED=1] [TRAINER=…] [PROCESSES=1|2] [KILLS=n]: tiny run
 proof: $(DEV) ## [TRAINER=reference] [OUT=folder]: a small SDXL learns eight pictures by their texts; diffusers draws them (up to 20 minutes)
 	@"$$PYTHON" -m tests.proofs.proof $${TRAINER:+--trainer="$$TRAINER"} --out="$${OUT-}"
 
+versions: $(DEV) ## [BOUND=lower|upper] [ONLY="transformers | torch==2.15.0 torchvision==0.30.0"] the suite's core on the bounds of pyproject.toml's ranges (needs uv; long)
+	@"$$PYTHON" -m tests.proofs.versions "$${BOUND-}" "$${ONLY-}"
+
 port-patches: $(INSTALLED) ## [UPSTREAM=<ref>]: try the series on another upstream commit; none: on those of patches/README.md, each with a tiny run (long)
 	@"$$PYTHON" -m extensions.upstream.patches port -- "$${UPSTREAM-}"
 
@@ -176,8 +179,8 @@ test-all: $(DEV) ## all tests, the 59 runs with each trainer among them (well ov
 ramdisk-clean: $(INSTALLED) ## remove what RAMDISK=1 has staged
 	@ROOT="$$PWD"; source train/lib/machine.sh; refuse_tilde RAMDISK_DIR; "$$PYTHON" -m extensions.launch.ramdisk
 
-clean: ## remove the patched trees and the stand-ins; logs, models and outputs stay
-	@rm -rf sd-scripts-runtime/{patched*,check-patches*,port-patches*,models/standins,datasets/standins}
+clean: ## remove the patched trees, the stand-ins and what make versions installed; logs, models and outputs stay
+	@rm -rf sd-scripts-runtime/{patched*,check-patches*,port-patches*,versions,models/standins,datasets/standins}
 
 lock: ## [UPGRADE="name …"] write the lock files from the ranges of pyproject.toml; what they hold stays where it can (needs uv)
 	@command -v uv > /dev/null || { echo "error: make lock needs uv: pip install uv" >&2; exit 2; }

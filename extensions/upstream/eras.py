@@ -141,17 +141,12 @@ def seams_of(patched: Path) -> tuple[list[str], int]:
     return lost, int(lines[-1].partition(": ")[2])
 
 
-def run_of(commit: str) -> tuple[tuple[float, ...], str]:
-    """Return (the losses of a tiny run, what it said); no losses where it failed."""
+def run_of(commit: str, trainer: str = "sd-scripts", python: str = sys.executable) -> tuple[tuple[float, ...], str]:
+    """Return (the losses of a tiny run, what it said); no losses where it failed. python: with whose packages."""
     with tempfile.TemporaryDirectory(prefix="port-patches-") as folder:
         variables = {"PROFILE": "tiny", "TINY_STEPS": str(STEPS), "OUTPUT": folder, "LOGS": f"{folder}/logs"}
-        variables |= {"SD_SCRIPTS_REF": "" if commit == submodule.pin() else commit, "PYTHON": sys.executable}
-        variables |= {
-            "TRAINER": "sd-scripts",
-            "RESUME": "",
-            "ARGS": "",
-            "GPUS": "",
-        }  # whatever the caller trains with
+        variables |= {"SD_SCRIPTS_REF": "" if commit == submodule.pin() else commit, "PYTHON": python}
+        variables |= {"TRAINER": trainer, "RESUME": "", "ARGS": "", "GPUS": ""}  # whatever the caller trains with
         code, said, errors = ended(["bash", str(LAUNCHERS / f"{RUN}.sh")], variables)
         found = sorted(Path(folder).glob("logs/*/*/metrics.jsonl"))
         lines = found[-1].read_text(encoding="utf-8").splitlines() if found and code == 0 else []
