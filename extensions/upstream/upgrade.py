@@ -39,17 +39,26 @@ def upgrade(reference: str) -> str:
     commit = tree.resolve(source, reference)
     if commit == old:
         raise UserError(f"sd-scripts is at {commit[:12]} already")
+    tell(f"a tiny run of {eras.RUN} on {old[:12]}, the pin")
     losses, said = eras.run_of(old)
     if not losses:
         raise UserError(f"the pin itself fails a tiny run, so that nothing can be held against it: {said[-300:]}")
     with branch(f"sd-scripts-{commit[:8]}", old) as name:
+        tell(f"the series on {commit[:12]}")
         how = rebase(source, commit)
         move(source, commit)
         git.output(ROOT, "add", "sd-scripts", "patches")
+        tell("its seams, and the same run")
         row = tried(source, commit, how, losses)
+        tell("make parity: by far the longest part")
         parity()
         git.output(ROOT, "commit", "-q", "-m", message(reference, old, row), variables=as_user())
     return f"branch {name}: sd-scripts {old[:8]} → {commit[:8]}; {row.run}"
+
+
+def tell(part: str) -> None:
+    """Say which part begins: each takes minutes in which nothing else is said."""
+    print(f"{part} …", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -93,6 +93,8 @@ def standing(house):
 def test_what_goes_well_is_a_commit_on_a_branch(house, upstream):
     done = run(house, "next")
     assert done.returncode == 0, done.stderr
+    parts = [line.partition(" ")[0] for line in done.stderr.splitlines() if line.endswith(" …")]
+    assert [part for part in parts if part != "fetching"] == ["a", "the", "its", "make"]
     new = git.output(upstream, "rev-parse", "next")
     assert git.output(house, "branch", "--show-current") == f"sd-scripts-{new[:8]}"
     assert submodule.pin(house) == new == git.output(house / "sd-scripts", "rev-parse", "HEAD")
