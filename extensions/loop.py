@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from extensions import manager
 from extensions.base.errors import UserError
-from extensions.base.processes import any_process_of_each
+from extensions.base.processes import any_process_of_each, started
 
 
 class Schedule(Protocol):
@@ -113,6 +113,7 @@ def begin(
     global _run
     require_one_accumulation(args, accelerator)
     require_deepspeed(args, accelerator)
+    require_together(accelerator)
     _run = Run(args, accelerator, optimizer, lr_scheduler, dataloader)
     hook = manager.current().hook
     _run.optimizer_steps = hook.first_optimizer_step(run=_run) or 0
@@ -143,6 +144,19 @@ def require_deepspeed(args: argparse.Namespace, accelerator: Accelerator) -> Non
         raise UserError(
             f"--deepspeed: accelerate has set up {accelerator.distributed_type.value} instead; "
             "take ACCELERATE_USE_CPU out of the environment, or drop --deepspeed"
+        )
+
+
+def require_together(accelerator: Accelerator) -> None:
+    """Raise UserError where several processes were started and accelerate has set up each by itself.
+
+    From 1.13 on it does so without a word on CPUs, with DeepSpeed always, else unless it is told to use them.
+    """
+    count = started()
+    if count > 1 and accelerator.num_processes != count:
+        raise UserError(
+            f"{count} processes were started, and accelerate has set up {accelerator.num_processes} to train "
+            "together; install the accelerate of requirements.lock"
         )
 
 

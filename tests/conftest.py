@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from extensions import manager
+from extensions import loop, manager
 from extensions.base.errors import UserError
 from extensions.base.paths import SUBMODULE
 from extensions.upstream import submodule, tree
@@ -75,6 +75,7 @@ def no_plugins(monkeypatch):
     """A trainer that ran in this process leaves plugins and defaults behind; the next test begins without them."""
     monkeypatch.setattr(manager, "_current", manager.Manager())
     monkeypatch.setattr(manager, "_defaults", {})
+    monkeypatch.setattr(loop, "_run", None)
 
 
 @pytest.fixture(autouse=True)
