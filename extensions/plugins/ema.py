@@ -142,7 +142,7 @@ class Plugin:
         """Settle when snapshots are kept, and whether the disk holds them. UserError where not."""
         from extensions.averages import room, snapshots
 
-        args, begin = run.args, self.begin
+        args, begin = run.args, self.begin()
         end = min(args.max_train_steps, getattr(args, "stop_at_step", None) or args.max_train_steps)
         if args.ema_snapshots and end > begin:
             space = snapshots.spacing(begin, end, args.ema_snapshots, args.ema_every_n_steps)
@@ -151,9 +151,8 @@ class Plugin:
         elements = sum(piece.place.count for piece in self.tracks.pieces)
         room.begin_snapshots(run.accelerator, self.keeper.folder, run.optimizer_steps, count, elements)
 
-    @property
-    def begin(self) -> int:
-        """The optimizer step at which the averages by power functions began."""
+    def begin(self) -> int:  # no property: pluggy before 1.7 reads those while it looks for hooks
+        """Return the optimizer step at which the averages by power functions began."""
         return self.tracks.begins[profiles.Power(profiles.LENGTHS[0]).name]
 
     def tell(self, run, divided) -> None:
@@ -172,7 +171,7 @@ class Plugin:
         if step % args.ema_every_n_steps == 0:
             before = self.tracks.updated
             self.tracks.update(step, self.at_once)
-            if profiles.due(self.marks, before - self.begin, step - self.begin):
+            if profiles.due(self.marks, before - self.begin(), step - self.begin()):
                 self.snapshot(run)
         if args.save_every_n_steps and step % args.save_every_n_steps == 0:
             self.save(run, from_main(run.accelerator, self.saved))
