@@ -27,7 +27,7 @@ endif
 # PYTHON=python3: that Python has what is needed, and nothing is installed.
 CHECKING := $(if $(filter override,$(origin PYTHON)),,$(INSTALLED))
 
-.PHONY: help setup latents index check-data pack train batch text-outputs chain tricks kills runs show diff plan plan-check ema blend scan parity proof \
+.PHONY: help setup latents index check-data pack train batch text-outputs chain tricks kills versions runs show diff plan plan-check ema blend scan parity proof \
 	patched check-patches diff-upstream save-patches port-patches upgrade-upstream report compare watch card verify audit export upload lint test test-all lock ramdisk-clean clean gpu-check
 
 help:

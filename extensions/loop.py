@@ -150,7 +150,7 @@ def require_deepspeed(args: argparse.Namespace, accelerator: Accelerator) -> Non
 def require_together(accelerator: Accelerator) -> None:
     """Raise UserError where several processes were started and accelerate has set up each by itself.
 
-    From 1.13 on it does so without a word on CPUs, with DeepSpeed always, else unless it is told to use them.
+    From 1.13 on it does so without a word on CPUs that ACCELERATE_USE_CPU does not tell it to use.
     """
     count = started()
     if count > 1 and accelerator.num_processes != count:
