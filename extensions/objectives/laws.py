@@ -15,7 +15,8 @@ from extensions.objectives.flow import shifted, unshifted
 
 UNIFORM, LOGIT_NORMAL, BETA, COSMAP = LAWS = "uniform", "logit_normal", "beta", "cosmap"
 NORMAL = NormalDist()
-BISECTIONS, TERMS = 60, 120  # enough for float64 where alpha and beta are below some thousands
+TERMS = 120  # enough for float64 where alpha and beta are below some thousands
+STEPS, PRECISION = 100, 1e-15
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Law:
         if self.name == LOGIT_NORMAL:
             return sigmoid(self.mean + self.deviation * NORMAL.inv_cdf(share))
         if self.name == BETA:
-            return bisected(lambda level: beta_below(self.alpha, self.beta, level), share)
+            return beta_at(self.alpha, self.beta, share)
         return 1 - 1 / (math.tan(math.pi * share / 2) + 1)
 
 
@@ -65,13 +66,25 @@ def sigmoid(value: float) -> float:
     return 1 / (1 + math.exp(-value)) if value >= 0 else math.exp(value) / (1 + math.exp(value))
 
 
-def bisected(below, share: float) -> float:
-    """Return the level at which an increasing function of (0, 1) is `share`."""
-    low, high = 0.0, 1.0
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if below(middle) < share else (low, middle)
-    return (low + high) / 2
+def beta_at(alpha: float, beta: float, share: float) -> float:
+    """Return the level below which this share of the beta law lies: Newton's steps, between bounds that close in."""
+    low, high, level = 0.0, 1.0, alpha / (alpha + beta)
+    for _ in range(STEPS):
+        missing = share - beta_below(alpha, beta, level)
+        low, high = (level, high) if missing > 0 else (low, level)
+        after = level + missing / math.exp(log_density(alpha, beta, level))
+        if not low < after < high:
+            after = (low + high) / 2
+        if abs(after - level) <= PRECISION * after:
+            return after
+        level = after
+    return level
+
+
+def log_density(alpha: float, beta: float, level: float) -> float:
+    """Return the logarithm of the beta law's density."""
+    scale = math.lgamma(alpha + beta) - math.lgamma(alpha) - math.lgamma(beta)
+    return scale + (alpha - 1) * math.log(level) + (beta - 1) * math.log1p(-level)
 
 
 def beta_below(alpha: float, beta: float, level: float) -> float:
@@ -80,9 +93,8 @@ def beta_below(alpha: float, beta: float, level: float) -> float:
         return float(level >= 1)
     if level > (alpha + 1) / (alpha + beta + 2):  # where the fraction would converge slowly
         return 1 - beta_below(beta, alpha, 1 - level)
-    log_scale = math.lgamma(alpha + beta) - math.lgamma(alpha) - math.lgamma(beta)
-    log_scale += alpha * math.log(level) + beta * math.log1p(-level)
-    return math.exp(log_scale) / alpha * _fraction(alpha, beta, level)
+    scale = math.exp(log_density(alpha, beta, level)) * level * (1 - level)
+    return scale / alpha * _fraction(alpha, beta, level)
 
 
 def _fraction(alpha: float, beta: float, level: float) -> float:
