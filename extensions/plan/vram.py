@@ -94,7 +94,7 @@ def setup(flags: Flags, gpus: int) -> Setup:
         gradients_twice=gpus > 1 and not zero and not gradients_once(flags, config),
         sharded=gpus > 1 and manager.claimer_of(CLAIM, config.plugins) is not None,
         rounding="" if config.rounding == settings.NEAREST else config.rounding,
-        encoders_cached="cache_text_encoder_outputs" in flags,
+        encoders_cached="cache_text_encoder_outputs" in flags or encoders_leave(flags, config),
         latents_cached=any(name in flags for name in ("cache_latents", "cache_latents_to_disk", "dataset_class")),
         shape=shape,
         recompute=config.recompute,
@@ -108,6 +108,11 @@ def gradients_once(flags: Flags, config: Settings) -> bool:
     Upstream's flag alone makes gradients views of them in synchronised backward passes, so without accumulation.
     """
     return config.gradients_once or ("ddp_gradient_as_bucket_view" in flags and config.accumulation == 1)
+
+
+def encoders_leave(flags: Flags, config: Settings) -> bool:
+    """Tell whether text encoders' outputs are read from a pack and no plugin asks the encoders as the run goes."""
+    return "text_outputs" in flags and not any(hasattr(manager.declared(name), "evaluate") for name in config.plugins)
 
 
 def one_pass(flags: Flags, config: Settings) -> Pass:

@@ -80,6 +80,13 @@ def test_cached_text_encoders_and_uncached_latents():
     assert "weights, autoencoder" not in parts("--learning_rate=1e-6 --cache_latents --sdpa")
 
 
+def test_encoders_whose_outputs_are_read_leave_the_card_unless_a_plugin_asks_them():
+    texts, asked = (f"--learning_rate=1e-6 --sdpa --extensions={names}" for names in ("text_outputs", "validate"))
+    assert "weights, text encoders" not in parts(f"{texts} --text_outputs=x")
+    assert "weights, text encoders" in parts(asked)
+    assert "weights, text encoders" in parts(f"{asked},text_outputs --text_outputs=x")
+
+
 def test_sd2_has_one_text_encoder_and_smaller_buckets():
     made = setup(f"{BASE} --v2")
     assert len(made.models) == 2 and (made.shape.width, made.shape.height) == (768, 768)
