@@ -10,7 +10,9 @@ what the U-Net then predicts: its place on the way from the noise (0) to v (1) a
 
 import argparse
 import copy
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from diffusers import DDIMScheduler
@@ -18,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script it finds the package, too
 from benchmarks.bf16_updates import compared, flat, stepped
 from extensions.launch import tiny
 from extensions.reference import models

@@ -31,7 +31,6 @@ COVERED = {
     "data/store": "data/pack/test_store.py",
     "flags/pairs": "flags/test_contradictions.py",
     "handing_on/__main__": "handing_on/test_export.py",
-    "handing_on/diffusers_layout": "handing_on/test_export.py",
     "handing_on/evidence": "handing_on/test_verify.py",
     "handing_on/facts": "handing_on/test_card.py",
     "handing_on/kept": "handing_on/test_verify.py",

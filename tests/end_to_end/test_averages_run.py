@@ -37,6 +37,7 @@ def newest(done):
     return states.newest_good(states.folder_of(done.output))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "trainer",
     [pytest.param("sd-scripts", marks=[pytest.mark.upstream, pytest.mark.slow]), "reference"],

@@ -63,4 +63,6 @@ def test_a_state_of_before_resumes_to_the_last_bit(trainer, inputs, tmp_path):
     assert "resuming at optimizer step 2" in done.stderr
     state = json.loads((output / "states" / "step00000004" / "state.json").read_text())
     found = {name: entry["xxh3_128"] for name, entry in state["files"].items()}
-    assert found == EXPECTED[trainer]
+    wanted = EXPECTED[trainer]
+    assert found.keys() == wanted.keys()
+    assert not {name: sum for name, sum in found.items() if sum not in wanted[name]}

@@ -81,6 +81,7 @@ def test_past_corrupt_latents_before_and_after_the_stop(trainer, standins, tmp_p
     assert [line["loss"] for done in (first, second) for line in done.metrics] == [x["loss"] for x in whole.metrics]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "trainer", [pytest.param("sd-scripts", marks=[pytest.mark.upstream, pytest.mark.slow]), "reference"]
 )

@@ -26,7 +26,7 @@ TRAINERS = [pytest.param("sd-scripts", marks=pytest.mark.upstream), "reference"]
 UPSTREAM = [pytest.mark.upstream, pytest.mark.slow]
 # Where two runs of the same trainer meet; held before anything of a run is made, and empty.
 LOCKS = ["/[.]git/sd-scripts.lock$", "/sd-scripts-runtime/patched.lock$"]
-DAILY = {"run folder-make", "more events-write-6"}  # with the reference trainer
+DAILY = {"run folder-make"}  # with the reference trainer
 
 
 def cases(kinds: list[Kind]) -> list:

@@ -23,6 +23,7 @@ def assert_same(found: dict, wanted: dict) -> None:
         assert all(found[name][key].equal(tensor) for key, tensor in tensors.items()), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trainer", TRAINERS)
 def test_the_checkpoints_of_an_epoch_and_of_the_end(trainer, tmp_path):
     words = "--states_every_n_steps=6 --keep_states=3 --save_every_n_epochs=1"

@@ -76,6 +76,7 @@ def test_from_a_pack_every_loss_is_the_one_from_npz(trainer, standins, tmp_path,
     assert len(plain.losses) == STEPS and packed.losses == plain.losses
 
 
+@pytest.mark.slow
 @BOTH
 def test_corrupt_latents_stop_a_run_or_are_passed_over(trainer, broken, tmp_path, request):
     folder, keys = broken

@@ -65,6 +65,7 @@ def test_what_stands_in_for_a_corrupt_latent_is_named_and_left_out(standins, tra
     assert state.facts.skipped == [[next_of[planned], place, culprit]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trainer", TRAINERS)
 def test_it_stops_with_a_code_of_its_own_and_says_what_to_know(data, trainer, tmp_path):
     flags, key = data

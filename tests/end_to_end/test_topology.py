@@ -31,6 +31,7 @@ def losses(*runs) -> list[float]:
     return sorted(float(loss) for run in runs for loss in LOSS.findall(run.said))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trainer", TRAINERS)
 def test_two_machines_train_what_one_with_two_processes_trains(trainer, standins, tmp_path):
     """Two launchers that share a disk, one process each, on the loopback interface."""

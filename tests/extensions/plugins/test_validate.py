@@ -94,6 +94,7 @@ def test_both_trainers_record_norms_and_losses_by_stratum(halves, trained):
         assert one["gradient_norm"] == pytest.approx(other["gradient_norm"], rel=0.02)  # bf16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trainer", ["reference", SLOW_SD_SCRIPTS])
 def test_before_the_training_the_figures_know_neither_its_seed_nor_its_processes(trainer, halves, trained):
     """The same weights: equal to the last bit."""

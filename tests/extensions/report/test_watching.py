@@ -37,7 +37,10 @@ def terminal(run, tmp_path):
     """The verb in a terminal; what it has shown so far is read by `until`."""
     main, other = pty.openpty()
     environment = os.environ | {"TERM": "xterm", "LOGS": str(tmp_path / "logs"), "COLUMNS": "100"}
+    # Who is started in the background of a script is deaf to Ctrl-C, and so would be what it starts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen([*COMMAND, "r"], cwd=ROOT, env=environment, stdout=other, stderr=other, stdin=other)
+    signal.signal(signal.SIGINT, before)
     os.close(other)
     shown = b""
 

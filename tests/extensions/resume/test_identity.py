@@ -169,7 +169,7 @@ def test_a_plugin_that_is_not_to_be_had_any_more_counts_as_one_that_changes_weig
 
 NEUTRAL = {
     "save_states", "on_nan", "bad_sample", "record_run", "ema", "validate", "sample_images", "shard_optimizer",
-    "recompute",
+    "recompute", "text_outputs",
 }  # fmt: skip
 
 
