@@ -78,11 +78,11 @@ class Watched:
         self.ends: dict[str, list[float]] = {"micro": [], "optimizer": []}
         self.samples: list[tuple[float, int]] = []
         self.process = subprocess.Popen(
-            [LAUNCHERS / f"{RUN}.sh"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            [LAUNCHERS / f"{RUN}.sh"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         threading.Thread(target=self.sample, daemon=True).start()
         said: list[str] = []
-        for line in self.process.stderr:
+        for line in self.process.stdout:
             said = [*said[-40:], line]
             for kind, times in self.ends.items():
                 if f"[hook] {kind}_step_ended(" in line:
