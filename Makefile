@@ -145,7 +145,7 @@ parity: $(STANDINS) ## sd-scripts and the reference trainer side by side: losses
 tricks: $(DEV) ## [TRICKS="zero dynamo"] prove the logbook's tricks at tiny size, each with both trainers (long)
 	@read -ra tricks -d '' <<< "$${TRICKS-}" || true; "$$PYTHON" -m tests.proofs.tricks "$${tricks[@]}"
 
-kills: $(STANDINS) ## [SEED=1] [TRAINER=…] [PROCESSES=1|2] [KILLS=n]: tiny runs killed 140 times and resumed end as unbroken ones (long)
+kills: $(STANDINS) ## [SEED=1] [TRAINER=…] [PROCESSES=1|2] [KILLS=n]: tiny runs killed 160 times and resumed end as unbroken ones (long)
 	@"$$PYTHON" -m tests.proofs.kills --seed="$${SEED:-1}" --trainer="$${TRAINER-}" --processes="$${PROCESSES:-0}" --kills="$${KILLS:-0}"
 
 proof: $(DEV) ## [TRAINER=reference] [OUT=folder]: a small SDXL learns eight pictures by their texts; diffusers draws them (up to 20 minutes)

@@ -72,10 +72,12 @@ class Watched:
         ]  # fmt: skip
         environment = os.environ | variables | {
             "OUTPUT": str(output), "LOGS": str(output / "logs"), "CPU": "1", "GPUS": "1", "RAMDISK": "0",
-            "TRAINER": "sd-scripts", "EXTENSIONS_TRACE": "1", "ARGS": " ".join([FLAGS, *made, *more]),
+            # The C library gives back what is freed, so that what a process has is what it uses.
+            "MALLOC_MMAP_THRESHOLD_": "65536", "TRAINER": "sd-scripts", "EXTENSIONS_TRACE": "1",
+            "ARGS": " ".join([FLAGS, *made, *more]),
         }  # fmt: skip
         self.output = output / f"model_out_{RUN}"
-        self.ends: dict[str, list[float]] = {"micro": [], "optimizer": []}
+        self.hooks: list[tuple[float, str]] = []
         self.samples: list[tuple[float, int]] = []
         self.process = subprocess.Popen(
             [LAUNCHERS / f"{RUN}.sh"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -84,9 +86,8 @@ class Watched:
         said: list[str] = []
         for line in self.process.stdout:
             said = [*said[-40:], line]
-            for kind, times in self.ends.items():
-                if f"[hook] {kind}_step_ended(" in line:
-                    times.append(time.monotonic())
+            if line.startswith("[hook] "):
+                self.hooks.append((time.monotonic(), line))
         assert self.process.wait() == 0, "".join(said)
 
     def sample(self) -> None:
@@ -96,9 +97,11 @@ class Watched:
             time.sleep(0.2)
 
     def peak(self) -> int:
-        """The most from the first micro-step's end to the last update's, in bytes."""
-        first, last = self.ends["micro"][0], self.ends["optimizer"][-1]
-        return max(size for at, size in self.samples if first <= at <= last)
+        """The most, in bytes, that training takes beyond what the program has before it loads a model."""
+        begun = self.hooks[0][0]
+        updates = [at for at, line in self.hooks if line.startswith("[hook] optimizer_step_ended(")]
+        before = max(size for at, size in self.samples if at <= begun)
+        return max(size for at, size in self.samples if updates[0] <= at <= updates[-1]) - before
 
 
 def largest(pid: int) -> int:
