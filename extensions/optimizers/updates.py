@@ -62,7 +62,7 @@ class Updates:
         low = [parameter for parameter in parameters if parameter.dtype == torch.bfloat16]
         states = self.wide_states(low)
         weights = Flat([parameter.detach() for parameter in low])
-        stand_ins = self.stand_ins(low, weights, states)
+        stand_ins = self.stand_ins(low, weights)
         whole = self.optimizer.param_groups
         part = group | {"params": [stand_ins.get(parameter, parameter) for parameter in parameters]}
         self.optimizer.param_groups = [part]
@@ -87,7 +87,7 @@ class Updates:
             state[parameter][key] = view
         return wide
 
-    def stand_ins(self, low: list, weights: Flat, states: Flat) -> dict:
+    def stand_ins(self, low: list, weights: Flat) -> dict:
         """Return {parameter: fp32 stand-in with its value, gradient and state}.
 
         The parameter itself is not changed to fp32: DDP's hooks hang on it and would silently come off.
@@ -111,7 +111,11 @@ class Updates:
             stand_in.grad = None
             state = self.optimizer.state.pop(stand_in, {})
             self.optimizer.state[parameter] = {key: state[key] for key in sorted(state)}
-            kept += [(self.optimizer.state[parameter], key) for key in sorted(state) if self.grows(state[key])]
+            kept += [
+                (self.optimizer.state[parameter], key)
+                for key in sorted(state)
+                if self.is_kept_as(state[key], torch.float32)
+            ]
         states = states.holding([state[key] for state, key in kept])
         weights = weights.holding([stand_in.data for stand_in in stand_ins.values()])
         noise = self.noise(stand_ins, weights, states, kept)
@@ -150,10 +154,6 @@ class Updates:
                 at += 1
             draw(drawn[1], weights, number, generator)
         return [words.view(torch.int16) for words in drawn]
-
-    def grows(self, value) -> bool:
-        """Tell whether it is state that is wide in a stand-in and narrow beside its parameter."""
-        return self.is_kept_as(value, torch.float32)
 
     def is_kept_as(self, value, dtype: torch.dtype) -> bool:
         """Tell whether it is a plain tensor of that dtype that follows the weights'; counters have no axes."""
