@@ -17,6 +17,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from extensions.evaluation.objective import scheduler_of
 from extensions.handing_on.told import Objective
+from extensions.model import prediction
 from extensions.model.checkpoint import TE1_SDXL, TE2_SDXL, TE_SD2, Header
 from extensions.model.sizes import SD2_TEXT_LAYERS, clip_huggingface, clip_open, vae_config
 from extensions.reference.models import CLIP, sd2_unet_config, sdxl_unet_config
@@ -59,8 +60,8 @@ def scheduler_for(objective: Objective) -> Any:
     For flow that is DPM-Solver++: diffusers' own Euler scheduler for flow lacks what the pipelines of SDXL and SD2
     ask of one.
     """
-    if not objective.flow:
-        return scheduler_of(objective.v, objective.zero_snr)
+    if objective.prediction != prediction.FLOW:
+        return scheduler_of(objective.prediction == prediction.V, objective.zero_snr)
     return DPMSolverMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=objective.flow_shift
     )

@@ -14,27 +14,21 @@ KEPT = ("modelspec.", "sdxl_trainer.")  # of a checkpoint's metadata: what tells
 STALE = ("modelspec.hash_sha256", "modelspec.thumbnail")  # of the file that it was
 IMPLEMENTATION = "https://github.com/Stability-AI/generative-models"
 
-
 FLOW_SHIFT = "sdxl_trainer.flow_shift"
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What a U-Net predicts, v, noise or flow; whether its schedule ends at SNR 0; flow's shift of s in samples."""
+    """What a U-Net predicts (EPSILON, V or FLOW); whether its schedule ends at SNR 0; flow's shift in samples."""
 
-    v: bool
+    prediction: str
     zero_snr: bool
-    flow: bool = False
     flow_shift: float = 1.0
-
-    @property
-    def prediction(self) -> str:
-        """Return EPSILON, V or FLOW."""
-        return prediction.FLOW if self.flow else prediction.V if self.v else prediction.EPSILON
 
     def marks_in(self, header: Header) -> tuple[str, ...]:
         """Return the names of the empty tensors by which user interfaces know it: of SD2 those it had."""
-        if not self.v or (header.family == "sd2" and not any(mark in header.shapes for mark in prediction.MARKS)):
+        unmarked = header.family == "sd2" and not any(mark in header.shapes for mark in prediction.MARKS)
+        if self.prediction != prediction.V or unmarked:
             return ()
         return prediction.MARKS[: 1 + self.zero_snr]
 
@@ -61,29 +55,30 @@ def objective_of(found: Found) -> tuple[Objective, list[str]]:
             f"{found.path} does not say whether it predicts noise or v, and SD2's models do either; "
             "give the RUN= that made it"
         )
-    v = said == prediction.V or (not said and "v_parameterization" in flags)
+    predicts = said or (prediction.V if "v_parameterization" in flags else prediction.EPSILON)
     if prediction.V_PRED in header.shapes:  # who writes that writes the other, too
-        return Objective(v, prediction.ZERO_SNR in header.shapes), []
-    if v and not found.record:
-        return Objective(v, False), [f"note: nothing says whether {found.path} was trained to zero terminal SNR; it "
-                                     "is taken for one that was not"]  # fmt: skip
-    return Objective(v, "zero_terminal_snr" in flags), []
+        return Objective(predicts, prediction.ZERO_SNR in header.shapes), []
+    if predicts == prediction.V and not found.record:
+        note = f"note: nothing says whether {found.path} was trained to zero terminal SNR; it is taken for one that "
+        return Objective(predicts, False), [f"{note}was not"]
+    return Objective(predicts, "zero_terminal_snr" in flags), []
 
 
 def flow_of(header: Header) -> tuple[Objective, list[str]]:
     """Return flow with the shift that its metadata say, and notes."""
-    said = header.metadata.get(FLOW_SHIFT, "1")
+    shift = header.metadata.get(FLOW_SHIFT, "1")
     try:
-        return Objective(False, False, True, float(said)), []
+        return Objective(prediction.FLOW, False, float(shift)), []
     except ValueError:  # by resolution: 1 at 1024x1024, of which a scheduler's configuration knows nothing
-        note = f"note: {header.path} shifts flow by {shortened(said)}; the export says 1, that of 1024x1024 pixels"
-        return Objective(False, False, True), [note]
+        note = f"note: {header.path} shifts flow by {shortened(shift)}; the export says 1, that of 1024x1024 pixels"
+        return Objective(prediction.FLOW, False), [note]
 
 
 def metadata_of(found: Found, objective: Objective) -> dict[str, str]:
     """Return the metadata of an export: the checkpoint's own facts, with the run's title and description."""
     sdxl = found.header.family == "sdxl"
-    of_sd2 = ("stable-diffusion-v2-768-v", "768x768") if objective.v else ("stable-diffusion-v2-512", "512x512")
+    v = objective.prediction == prediction.V
+    of_sd2 = ("stable-diffusion-v2-768-v", "768x768") if v else ("stable-diffusion-v2-512", "512x512")
     architecture, resolution = ("stable-diffusion-xl-v1-base", "1024x1024") if sdxl else of_sd2
     usual = {
         "modelspec.sai_model_spec": "1.0.1",

@@ -11,7 +11,7 @@ from extensions.handing_on.told import Objective
 @pytest.mark.parametrize("shift", [1.0, 3.0])
 def test_flows_scheduler_follows_the_right_velocity_to_the_image(shift, tmp_path):
     """Of one image x_0 the velocity at x_s is (x_s - x_0) / s (arXiv 2209.03003): every path ends at x_0."""
-    scheduler_for(Objective(False, False, flow=True, flow_shift=shift)).save_pretrained(tmp_path)
+    scheduler_for(Objective("flow", False, flow_shift=shift)).save_pretrained(tmp_path)
     scheduler = DPMSolverMultistepScheduler.from_pretrained(tmp_path)
     scheduler.set_timesteps(8)
     image, latents = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(1))

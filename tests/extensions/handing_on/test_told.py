@@ -14,7 +14,7 @@ from extensions.model.folder import AVERAGE, RUN, STEPS
 from tests.helpers import checkpoint_files
 
 SPEC = "modelspec.prediction_type"
-V, V_ZERO, NOISE = Objective(True, False), Objective(True, True), Objective(False, False)
+V, V_ZERO, NOISE = Objective("v", False), Objective("v", True), Objective("epsilon", False)
 
 
 def found(family="sdxl", marks=(), metadata=None, flags=None, **more) -> Found:
@@ -35,7 +35,7 @@ def found(family="sdxl", marks=(), metadata=None, flags=None, **more) -> Found:
         (found(metadata={SPEC: "v"}, flags=["v_parameterization", "zero_terminal_snr"]), V_ZERO),
         (found("sd2", metadata={SPEC: "v"}, flags=["v_parameterization", "zero_terminal_snr", "v2"]), V_ZERO),
         (found("sd2", metadata={SPEC: "v"}, flags=["v_parameterization"]), V),
-        (found("sd2", metadata={SPEC: "epsilon"}, flags=["zero_terminal_snr"]), Objective(False, True)),
+        (found("sd2", metadata={SPEC: "epsilon"}, flags=["zero_terminal_snr"]), Objective("epsilon", True)),
         (found("sd2", flags=["v_parameterization"]), V),
         (found("sd2", flags=["v2"]), NOISE),
     ],
@@ -55,7 +55,7 @@ def test_what_nobody_says_is_told_or_refused():
 
 def test_flow_has_the_shift_of_its_samples():
     flow, none = told.objective_of(found(metadata={SPEC: "flow", "sdxl_trainer.flow_shift": "3.0"}))
-    assert flow == Objective(False, False, True, 3.0) and not none and str(flow) == "flow"
+    assert flow == Objective("flow", False, 3.0) and not none and str(flow) == "flow"
     assert told.metadata_of(found(), flow)[SPEC] == "flow" and flow.marks_in(found().header) == ()
     flow, notes = told.objective_of(found(metadata={SPEC: "flow", "sdxl_trainer.flow_shift": "resolution"}))
     assert flow.flow_shift == 1 and "by resolution" in notes[0]
