@@ -43,7 +43,10 @@ def main(arguments: list[str]) -> int:
         return trial.show_help(settled, trainer.build(settled))
     if not asked.dry_run:
         checks.check_machines(asked)
-    asked = tiny.apply(asked) if asked.tiny else asked
+    if asked.tiny:
+        trains = not (asked.batch_step or asked.text_variants)
+        # Before stand-ins are made, a minute's work: a tiny run's other checks need them, and cannot fail.
+        asked = tiny.apply(trainer.settle(asked) if trains else asked)
     if asked.batch_step:
         from extensions.launch import batch  # and with it torch: half a gigabyte, which a launcher holds for weeks
 

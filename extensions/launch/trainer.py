@@ -7,11 +7,11 @@ reference trainer and says so; a full-size run takes weeks, and never changes it
 from pathlib import Path
 
 from extensions.base.errors import UserError
-from extensions.launch.stages import REFERENCE, SD_SCRIPTS, Asked, Resolved, changed
+from extensions.launch.stages import REFERENCE, SD_SCRIPTS, Asked, Stage, changed
 from extensions.upstream import submodule, tree
 
 
-def settle(now: Resolved) -> Resolved:
+def settle(now: Stage) -> Stage:
     """Return the launch with the trainer that can be had. UserError where sd-scripts is needed and cannot be."""
     if now.trainer == SD_SCRIPTS:
         try:
@@ -21,7 +21,7 @@ def settle(now: Resolved) -> Resolved:
     return now
 
 
-def fall_back(now: Resolved, reason: str) -> Resolved:
+def fall_back(now: Stage, reason: str) -> Stage:
     """Go on with the reference trainer, with a word; UserError where nobody could want that."""
     if now.machines.count > 1:
         raise UserError(f"{reason}; or give TRAINER=reference on every machine: all must run the same trainer")

@@ -3,6 +3,7 @@
 import pytest
 
 from extensions.base.errors import UserError
+from extensions.launch import __main__ as launching
 from extensions.launch import command, trainer
 from extensions.launch.stages import Resolved
 from tests.helpers import asking
@@ -57,6 +58,14 @@ def test_one_of_several_machines_never_falls_back(offline):
 def test_who_names_sd_scripts_gets_no_other(offline, chosen):
     with pytest.raises(UserError, match="could not be fetched"):
         trainer.settle(launch(PROFILE="tiny", **chosen))
+
+
+def test_a_tiny_run_that_cannot_have_it_is_refused_before_stand_ins_are_made(offline, monkeypatch):
+    made = asking.asked("--output_dir=out", PROFILE="tiny", TRAINER="sd-scripts")
+    monkeypatch.setattr(launching.request, "read", lambda _: made)
+    monkeypatch.setattr(launching.tiny, "standins", lambda: pytest.fail("stand-ins were made"))
+    with pytest.raises(UserError, match="could not be fetched"):
+        launching.main(["a launch"])
 
 
 def test_the_reference_trainer_asked_for_by_name_needs_no_upstream(offline):
