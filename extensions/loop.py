@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from accelerate import Accelerator, DistributedType
+from accelerate import Accelerator
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from extensions import manager
 from extensions.base.errors import UserError
-from extensions.base.processes import any_process_of_each, started
+from extensions.base.processes import any_process_of_each
 
 
 class Schedule(Protocol):
@@ -112,8 +112,6 @@ def begin(
     """Return the loop's counter at the start, in optimizer steps; tells the plugins that training begins."""
     global _run
     require_one_accumulation(args, accelerator)
-    require_deepspeed(args, accelerator)
-    require_together(accelerator)
     _run = Run(args, accelerator, optimizer, lr_scheduler, dataloader)
     hook = manager.current().hook
     _run.optimizer_steps = hook.first_optimizer_step(run=_run) or 0
@@ -132,31 +130,6 @@ def require_one_accumulation(args: argparse.Namespace, accelerator: Accelerator)
         raise UserError(
             f"accelerate accumulates over {accelerator.gradient_accumulation_steps} micro-steps, the launcher says "
             f"{args.gradient_accumulation_steps}; take gradient_accumulation_steps out of accelerate's configuration"
-        )
-
-
-def require_deepspeed(args: argparse.Namespace, accelerator: Accelerator) -> None:
-    """Raise UserError where --deepspeed was asked for and accelerate has started something else.
-
-    It does so without a word where it is told to use the CPU: each process then trains by itself.
-    """
-    if getattr(args, "deepspeed", False) and accelerator.distributed_type != DistributedType.DEEPSPEED:
-        raise UserError(
-            f"--deepspeed: accelerate has set up {accelerator.distributed_type.value} instead; "
-            "take ACCELERATE_USE_CPU out of the environment, or drop --deepspeed"
-        )
-
-
-def require_together(accelerator: Accelerator) -> None:
-    """Raise UserError where several processes were started and accelerate has set up each by itself.
-
-    From 1.13 on it does so without a word on CPUs that ACCELERATE_USE_CPU does not tell it to use.
-    """
-    count = started()
-    if count > 1 and accelerator.num_processes != count:
-        raise UserError(
-            f"{count} processes were started, and accelerate has set up {accelerator.num_processes} to train "
-            "together; install the accelerate of requirements.lock"
         )
 
 

@@ -2,8 +2,11 @@
 
 import argparse
 
+from accelerate import Accelerator, DistributedType
+
 from extensions import manager
 from extensions.base.errors import UserError
+from extensions.base.processes import started
 from extensions.data import DATASET
 from extensions.flags import contradictions, declared, kinds, settings
 from extensions.flags.settings import Settings
@@ -35,3 +38,28 @@ def timesteps(args: argparse.Namespace) -> None:
     low, high = settings.timestep_range(args)
     if not 0 <= low <= high <= TIMESTEPS or low == TIMESTEPS:
         raise UserError(f"--min_timestep={low} --max_timestep={high}: timesteps count from 0, below {TIMESTEPS}")
+
+
+def deepspeed_set_up(args: argparse.Namespace, accelerator: Accelerator) -> None:
+    """Raise UserError where --deepspeed was asked for and accelerate has started something else.
+
+    It does so without a word where it is told to use the CPU: each process then trains by itself.
+    """
+    if getattr(args, "deepspeed", False) and accelerator.distributed_type != DistributedType.DEEPSPEED:
+        raise UserError(
+            f"--deepspeed: accelerate has set up {accelerator.distributed_type.value} instead; "
+            "take ACCELERATE_USE_CPU out of the environment, or drop --deepspeed"
+        )
+
+
+def training_together(accelerator: Accelerator) -> None:
+    """Raise UserError where several processes were started and accelerate has set up each by itself.
+
+    From 1.13 on it does so without a word on CPUs that ACCELERATE_USE_CPU does not tell it to use.
+    """
+    count = started()
+    if count > 1 and accelerator.num_processes != count:
+        raise UserError(
+            f"{count} processes were started, and accelerate has set up {accelerator.num_processes} to train "
+            "together; install the accelerate of requirements.lock"
+        )

@@ -13,10 +13,16 @@ from extensions.flags import settings
 from extensions.model.models import Models
 from extensions.optimizers import gradients
 from extensions.optimizers import state as optimizer_state
+from extensions.trainer import checks
 
 
 def accelerator_made(args, accelerator) -> None:
-    """Tell accelerate, before it prepares a model, how gradients are kept."""
+    """Tell accelerate, before it prepares a model, how gradients are kept.
+
+    UserError where it has set up other processes than were asked for.
+    """
+    checks.deepspeed_set_up(args, accelerator)
+    checks.training_together(accelerator)
     if settings.of_args(args).gradients_once:
         gradients.keep_once(accelerator)
 

@@ -138,15 +138,3 @@ def test_learning_rates_are_numbers_whatever_the_optimizer_keeps():
     optimizer.param_groups += [{"params": [], "lr": torch.tensor(0.25)}, {"params": [], "lr": None}]
     begin(optimizer)
     assert loop.current().learning_rates() == [0.5, 0.25, None]
-
-
-def test_processes_that_train_each_by_itself_are_refused(monkeypatch):
-    """accelerate 1.13 and later, started by torchrun on a CPU that they are not told to use."""
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    assert begin()[0] == 0  # some clusters set it for every program
-    monkeypatch.setenv("LOCAL_RANK", "0")
-    alone = types.SimpleNamespace(gradient_accumulation_steps=1, num_processes=1)
-    with pytest.raises(
-        UserError, match="^4 processes were started, and accelerate has set up 1 to train together; install"
-    ):
-        loop.begin(argparse.Namespace(gradient_accumulation_steps=1), alone, None, None, [], Bar())

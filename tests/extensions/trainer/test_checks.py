@@ -2,8 +2,10 @@
 
 import argparse
 import sys
+from types import SimpleNamespace
 
 import pytest
+from accelerate import DistributedType
 
 from extensions import manager
 from extensions.base.errors import UserError
@@ -11,7 +13,7 @@ from extensions.data import DATASET
 from extensions.flags import settings
 from extensions.reference import __main__ as reference
 from extensions.reference import flags
-from extensions.trainer import arguments
+from extensions.trainer import arguments, hook_points
 from extensions.trainer import checks as common_checks
 
 WORDS = [
@@ -185,3 +187,25 @@ def test_clip_skip_of_sdxl_is_said(capsys):
     assert "--clip_skip has no effect on SDXL" in capsys.readouterr().err
     flags.check(flags.parser("fine_tune.py").parse_args([*WORDS, "--clip_skip=2"]), "fine_tune.py")
     assert capsys.readouterr().err == ""
+
+
+def test_processes_that_train_each_by_itself_are_refused(monkeypatch):
+    """accelerate 1.13 and later, started by torchrun on a CPU that they are not told to use."""
+    alone = SimpleNamespace(num_processes=1)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    common_checks.training_together(alone)  # some clusters set it for every program
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    said = "^4 processes were started, and accelerate has set up 1 to train together; install"
+    with pytest.raises(UserError, match=said):
+        common_checks.training_together(alone)
+    with pytest.raises(UserError, match=said):  # before a model is loaded
+        hook_points.accelerator_made(argparse.Namespace(), alone)
+    common_checks.training_together(SimpleNamespace(num_processes=4))
+
+
+def test_deepspeed_that_accelerate_has_not_set_up_is_refused():
+    args, kind = argparse.Namespace(deepspeed=True), DistributedType
+    with pytest.raises(UserError, match="^--deepspeed: accelerate has set up MULTI_CPU instead; take "):
+        common_checks.deepspeed_set_up(args, SimpleNamespace(distributed_type=kind.MULTI_CPU))
+    common_checks.deepspeed_set_up(args, SimpleNamespace(distributed_type=kind.DEEPSPEED))
+    common_checks.deepspeed_set_up(argparse.Namespace(), SimpleNamespace(distributed_type=kind.NO))
