@@ -1,7 +1,7 @@
 """SDXL at full size takes optimizer steps on a CPU: exactly resumed, in the memory that the plan says.
 
 Random weights of the real shapes, 71 % of the U-Net and both text encoders in full bf16, AdaFactor, small images: it
-wants 24 GB of memory and 42 GB of disk, for a quarter of an hour on two cores.
+wants 24 GB of memory and 42 GB of disk, for up to half an hour on two cores.
 """
 
 import multiprocessing

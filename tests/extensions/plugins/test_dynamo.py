@@ -26,8 +26,17 @@ class CLIPEncoderLayer(BasicTransformerBlock):
     """Named like the text encoders'."""
 
 
+class Stack(torch.nn.Sequential):
+    """Has a forward of its own: torch 2.11 compiles none of its own containers' as one."""
+
+    def forward(self, states):
+        for block in self:
+            states = block(states)
+        return states
+
+
 def stack(block, count: int) -> torch.nn.Module:
-    return torch.nn.Sequential(*(block() for _ in range(count)))
+    return Stack(*(block() for _ in range(count)))
 
 
 @pytest.fixture
