@@ -1,16 +1,19 @@
 """Steps every optimizer of the table on the tensors that train, with each way of rounding: time, state, memory."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from bitsandbytes.optim import optimizer as of_bitsandbytes
 
 from benchmarks.gpu.setting import Setting, begin_peak, free, out_of_memory, peak, seconds
 from benchmarks.optimizers import WAYS, built
 from extensions.flags import settings
 from extensions.flags.words import Flags
 from extensions.optimizers import facts as optimizer_facts
-from extensions.optimizers import state
+from extensions.optimizers import state, waiting
 from extensions.optimizers.updates import Updates
 from extensions.plan import optimizer_memory, trained
 
@@ -37,6 +40,8 @@ def optimizers(setting: Setting) -> None:
     setting.put("tensors", len(weights.shapes))
     setting.put("elements", sum(p.numel() for p in weights.parameters))
     setting.put("bitsandbytes, CUDA beside CPU", compared(setting, weights.shapes))
+    setting.put("bitsandbytes' waits", found := waits(setting, weights))
+    setting.check("weights do not depend on bitsandbytes' waits", found["equal"])
     late = []
     for way in WAYS:
         for facts in optimizer_facts.OPTIMIZERS:
@@ -91,6 +96,7 @@ def apart(model: str, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
 def measured(setting: Setting, weights: Weights, facts: optimizer_facts.Facts, way: str) -> dict:
     """Seconds of a step, the state beside the table's, and what a step needs for a moment beside the plan's."""
     optimizer, done = built(facts, weights.parameters), iter(range(10**9))
+    waiting.in_order_alone(optimizer)  # as in a run
     if way != "nearest":
         Updates(optimizer, way == "kahan", 0, lambda: next(done))
     probe = weights.parameters[0].detach().clone()
@@ -131,12 +137,9 @@ def compared(setting: Setting, shapes: list[tuple[int, ...]]) -> dict | str:
     if not setting.cuda:
         return "skipped: there is no GPU to compare with"
     found = {}
-    some = sorted(shapes, key=lambda shape: torch.Size(shape).numel())[:: max(1, len(shapes) // COMPARED)][:COMPARED]
     for name in ("AdamW8bit", "Lion8bit"):
-        torch.manual_seed(0)
-        drawn = [torch.randn(shape) * 0.02 for shape in some]
-        steps = [[torch.randn(shape) * 1e-3 for shape in some] for _ in range(3)]
-        there, here = (after(name, device, drawn, steps) for device in ("cuda", "cpu"))
+        given = some(shapes)
+        there, here = (after(name, device, *given) for device in ("cuda", "cpu"))
         pairs = list(zip(there, here, strict=True))
         found[name] = {
             "elements": sum(int((a != b).sum()) for a, b in pairs),
@@ -144,6 +147,41 @@ def compared(setting: Setting, shapes: list[tuple[int, ...]]) -> dict | str:
             "largest": max(float((a - b).abs().max()) for a, b in pairs),
         }
     return found
+
+
+def waits(setting: Setting, weights: Weights) -> dict:
+    """A step of AdamW8bit as bitsandbytes waits for the GPU and as a run does: seconds; whether weights are equal."""
+    facts, ends, found = optimizer_facts.of_flag("AdamW8bit"), [], {}
+    given = some(weights.shapes)
+    for name, ours in (("seconds with them", False), ("seconds as in a run", True)):
+        with waits_restored():
+            optimizer = built(facts, weights.parameters)
+            if ours:
+                waiting.in_order_alone(optimizer)
+            found[name] = seconds(setting, optimizer.step, setting.of_size(5, 1))
+            ends.append(after(facts.name, setting.device, *given))
+        del optimizer
+        free(setting)
+    return found | {"equal": all(map(torch.equal, *ends))}
+
+
+@contextmanager
+def waits_restored() -> Iterator[None]:
+    """Leave bitsandbytes as it waited before."""
+    wait = of_bitsandbytes.sync_gpu
+    try:
+        yield
+    finally:
+        of_bitsandbytes.sync_gpu = wait
+
+
+def some(shapes: list[tuple[int, ...]]) -> tuple[list, list]:
+    """Weights of some shapes, from the smallest to a large one, and the gradients of three steps."""
+    by_size = sorted(shapes, key=lambda shape: torch.Size(shape).numel())
+    chosen = by_size[:: max(1, len(shapes) // COMPARED)][:COMPARED]
+    torch.manual_seed(0)
+    drawn = [torch.randn(shape) * 0.02 for shape in chosen]
+    return drawn, [[torch.randn(shape) * 1e-3 for shape in chosen] for _ in range(3)]
 
 
 def after(name: str, device: str, drawn: list, steps: list) -> list[torch.Tensor]:

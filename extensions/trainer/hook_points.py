@@ -11,7 +11,7 @@ from extensions.base.errors import UserError
 from extensions.base.saving import replacing_checkpoint, require_room
 from extensions.flags import settings
 from extensions.model.models import Models
-from extensions.optimizers import gradients
+from extensions.optimizers import gradients, waiting
 from extensions.optimizers import state as optimizer_state
 from extensions.trainer import checks
 
@@ -44,7 +44,8 @@ def choose_parameters(models: Models, groups: list[dict]) -> list[dict]:
 
 
 def optimizer_built(models: Models, optimizer) -> None:
-    """Tell the plugins of the optimizer, whose state from now on is restored as it was saved."""
+    """Tell the plugins of the optimizer, made to wait only where it must and to restore its state as it was saved."""
+    waiting.in_order_alone(optimizer)
     if manager.current().names:
         optimizer_state.keep_dtypes(optimizer)
     manager.current().hook.optimizer_built(models=models, optimizer=optimizer)
