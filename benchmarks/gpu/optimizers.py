@@ -96,7 +96,7 @@ def apart(model: str, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
 def measured(setting: Setting, weights: Weights, facts: optimizer_facts.Facts, way: str) -> dict:
     """Seconds of a step, the state beside the table's, and what a step needs for a moment beside the plan's."""
     optimizer, done = built(facts, weights.parameters), iter(range(10**9))
-    waiting.in_order_alone(optimizer)  # as in a run
+    waiting.wait_only_where_needed(optimizer)  # as in a run
     if way != "nearest":
         Updates(optimizer, way == "kahan", 0, lambda: next(done))
     probe = weights.parameters[0].detach().clone()
@@ -157,7 +157,7 @@ def waits(setting: Setting, weights: Weights) -> dict:
         with waits_restored():
             optimizer = built(facts, weights.parameters)
             if ours:
-                waiting.in_order_alone(optimizer)
+                waiting.wait_only_where_needed(optimizer)
             found[name] = seconds(setting, optimizer.step, setting.of_size(5, 1))
             ends.append(after(facts.name, setting.device, *given))
         del optimizer

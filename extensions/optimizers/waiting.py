@@ -17,8 +17,8 @@ MODULE = "bitsandbytes.optim.optimizer"
 READ = "0.50."  # releases
 
 
-def in_order_alone(optimizer: torch.optim.Optimizer) -> bool:
-    """Let an optimizer of bitsandbytes wait only where its kernels would not be in order; whether it does so now."""
+def wait_only_where_needed(optimizer: torch.optim.Optimizer) -> bool:
+    """Let an optimizer of bitsandbytes wait only where its kernels would be out of order; whether it does now."""
     module = sys.modules.get(MODULE)
     if module is None or not isinstance(optimizer, module.Optimizer8bit):
         return False

@@ -45,7 +45,7 @@ def choose_parameters(models: Models, groups: list[dict]) -> list[dict]:
 
 def optimizer_built(models: Models, optimizer) -> None:
     """Tell the plugins of the optimizer, made to wait only where it must and to restore its state as it was saved."""
-    waiting.in_order_alone(optimizer)
+    waiting.wait_only_where_needed(optimizer)
     if manager.current().names:
         optimizer_state.keep_dtypes(optimizer)
     manager.current().hook.optimizer_built(models=models, optimizer=optimizer)

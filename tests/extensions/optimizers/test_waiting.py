@@ -51,7 +51,7 @@ def test_in_order_nothing_is_waited_for_and_no_weight_differs(name, waits, monke
 def test_other_optimizers_are_left_alone(name):
     optimizer = built(CASES[name], [torch.nn.Parameter(torch.zeros(64, 64))], 1e-3)
     before = of_bitsandbytes.sync_gpu
-    assert not waiting.in_order_alone(optimizer) and of_bitsandbytes.sync_gpu is before
+    assert not waiting.wait_only_where_needed(optimizer) and of_bitsandbytes.sync_gpu is before
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_what_needs_the_waits_keeps_them(owner, name, value, waits, monkeypatch)
     optimizer = built(CASES["AdamW8bit"], [torch.nn.Parameter(torch.zeros(64, 64))], 1e-3)
     before = of_bitsandbytes.sync_gpu
     monkeypatch.setattr(owner or optimizer, name, value)
-    assert not waiting.in_order_alone(optimizer) and of_bitsandbytes.sync_gpu is before
+    assert not waiting.wait_only_where_needed(optimizer) and of_bitsandbytes.sync_gpu is before
 
 
 @pytest.mark.parametrize(("kind", "stream", "alone"), [("cuda", 0, True), ("cuda", 7, False), ("cpu", 0, False)])
