@@ -148,7 +148,7 @@ tricks: $(DEV) ## [TRICKS="zero dynamo"] prove the logbook's tricks at tiny size
 kills: $(STANDINS) ## [SEED=1] [TRAINER=…] [PROCESSES=1|2] [KILLS=n]: tiny runs killed 160 times and resumed end as unbroken ones (long)
 	@"$$PYTHON" -m tests.proofs.kills --seed="$${SEED:-1}" --trainer="$${TRAINER-}" --processes="$${PROCESSES:-0}" --kills="$${KILLS:-0}"
 
-proof: $(DEV) ## [TRAINER=reference] [OUT=folder]: a small SDXL learns eight pictures by their texts; diffusers draws them (up to 20 minutes)
+proof: $(DEV) ## [TRAINER=reference] [OUT=folder]: a small SDXL learns eight pictures by their texts; diffusers draws them (up to an hour)
 	@"$$PYTHON" -m tests.proofs.proof $${TRAINER:+--trainer="$$TRAINER"} --out="$${OUT-}"
 
 versions: $(DEV) ## [BOUND=lower|upper] [ONLY="transformers | torch==2.15.0 torchvision==0.30.0"] the suite's core on the bounds of pyproject.toml's ranges (needs uv; long)
