@@ -40,8 +40,11 @@ def optimizers(setting: Setting) -> None:
     setting.put("tensors", len(weights.shapes))
     setting.put("elements", sum(p.numel() for p in weights.parameters))
     setting.put("bitsandbytes, CUDA beside CPU", compared(setting, weights.shapes))
-    setting.put("bitsandbytes' waits", found := waits(setting, weights))
-    setting.check("weights do not depend on bitsandbytes' waits", found["equal"])
+    found = out_of_memory(setting, lambda: waits(setting, weights))
+    setting.put("bitsandbytes' waits", found)
+    if "equal" in found:
+        setting.check("weights do not depend on bitsandbytes' waits", found["equal"])
+    free(setting)
     late = []
     for way in WAYS:
         for facts in optimizer_facts.OPTIMIZERS:

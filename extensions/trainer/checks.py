@@ -1,8 +1,9 @@
 """Refuses, in both trainers, flags that parse but cannot train, before anything is loaded."""
 
-import argparse
+from __future__ import annotations
 
-from accelerate import Accelerator, DistributedType
+import argparse
+from typing import TYPE_CHECKING
 
 from extensions import manager
 from extensions.base.errors import UserError
@@ -11,6 +12,9 @@ from extensions.data import DATASET
 from extensions.flags import contradictions, declared, kinds, settings
 from extensions.flags.settings import Settings
 from extensions.model.diffusion import TIMESTEPS
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator  # a check of the flags alone is spared its import
 
 
 def check(args: argparse.Namespace) -> Settings:
@@ -45,7 +49,7 @@ def deepspeed_set_up(args: argparse.Namespace, accelerator: Accelerator) -> None
 
     It does so without a word where it is told to use the CPU: each process then trains by itself.
     """
-    if getattr(args, "deepspeed", False) and accelerator.distributed_type != DistributedType.DEEPSPEED:
+    if getattr(args, "deepspeed", False) and accelerator.distributed_type != "DEEPSPEED":
         raise UserError(
             f"--deepspeed: accelerate has set up {accelerator.distributed_type.value} instead; "
             "take ACCELERATE_USE_CPU out of the environment, or drop --deepspeed"

@@ -147,10 +147,11 @@ def modules(room: str) -> list[str]:
     return [f"extensions.{room}.{path.stem}" for path in folder.glob("[!_]*.py")] or [f"extensions.{room}"]
 
 
-def loads_torch(names: list[str]) -> bool:
-    """Whether a fresh interpreter that imports these modules has torch, too."""
+def loads(package: str, names: list[str]) -> bool:
+    """Whether a fresh interpreter that imports these modules has the package, too."""
     program = (
-        "import sys, importlib; [importlib.import_module(n) for n in sys.argv[1:]]; print('torch' in sys.modules)"
+        "import sys, importlib; [importlib.import_module(n) for n in sys.argv[1:]]; "
+        f"print({package!r} in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, *names], cwd=ROOT, check=True, capture_output=True, text=True
@@ -160,12 +161,12 @@ def loads_torch(names: list[str]) -> bool:
 
 @pytest.mark.parametrize("room", NO_TORCH)
 def test_no_torch_at_import(room):
-    assert not loads_torch(modules(room))
+    assert not loads("torch", modules(room))
 
 
 def test_a_launcher_waits_without_torch():
     names = [name for name in modules("launch") if name.rpartition(".")[2] not in WITH_TORCH]
-    assert not loads_torch([*names, "extensions.launch.__main__"])
+    assert not loads("torch", [*names, "extensions.launch.__main__"])
 
 
 def test_no_function_of_the_launcher_imports_torch():
@@ -193,3 +194,7 @@ def test_the_core_knows_no_plugin_by_name():
     assert {"record_run", "resume_at_step", "save_states"} <= names
     found = {(own(path), word) for path in files() if own(path) != "plugins" for word in strings(path) & names}
     assert found == set()
+
+
+def test_a_check_of_the_flags_alone_is_spared_accelerate():
+    assert not loads("accelerate", ["extensions.trainer.start"])
